@@ -243,13 +243,7 @@ impl WatchClient {
     }
 
     /// Handles an event under one of its keys.
-    pub fn handle_event(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: u64,
-        event: &Event<'_>,
-        consumer: &mut dyn ObjectConsumer,
-    ) {
+    pub fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>, consumer: &mut dyn ObjectConsumer) {
         match local.wrapping_sub(self.base) {
             TURN_KEY => {
                 self.turn_requested = false;
@@ -339,8 +333,7 @@ impl WatchClient {
         request.headers.push(("Accept".into(), accept.into()));
         request.headers.extend(self.credentials.header().map(|value| ("Authorization".into(), value.into())));
         let idle = if is_list { LIST_TIMEOUT } else { WATCH_IDLE_TIMEOUT };
-        request.timeouts =
-            HttpTimeouts { connect: Some(CONNECT_TIMEOUT), head: Some(LIST_TIMEOUT), idle: Some(idle) };
+        request.timeouts = HttpTimeouts { connect: Some(CONNECT_TIMEOUT), head: Some(LIST_TIMEOUT), idle: Some(idle) };
         if !is_list {
             request.deadline = now + duration + Duration::from_secs(60);
         }
@@ -397,7 +390,9 @@ impl WatchClient {
             if let WatchState::Refused { text, .. } = &mut watcher.state {
                 let room = MAX_REFUSAL.saturating_sub(text.len());
                 text.extend_from_slice(input.get(..room.min(input.len())).unwrap_or_default());
-                return if text.len() >= MAX_REFUSAL { self.handle_end(cx, index, consumer) };
+                return if text.len() >= MAX_REFUSAL {
+                    self.handle_end(cx, index, consumer)
+                };
             }
             let piece = match watcher.splitter.push(&mut input) {
                 Ok(None) => return,

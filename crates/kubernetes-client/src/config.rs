@@ -37,7 +37,8 @@ config_struct! {
 impl KubernetesApiConfig {
     fn check(&mut self, s: &mut Section<'_>) {
         if self.auth_type == KubernetesAuthType::Tls {
-            s.error("auth_type", "`auth_type: tls` is not supported").help("write kubeConfig, with a client certificate");
+            s.error("auth_type", "`auth_type: tls` is not supported")
+                .help("write kubeConfig, with a client certificate");
         }
         // The Go collector refuses negative numbers; NaN would disable the limit.
         if self.kube_api_qps < 0.0 || self.kube_api_qps.is_nan() {

@@ -6,18 +6,20 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use otelcore_config::declare::OpaqueString;
-use otelcore_config::{ConfigNode, Diagnostics, from_yaml};
+use otelcore_config::{ConfigNode, Diagnostics, SourceText, parse_documents};
 use otelcore_net::Url;
 use otelcore_net::config::HttpClientConfig;
 
-use crate::server::{ApiServer, Credentials};
+use crate::credentials::Credentials;
+
+/// The URL of a server, the client for it, and what else requests are sent with.
+type FoundServer = (String, HttpClientConfig, Credentials);
 
 /// The variable with the paths of the files.
 pub(crate) const VARIABLE: &str = "KUBECONFIG";
 
 /// Users may have these, for which nothing is built here.
-const UNSUPPORTED_OF_USERS: [&str; 7] =
-    ["exec", "auth-provider", "username", "password", "as", "as-groups", "as-uid"];
+const UNSUPPORTED_OF_USERS: [&str; 7] = ["exec", "auth-provider", "username", "password", "as", "as-groups", "as-uid"];
 
 /// What files say; the first file that has a name decides.
 #[derive(Default, Debug)]
@@ -80,7 +82,8 @@ impl KubeConfig {
     /// Reads a file.
     pub(crate) fn parse(yaml: &str, path: &str) -> Result<Self, String> {
         let diagnostics = Diagnostics::new();
-        let root = from_yaml(yaml, &diagnostics);
+        // Not as a configuration, in which `$` has a meaning.
+        let root = parse_documents(&SourceText::new(path, yaml), &diagnostics).into_iter().next();
         if diagnostics.has_errors() {
             let message = diagnostics.items().into_iter().next().map(|item| item.message).unwrap_or_default();
             return Err(format!("error loading config file {path:?}: {message}"));
@@ -119,12 +122,11 @@ impl KubeConfig {
     }
 
     /// The server of a context; an empty name is the current one.
-    pub(crate) fn server(&self, context: &str) -> Result<ApiServer, String> {
+    pub(crate) fn server(&self, context: &str) -> Result<FoundServer, String> {
         let name = if context.is_empty() { self.current_context.as_str() } else { context };
         let context = find(&self.contexts, name).ok_or_else(|| format!("context {name:?} does not exist"))?;
         let cluster = text(&context.node, "cluster");
-        let cluster =
-            find(&self.clusters, &cluster).ok_or_else(|| format!("cluster {cluster:?} does not exist"))?;
+        let cluster = find(&self.clusters, &cluster).ok_or_else(|| format!("cluster {cluster:?} does not exist"))?;
         let mut client = HttpClientConfig::default();
         let url = read_cluster(cluster, &mut client)?;
         let user = text(&context.node, "user");
@@ -133,7 +135,7 @@ impl KubeConfig {
             None if user.is_empty() => Credentials::None,
             None => return Err(format!("auth info {user:?} does not exist")),
         };
-        Ok(ApiServer { url, client, credentials })
+        Ok((url, client, credentials))
     }
 }
 
@@ -203,34 +205,29 @@ contexts:
 - {name: half, context: {cluster: nowhere}}
 users:
 - {name: me, user: {tokenFile: token}}
-- {name: cert, user: {client-certificate: /c.crt, client-key-data: LS0tLQo=, token: 123}}
+- {name: cert, user: {client-certificate: /c.crt, client-key-data: LS0tLQo=, token: 1$$2}}
 - {name: login, user: {exec: {command: aws}}}
 "#;
 
-    fn server(context: &str) -> Result<ApiServer, String> {
+    fn server(context: &str) -> Result<FoundServer, String> {
         KubeConfig::parse(FILE, "/home/me/.kube/config").unwrap().server(context)
     }
 
     #[test]
     fn context_joins_a_cluster_and_a_user_and_paths_are_relative_to_the_file() {
-        let dev = server("").unwrap();
-        assert_eq!((dev.url.as_str(), &dev.credentials), (
-            "https://dev.example:6443",
-            &Credentials::TokenFile("/home/me/.kube/token".to_owned())
-        ));
-        assert_eq!(dev.client.tls.common.ca_file.as_deref(), Some("/home/me/.kube/ca.crt"));
-        assert_eq!(dev.client.tls.server_name_override, "kube");
-        let local = server("local").unwrap();
-        assert_eq!((local.url.as_str(), local.credentials), ("http://127.0.0.1:8001", Credentials::None));
-        let data = server("data").unwrap();
-        assert_eq!((data.url.as_str(), data.credentials), (
-            "https://10.0.0.1:6443",
-            Credentials::Token("123".to_owned())
-        ));
-        assert!(data.client.tls.insecure_skip_verify);
-        assert_eq!(data.client.tls.common.ca_pem.0, "----\n");
-        assert_eq!(data.client.tls.common.key_pem.0, "----\n");
-        assert_eq!(data.client.tls.common.cert_file.as_deref(), Some("/c.crt"));
+        let (url, client, credentials) = server("").unwrap();
+        assert_eq!(url, "https://dev.example:6443");
+        assert_eq!(credentials, Credentials::TokenFile("/home/me/.kube/token".to_owned()));
+        assert_eq!(client.tls.common.ca_file.as_deref(), Some("/home/me/.kube/ca.crt"));
+        assert_eq!(client.tls.server_name_override, "kube");
+        let (url, _, credentials) = server("local").unwrap();
+        assert_eq!((url.as_str(), credentials), ("http://127.0.0.1:8001", Credentials::None));
+        let (url, client, credentials) = server("data").unwrap();
+        assert_eq!((url.as_str(), credentials), ("https://10.0.0.1:6443", Credentials::Token("1$$2".to_owned())));
+        assert!(client.tls.insecure_skip_verify);
+        assert_eq!(client.tls.common.ca_pem.0, "----\n");
+        assert_eq!(client.tls.common.key_pem.0, "----\n");
+        assert_eq!(client.tls.common.cert_file.as_deref(), Some("/c.crt"));
     }
 
     #[test]
@@ -249,6 +246,6 @@ users:
         let mut merged = KubeConfig::parse("current-context: b\n", "/a").unwrap();
         merged.merge(KubeConfig::parse(FILE, "/b").unwrap());
         assert_eq!(merged.server("").unwrap_err(), "context \"b\" does not exist");
-        assert_eq!(merged.server("local").unwrap().url, "http://127.0.0.1:8001");
+        assert_eq!(merged.server("local").unwrap().0, "http://127.0.0.1:8001");
     }
 }

@@ -10,6 +10,7 @@
 
 mod client;
 mod config;
+mod credentials;
 mod kubeconfig;
 mod list_watch;
 mod objects;
@@ -22,12 +23,12 @@ mod tests;
 
 pub use client::{ChangeKind, ObjectConsumer, WatchClient, WatchId};
 pub use config::{KubernetesApiConfig, KubernetesAuthType};
+pub use credentials::Credentials;
 pub use list_watch::WatchSpec;
 pub use objects::{
-    Container, ContainerStatus, ObjectMeta, OwnerReference, PartialObject, Pod, PodSpec, PodStatus, parse_time,
+    Container, ContainerStatus, ObjectMeta, OwnerReference, PartialObject, Pod, PodSpec, PodStatus, parse_object,
+    parse_time,
 };
-pub use server::{
-    ApiServer, Credentials, NOT_IN_CLUSTER, TOKEN_FILE, in_cluster_client_config, in_cluster_url,
-};
+pub use server::{ApiServer, NOT_IN_CLUSTER, TOKEN_FILE, in_cluster_client_config, in_cluster_url};
 pub use splitter::MAX_OBJECT;
 pub use table::ObjectTable;

@@ -104,9 +104,8 @@ impl ListWatch {
         let mut query = match &self.position {
             Position::List { continue_token } if continue_token.is_empty() => match &self.list_version {
                 ListVersion::Any => format!("limit={PAGE_SIZE}&resourceVersion=0"),
-                ListVersion::NotOlderThan(version) => {
-                    format!("limit={PAGE_SIZE}&resourceVersion={}", escaped(version))
-                }
+                // With a limit this would be the version itself, which the server may not have any more.
+                ListVersion::NotOlderThan(version) => format!("resourceVersion={}", escaped(version)),
                 ListVersion::Newest => format!("limit={PAGE_SIZE}"),
             },
             Position::List { continue_token } => format!("limit={PAGE_SIZE}&continue={}", escaped(continue_token)),
@@ -215,14 +214,17 @@ mod tests {
         machine.advance_to("");
         assert_eq!(target(&machine), format!("/api/v1/pods?{watch}9{selectors}"));
         machine.restart();
-        assert_eq!(target(&machine), format!("/api/v1/pods?limit=500&resourceVersion=9{selectors}"));
+        assert_eq!(target(&machine), format!("/api/v1/pods?resourceVersion=9{selectors}"));
         machine.restart_from_newest();
         assert_eq!(target(&machine), format!("/api/v1/pods?limit=500{selectors}"));
     }
 
     #[test]
     fn path_has_the_group_and_the_namespace() {
-        assert_eq!(WatchSpec::new("apps", "v1", "replicasets", "team").path, "/apis/apps/v1/namespaces/team/replicasets");
+        assert_eq!(
+            WatchSpec::new("apps", "v1", "replicasets", "team").path,
+            "/apis/apps/v1/namespaces/team/replicasets"
+        );
         assert_eq!(WatchSpec::new("", "v1", "pods", "a/b").path, "/api/v1/namespaces/a%2Fb/pods");
         assert_eq!(WatchSpec::new("", "v1", "pods", "").resource(), "pods");
     }

@@ -130,6 +130,14 @@ pub struct ContainerStatus {
     pub restart_count: i64,
 }
 
+/// Reads an object that a watch has passed on.
+///
+/// # Errors
+/// It is not of this type, or is nested too deeply.
+pub fn parse_object<'o, T: Deserialize<'o>>(object: &'o [u8]) -> Result<T, String> {
+    serde_json::from_slice(object).map_err(|error| error.to_string())
+}
+
 /// Seconds since 1970 of an RFC 3339 time, without its fraction; `None` if it is not one.
 #[must_use]
 pub fn parse_time(text: &str) -> Option<i64> {

@@ -8,6 +8,7 @@ use otelcore_net::config::HttpClientConfig;
 use otelcore_pipeline::{Cx, StartError};
 
 use crate::config::{KubernetesApiConfig, KubernetesAuthType};
+use crate::credentials::Credentials;
 use crate::kubeconfig::{self, KubeConfig};
 
 /// The token of the pod's service account. The kubelet replaces it before it expires.
@@ -44,28 +45,6 @@ pub fn in_cluster_client_config(auth: KubernetesAuthType) -> HttpClientConfig {
     config
 }
 
-/// With what requests are sent. A client certificate is in [`ApiServer::client`].
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// Nothing.
-    None,
-    /// A bearer token.
-    Token(String),
-    /// The path of a file with a bearer token, which is read again each minute.
-    TokenFile(String),
-}
-
-impl std::fmt::Debug for Credentials {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Token(_) => f.write_str("Token([REDACTED])"),
-            Self::TokenFile(path) => f.debug_tuple("TokenFile").field(path).finish(),
-        }
-    }
-}
-
 /// An API server.
 #[derive(Clone, Debug)]
 pub struct ApiServer {
@@ -85,30 +64,30 @@ impl ApiServer {
     pub fn find(config: &KubernetesApiConfig, cx: &mut Cx<'_>) -> Result<Self, StartError> {
         let server = match config.auth_type {
             KubernetesAuthType::KubeConfig => Self::from_kubeconfig(config, cx).map_err(|error| {
-                StartError(format!("error connecting to k8s with auth_type=kubeConfig: {error}"))
+                StartError::Config(format!("error connecting to k8s with auth_type=kubeConfig: {error}"))
             })?,
             auth => Self::in_cluster(auth, &|name: &str| cx.env_var(name))?,
         };
         if let Credentials::TokenFile(path) = &server.credentials {
-            let token = cx.read_file(path).map_err(|error| StartError(error.to_string()))?;
+            let token = cx.read_file(path)?;
             if token.trim_ascii().is_empty() {
-                return Err(StartError(format!("read empty token from file {path:?}")));
+                return Err(StartError::Config(format!("read empty token from file {path:?}")));
             }
         }
         if server.url.starts_with("https:") {
             let common = &server.client.tls.common;
             for path in [&common.ca_file, &common.cert_file, &common.key_file].into_iter().flatten() {
-                cx.read_file(path).map_err(|error| StartError(error.to_string()))?;
+                cx.read_file(path)?;
             }
             let cx = std::cell::RefCell::new(cx);
             let read = |path: &str| cx.borrow_mut().read_file(path).ok();
-            server.client.tls.check_files(&read).map_err(StartError)?;
+            server.client.tls.check_files(&read)?;
         }
         Ok(server)
     }
 
     fn in_cluster(auth: KubernetesAuthType, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, StartError> {
-        let url = in_cluster_url(env).ok_or_else(|| StartError(NOT_IN_CLUSTER.to_owned()))?;
+        let url = in_cluster_url(env).ok_or_else(|| StartError::Config(NOT_IN_CLUSTER.to_owned()))?;
         let credentials = match auth {
             KubernetesAuthType::None => Credentials::None,
             _ => Credentials::TokenFile(TOKEN_FILE.to_owned()),
@@ -134,6 +113,7 @@ impl ApiServer {
             let error = first_error.map(|error| format!(" ({error})")).unwrap_or_default();
             return Err(format!("invalid configuration: no configuration has been provided{error}"));
         }
-        merged.server(&config.context)
+        let (url, client, credentials) = merged.server(&config.context)?;
+        Ok(Self { url, client, credentials })
     }
 }

@@ -236,10 +236,10 @@ mod tests {
     fn stream_is_cut_into_events() {
         let events = "{\"type\":\"ADDED\"}\n{\"type\":\"DELETED\",\"object\":{}}\n\n";
         let found = pieces(BodyKind::Stream, events, 5).unwrap();
-        assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), [
-            "{\"type\":\"ADDED\"}",
-            "{\"type\":\"DELETED\",\"object\":{}}"
-        ]);
+        assert_eq!(
+            found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
+            ["{\"type\":\"ADDED\"}", "{\"type\":\"DELETED\",\"object\":{}}"]
+        );
     }
 
     #[test]

@@ -6,9 +6,7 @@ use otelcore_pipeline::{Cx, Event, LogLevel};
 use otelcore_testkit::{PeerStream, TestLog, TestWorld};
 
 use crate::config::{KubernetesApiConfig, KubernetesAuthType};
-use crate::{
-    ChangeKind, NOT_IN_CLUSTER, ObjectConsumer, PartialObject, TOKEN_FILE, WatchClient, WatchId, WatchSpec,
-};
+use crate::{ChangeKind, NOT_IN_CLUSTER, ObjectConsumer, PartialObject, TOKEN_FILE, WatchClient, WatchId, WatchSpec};
 
 const BASE: u64 = 1 << 32;
 const KUBECONFIG: &str = "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: \
@@ -331,7 +329,7 @@ fn start_outside_of_a_cluster_says_what_is_missing() {
     let mut world = TestWorld::new();
     let log = TestLog::new(Some(LogLevel::Debug));
     let start = |config: &KubernetesApiConfig, world: &mut TestWorld| {
-        WatchClient::start(config, &mut world.cx(), log.logger(), BASE).map(drop).map_err(|e| e.0)
+        WatchClient::start(config, &mut world.cx(), log.logger(), BASE).map(drop).map_err(|e| e.to_string())
     };
     let in_cluster = KubernetesApiConfig::default();
     assert_eq!(start(&in_cluster, &mut world), Err(NOT_IN_CLUSTER.to_owned()));

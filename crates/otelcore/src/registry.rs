@@ -72,6 +72,7 @@ built_in_types! {
     "processor-redaction": otelcore_processors::RedactionFactory;
     "processor-resource": otelcore_processors::ResourceFactory;
     "processor-span": otelcore_processors::SpanFactory;
+    "processor-k8s-attributes": otelcore_processor_k8s_attributes::K8sAttributesFactory;
     "processor-resource-detection": otelcore_processor_resource_detection::ResourceDetectionFactory;
     "processor-tail-sampling": otelcore_processor_tail_sampling::TailSamplingFactory;
     "processor-transform": otelcore_processors::TransformFactory;

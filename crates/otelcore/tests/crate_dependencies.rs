@@ -25,6 +25,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("connector-span-metrics", &["pipeline", "pdata", "config", "go-regexp"]),
     ("connectors", &["pipeline", "pdata", "config", "go-number", "ottl"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
+    ("processor-k8s-attributes", &["kubernetes-client", "pipeline", "pdata", "config", "go-regexp"]),
     ("processor-resource-detection", &["kubernetes-client", "net", "pipeline", "http", "pdata", "config", "go-regexp"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("exporter-file", COMPONENT_DEPENDENCIES),

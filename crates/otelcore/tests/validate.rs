@@ -216,7 +216,7 @@ fn contrib_components_are_reported_as_not_supported_yet() {
             "receivers",
             &["awscontainerinsightreceiver", "prometheus_simple", "podman_stats", "vcenter", "k8s_cluster"][..],
         ),
-        ("processors", &["experimental_metricsgeneration", "k8s_attributes", "unroll", "schema"]),
+        ("processors", &["experimental_metricsgeneration", "log_dedup", "unroll", "schema"]),
         ("exporters", &["alibabacloud_logservice", "splunk_hec", "honeycombmarker", "loadbalancing"]),
         ("extensions", &["asapclient", "oidc", "docker_observer", "otlp_encoding", "memory_limiter"]),
     ] {

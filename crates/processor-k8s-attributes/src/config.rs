@@ -6,7 +6,7 @@ use otelcore_config::{GoDuration, Section, config_struct};
 use otelcore_go_regexp::GoRegexp;
 use otelcore_kubernetes_client::KubernetesApiConfig;
 
-use crate::rules::{Field, MAX_SOURCES, Origin, is_label_value, is_qualified_name, key_pattern};
+use crate::fields::{Field, MAX_SOURCES, Origin, is_label_value, is_qualified_name, key_pattern};
 
 config_struct! {
     /// A label or an annotation that becomes an attribute.
@@ -83,7 +83,8 @@ impl ExtractConfig {
             }
         }
         if !self.deployment_name_from_replicaset {
-            let message = "`deployment_name_from_replicaset: false` is deprecated and will be removed in future releases";
+            let message =
+                "`deployment_name_from_replicaset: false` is deprecated and will be removed in future releases";
             s.warn("deployment_name_from_replicaset", message);
         }
     }

@@ -14,6 +14,7 @@ mod association;
 mod config;
 mod enrich;
 mod extract;
+mod fields;
 mod image;
 mod metrics;
 mod processor;

@@ -28,8 +28,7 @@ pub use config::{
     AksAttributesConfig, AksConfig, AttributeConfig, AzureAttributesConfig, AzureConfig, DockerAttributesConfig,
     DockerConfig, Ec2AttributesConfig, Ec2Config, EcsAttributesConfig, EcsConfig, EksAttributesConfig, EksConfig,
     GcpAttributesConfig, GcpConfig, HerokuAttributesConfig, HerokuConfig, K8sApiAttributesConfig, K8sApiConfig,
-    LambdaAttributesConfig, LambdaConfig, ResourceDetectionConfig, SystemAttributesConfig,
-    SystemConfig,
+    LambdaAttributesConfig, LambdaConfig, ResourceDetectionConfig, SystemAttributesConfig, SystemConfig,
 };
 pub use otelcore_kubernetes_client::KubernetesAuthType;
 

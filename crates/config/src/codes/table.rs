@@ -515,4 +515,21 @@ pub const CODES: &[Code] = &[
         remedy: "set an interval if there are many services.",
         messages: &["MetricsFlushInterval is set to 0, metrics will be flushed on every received batch of traces"],
     },
+    Code {
+        id: "OC610",
+        title: "objects of the Kubernetes API server can't be read",
+        meaning: "A list or a watch has failed. It is tried again after a pause; until then what is known may be old.",
+        causes: &[
+            "the collector's account may not list and watch the resource",
+            "the API server can't be reached, or is being restarted",
+            "an object that is too long or not valid, which is left out",
+        ],
+        remedy: "see the field `error`; grant what it names, as `deploy/` does.",
+        messages: &[
+            "objects of the Kubernetes API server can't be read",
+            "an object of the Kubernetes API server is left out",
+            "the token for the Kubernetes API server can't be read",
+            "failed to wait for caches to sync; data is refused until they are",
+        ],
+    },
 ];

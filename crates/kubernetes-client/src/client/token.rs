@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use otelcore_pipeline::{Cx, JobResult, MonotonicTime};
 
-use crate::server::Credentials;
+use crate::credentials::Credentials;
 
 /// A token that was read earlier is read again before a request, as in client-go.
 const TOKEN_AGE: Duration = Duration::from_secs(60);

@@ -279,7 +279,8 @@ fn sent_state(decoded: &DecodedBody) -> PendingState {
     PendingState::Sent { items, unsettled, outcome: Outcome::Delivered }
 }
 
-/// The metadata of a request, if the receiver keeps them, with what the authenticator knows of its sender.
+/// The metadata of a request: those of its client, its headers if the receiver keeps them, and what the authenticator
+/// knows of its sender.
 pub(super) fn with_sender(
     client: Option<&Arc<Metadata>>,
     headers: Option<Metadata>,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use otelcore_config::{ComponentId, ConfigNode, SourceLocation, steps};
 use otelcore_pipeline::ComponentKind;
 
-/// Type names without underscores: `filelog` also matches `file_log`, `k8sattributes` `k8s_attributes`. Those of all
+/// Type names without underscores: `filelog` also matches `file_log`, `logdedup` `log_dedup`. Those of all
 /// distributions of the Go collector from 0.86 to 0.159, and a few of older ones. Types that are built in are found
 /// before.
 const RECEIVERS: &str = "
@@ -27,7 +27,7 @@ const RECEIVERS: &str = "
 ";
 const PROCESSORS: &str = "
     cardinalityguardian coralogix datadog deltatorate drain experimentalmetricsgeneration
-    genainormalizer geoip interval isolationforest k8sattributes k8stagger logdedup logstransform
+    genainormalizer geoip interval isolationforest k8stagger logdedup logstransform
     metricsgeneration metricstarttime queuedretry remoteobserver remotetap routing schema
     servicegraph spanmetrics sumologic unroll
 ";
@@ -169,7 +169,7 @@ mod tests {
                 ComponentKind::Receiver,
                 &["filelog", "file_log", "hostmetrics", "host_metrics", "kubelet_stats", "k8s_objects"][..],
             ),
-            (ComponentKind::Processor, &["k8sattributes", "k8s_attributes"]),
+            (ComponentKind::Processor, &["logdedup", "log_dedup"]),
             (ComponentKind::Exporter, &["load_balancing", "prometheusremotewrite"]),
             (ComponentKind::Extension, &["file_storage", "k8s_leader_elector", "zpages", "pprof", "healthcheckv2"]),
         ] {

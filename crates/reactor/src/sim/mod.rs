@@ -349,6 +349,11 @@ impl Sim {
         self.net.borrow().connect_times.get(&node.0).cloned().unwrap_or_default()
     }
 
+    /// Sets a variable of the environment of a node's processes.
+    pub fn set_env(&mut self, node: NodeId, name: &str, value: &str) {
+        self.net.borrow_mut().hosts[node.0].env.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Sets the memory sample that a node reads.
     pub fn set_memory(&mut self, node: NodeId, memory: MemorySample) {
         self.net.borrow_mut().hosts[node.0].memory = memory;

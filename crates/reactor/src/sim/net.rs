@@ -132,6 +132,8 @@ pub(crate) struct SimHost {
     /// What was written to outputs, by path.
     pub(crate) outputs: BTreeMap<String, Vec<u8>>,
     pub(crate) disk: SimDisk,
+    /// Variables of its processes.
+    pub(crate) env: BTreeMap<String, String>,
     /// The error text with which accepting a connection fails.
     pub(crate) accept_error: Option<String>,
     /// How many bytes an output still takes, by path; an output that is not in the map has no limit.
@@ -203,6 +205,7 @@ impl SimNetwork {
             memory: MemorySample { resident: 30 << 20, total: Some(1 << 30) },
             outputs: BTreeMap::new(),
             // Another sequence than that of the network, and no draw from it.
+            env: BTreeMap::new(),
             disk: SimDisk::new(self.random.0 ^ (number as u64 + 1).wrapping_mul(0x9e6c_63d0_676a_9a99)),
             output_capacity: BTreeMap::new(),
             accept_error: None,

@@ -216,6 +216,10 @@ impl World for NodeWorld {
         Ok(())
     }
 
+    fn env_var(&self, name: &str) -> Option<String> {
+        self.net.borrow().hosts[self.index].env.get(name).cloned()
+    }
+
     fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory"));
         self.net.borrow().hosts[self.index].disk.content(path).ok_or_else(missing)
