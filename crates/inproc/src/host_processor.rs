@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use otelcore_pdata::edit::{Edited, Editor, OutputTooLarge, edit};
+use otelcore_pdata::edit::{EditError, Edited, Editor, edit};
 use otelcore_pdata::{Rope, Signal, checked_rope};
 use otelcore_pipeline::{Metadata, Notifier, Payload};
 
@@ -284,8 +284,9 @@ impl HostPayload {
     /// Changes it in one pass over its bytes.
     ///
     /// # Errors
-    /// The result would be larger than four times the payload and 1 MiB. The payload is then as it was.
-    pub fn edit<E: Editor + ?Sized>(&mut self, editor: &mut E) -> Result<Edited, OutputTooLarge> {
+    /// The result would be larger than four times the payload and 1 MiB, or the editor has read more than
+    /// `edit::MAX_WORK_PER_BYTE` permits. The payload is then as it was.
+    pub fn edit<E: Editor + ?Sized>(&mut self, editor: &mut E) -> Result<Edited, EditError> {
         let edited = edit(self.payload.signal, &mut self.payload.body, editor)?;
         if edited.changed_parts > 0 {
             let held = self.payload.held.hold_derived(self.payload.body.len() as u64);
@@ -303,7 +304,7 @@ impl HostPayload {
     ///
     /// # Errors
     /// As [`HostPayload::edit`].
-    pub fn visit(&mut self, visit: impl FnMut(&mut Item<'_, '_>) -> Visit) -> Result<Edited, OutputTooLarge> {
+    pub fn visit(&mut self, visit: impl FnMut(&mut Item<'_, '_>) -> Visit) -> Result<Edited, EditError> {
         self.edit(&mut ItemEditor(visit))
     }
 

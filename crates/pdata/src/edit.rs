@@ -111,20 +111,43 @@ pub struct Edited {
     pub shared_parts: u32,
 }
 
-/// The output of a part would be longer than its [`OutputLimit`].
+/// Why a pass has ended early. The payload is at fault, together with what it makes the editor do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OutputTooLarge {
-    /// The limit, in bytes.
-    pub limit: usize,
+#[non_exhaustive]
+pub enum EditError {
+    /// The output of a part would be longer than its [`OutputLimit`].
+    OutputTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The editor has read and moved more than [`MAX_WORK_PER_BYTE`] permits, for example because each item of a
+    /// resource reads its very many attributes.
+    TooMuchWork {
+        /// The limit, in bytes that are read or moved.
+        limit: u64,
+    },
 }
 
-impl std::fmt::Display for OutputTooLarge {
+impl std::fmt::Display for EditError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the changed telemetry is larger than {} bytes", self.limit)
+        match self {
+            Self::OutputTooLarge { limit } => write!(f, "the changed telemetry is larger than {limit} bytes"),
+            Self::TooMuchWork { limit } => {
+                write!(f, "the changes of the telemetry would read more than {limit} bytes; send smaller batches")
+            }
+        }
     }
 }
 
-impl std::error::Error for OutputTooLarge {}
+impl std::error::Error for EditError {}
+
+/// The most bytes that an editor may read and move for each byte of a part, in addition to [`MAX_WORK`]. Where items
+/// read what they have in common (the attributes of their resource, the span of an event), the work grows with the
+/// product of the two; usual batches stay a hundred times below this.
+pub const MAX_WORK_PER_BYTE: u64 = 16_384;
+
+/// The same, whatever the part's length.
+pub const MAX_WORK: u64 = 256 << 20;
 
 /// The longest output of each part of a payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,8 +176,8 @@ impl OutputLimit {
 /// Changes `rope`, a checked body of `signal`, in one go. For bodies that may be long, use an [`EditPass`].
 ///
 /// # Errors
-/// The output would be larger than [`OutputLimit::default`] permits; `rope` is then unchanged.
-pub fn edit<E: Editor + ?Sized>(signal: Signal, rope: &mut Rope, editor: &mut E) -> Result<Edited, OutputTooLarge> {
+/// See [`EditError`]; the limit of the output is the default. `rope` is then unchanged.
+pub fn edit<E: Editor + ?Sized>(signal: Signal, rope: &mut Rope, editor: &mut E) -> Result<Edited, EditError> {
     let mut pass = EditPass::new(signal, rope.clone(), OutputLimit::default());
     // With a budget that is never spent, the first step is the last.
     while !pass.step(editor, &mut StepBudget::unlimited())? {}

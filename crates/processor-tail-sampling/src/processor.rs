@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_pdata::edit::OutputTooLarge;
+use otelcore_pdata::edit::EditError;
 use otelcore_pdata::{Rope, Signal, StepBudget};
 use otelcore_pipeline::{
     Ack, Budget, BuildContext, Cx, Downstream, Error, Event, JobResult, Kept, LogField, Logger, MonotonicTime, Outcome,
@@ -52,7 +52,7 @@ const DECISION_JOB_KEY: u64 = 4;
 /// A payload that is taken apart.
 enum Intake {
     /// On a helper thread.
-    Job(JobResult<Result<Vec<SpanGroup>, OutputTooLarge>>, Ack),
+    Job(JobResult<Result<Vec<SpanGroup>, EditError>>, Ack),
     /// The groups that are not added yet.
     Groups(std::vec::IntoIter<SpanGroup>, Ack),
 }
@@ -228,7 +228,7 @@ impl TailSamplingProcessor {
         }
     }
 
-    fn begin_groups(&mut self, groups: Result<Vec<SpanGroup>, OutputTooLarge>, ack: Ack) {
+    fn begin_groups(&mut self, groups: Result<Vec<SpanGroup>, EditError>, ack: Ack) {
         match groups {
             Ok(groups) => self.intake = Some(Intake::Groups(groups.into_iter(), ack)),
             Err(error) => ack.settle(Outcome::permanent(error.to_string())),

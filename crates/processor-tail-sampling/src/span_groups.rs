@@ -1,7 +1,7 @@
 //! The spans of a payload by trace: each group as `ResourceSpans` entries of its own.
 
 use otelcore_pdata::Rope;
-use otelcore_pdata::edit::{OutputLimit, OutputTooLarge};
+use otelcore_pdata::edit::{EditError, OutputLimit};
 use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, raw_fields};
 
 use crate::traces::TraceId;
@@ -32,7 +32,7 @@ struct ScopeSpan<'a> {
 ///
 /// # Errors
 /// Resources and scopes would be repeated so often that the groups are longer than [`LIMIT`] permits.
-pub(crate) fn groups_of(body: &Rope) -> Result<Vec<SpanGroup>, OutputTooLarge> {
+pub(crate) fn groups_of(body: &Rope) -> Result<Vec<SpanGroup>, EditError> {
     let limit = LIMIT.of(body.len());
     let mut output = Output { groups: Vec::new(), room: limit, limit };
     for part in body.parts() {
@@ -53,7 +53,7 @@ struct Output {
 }
 
 impl Output {
-    fn group_entry(&mut self, entry: &[u8]) -> Result<(), OutputTooLarge> {
+    fn group_entry(&mut self, entry: &[u8]) -> Result<(), EditError> {
         // What is around the spans, with tags and lengths: of the resource once, of each scope once.
         let mut around = Vec::new();
         let mut scopes: Vec<Vec<u8>> = Vec::new();
@@ -88,8 +88,8 @@ impl Output {
     }
 
     /// A copy of bytes that are repeated.
-    fn reserve(&mut self, bytes: &[u8]) -> Result<Vec<u8>, OutputTooLarge> {
-        self.room = self.room.checked_sub(bytes.len()).ok_or(OutputTooLarge { limit: self.limit })?;
+    fn reserve(&mut self, bytes: &[u8]) -> Result<Vec<u8>, EditError> {
+        self.room = self.room.checked_sub(bytes.len()).ok_or(EditError::OutputTooLarge { limit: self.limit })?;
         Ok(bytes.to_vec())
     }
 }

@@ -12,7 +12,9 @@ use super::frame::{CHILDREN, Frame, Level, Mode, OWN, Output, SCHEMA_URL};
 use super::items::{EventMut, LinkMut, LogMut, SpanMut};
 use super::message::Message;
 use super::metrics::{MetricMut, PointMut};
-use super::{Descend, Edited, Editor, Keep, OutputLimit, OutputTooLarge, ResourceMut, ScopeMut};
+use super::{
+    Descend, EditError, Edited, Editor, Keep, MAX_WORK, MAX_WORK_PER_BYTE, OutputLimit, ResourceMut, ScopeMut,
+};
 use crate::rope::RopePart;
 use crate::schema::{SCOPE_METRICS, metric, span, sum};
 use crate::split::count_all_items;
@@ -52,8 +54,8 @@ impl EditPass {
     /// Goes on, until all is done (true) or the budget of this step is spent (false).
     ///
     /// # Errors
-    /// The output of a part would be too large. The pass is then of no further use.
-    pub fn step<E: Editor + ?Sized>(&mut self, editor: &mut E, work: &mut StepBudget) -> Result<bool, OutputTooLarge> {
+    /// See [`EditError`]. The pass is then of no further use.
+    pub fn step<E: Editor + ?Sized>(&mut self, editor: &mut E, work: &mut StepBudget) -> Result<bool, EditError> {
         while !work.is_spent() {
             let Some(open) = &mut self.open else {
                 let Some(part) = self.parts.pop_front() else { return Ok(true) };
@@ -101,6 +103,8 @@ pub(super) struct OpenPart {
     pub(super) dropped: u64,
     pub(super) replaced: u64,
     pub(super) added: u64,
+    /// Bytes that the editor has read and moved.
+    work_done: u64,
 }
 
 /// What a field is in its message.
@@ -166,7 +170,7 @@ impl OpenPart {
         self.part = part.bytes;
         self.items = part.items;
         self.at = 0;
-        (self.dropped, self.replaced, self.added) = (0, 0, 0);
+        (self.dropped, self.replaced, self.added, self.work_done) = (0, 0, 0, 0);
     }
 
     /// True: the part is done.
@@ -175,7 +179,7 @@ impl OpenPart {
         signal: Signal,
         editor: &mut E,
         work: &mut StepBudget,
-    ) -> Result<bool, OutputTooLarge> {
+    ) -> Result<bool, EditError> {
         let part = self.part.clone();
         while !work.is_spent() {
             let Some(frame) = self.output.frames.last() else {
@@ -254,7 +258,7 @@ impl OpenPart {
         part: &[u8],
         editor: &mut E,
         work: &mut StepBudget,
-    ) -> Result<(), OutputTooLarge> {
+    ) -> Result<(), EditError> {
         let Some(frame) = self.output.frames.last() else { return Ok(()) };
         let Frame { level, start, content, .. } = *frame;
         let depth = self.output.frames.len();
@@ -288,16 +292,21 @@ impl OpenPart {
         Ok(())
     }
 
-    fn too_large(&self) -> OutputTooLarge {
-        OutputTooLarge { limit: self.output.limit }
+    fn too_large(&self) -> EditError {
+        EditError::OutputTooLarge { limit: self.output.limit }
     }
 
     /// After a callback: charges its work, and refuses a message that became too long.
     #[inline]
-    fn after_call(&mut self, bytes: usize, work: &mut StepBudget) -> Result<(), OutputTooLarge> {
+    fn after_call(&mut self, bytes: usize, work: &mut StepBudget) -> Result<(), EditError> {
         let cost = self.item.take_cost() + self.outer.take_cost() + self.cx.take_cost();
         work.charge(CALL_UNITS + bytes as u64 + 2 * cost);
-        if self.item.overflow { Err(self.too_large()) } else { Ok(()) }
+        self.work_done = self.work_done.saturating_add(cost);
+        if self.item.overflow {
+            return Err(self.too_large());
+        }
+        let limit = MAX_WORK.saturating_add(MAX_WORK_PER_BYTE.saturating_mul(self.part.len() as u64));
+        if self.work_done > limit { Err(EditError::TooMuchWork { limit }) } else { Ok(()) }
     }
 
     /// Adds whole metrics, as fields of a scope.
@@ -318,7 +327,7 @@ impl OpenPart {
         part: &[u8],
         editor: &mut E,
         work: &mut StepBudget,
-    ) -> Result<(), OutputTooLarge> {
+    ) -> Result<(), EditError> {
         let Some(frame) = self.output.frames.last() else { return Ok(()) };
         let Frame { level, mode, end, .. } = *frame;
         let mut fields = MessageFields::new(source.get(frame.at..end).unwrap_or_default());
@@ -415,7 +424,7 @@ impl OpenPart {
         part: &[u8],
         editor: &mut E,
         work: &mut StepBudget,
-    ) -> Result<bool, OutputTooLarge> {
+    ) -> Result<bool, EditError> {
         let Place { number, start, content, next } = place;
         self.item.reset(content..next, &[], self.output.limit);
         let (message, outer, cx) = (&mut self.item, &mut self.outer, &mut self.cx);

@@ -1,8 +1,8 @@
 //! Single cases: odd forms of messages, lengths that change their width, limits.
 
 use otelcore_pdata::edit::{
-    AttributesMut, Descend, EditPass, Editor, Keep, LogMut, MetricMut, OutputLimit, OutputTooLarge, ResourceMut,
-    SpanMut, edit,
+    AttributesMut, Descend, EditError, EditPass, Editor, Keep, LogMut, MAX_WORK, MAX_WORK_PER_BYTE, MetricMut,
+    OutputLimit, ResourceMut, SpanMut, edit,
 };
 use otelcore_pdata::views::{AnyValue, LogRecord, ResourceLogs, ResourceSpans, resource_entries};
 use otelcore_pdata::wire_format::{put_bytes_field, put_varint_field};
@@ -173,7 +173,7 @@ fn output_above_the_limit_is_an_error_and_leaves_the_rope() {
         Keep::Keep
     });
     let limit = (1 << 20) + 4 * before.len();
-    assert_eq!(edit(Signal::Logs, &mut rope, &mut fill), Err(OutputTooLarge { limit }));
+    assert_eq!(edit(Signal::Logs, &mut rope, &mut fill), Err(EditError::OutputTooLarge { limit }));
     assert_eq!(rope.to_bytes().as_ptr(), before.as_ptr());
     // A single item that is too long is never made.
     let mut grow = Logs(|log: &mut LogMut<'_>| {
@@ -183,10 +183,26 @@ fn output_above_the_limit_is_an_error_and_leaves_the_rope() {
         }
         Keep::Keep
     });
-    assert_eq!(edit(Signal::Logs, &mut rope, &mut grow), Err(OutputTooLarge { limit }));
+    assert_eq!(edit(Signal::Logs, &mut rope, &mut grow), Err(EditError::OutputTooLarge { limit }));
     let mut pass = EditPass::new(Signal::Logs, rope, OutputLimit { factor: 4, extra: 2_000_000 });
     assert_eq!(pass.step(&mut fill, &mut StepBudget::unlimited()), Ok(true));
     assert_eq!(pass.finish().0.items(), 2);
+}
+
+#[test]
+fn editor_that_reads_without_bound_ends_with_an_error_and_leaves_the_rope() {
+    // Each of many spans reads their common resource, which is as long as all of them.
+    let attribute = [field(1, b"key"), field(2, &field(1, &vec![b'x'; 1_000_000]))].concat();
+    let entry = [field(1, &field(1, &attribute)), field(2, &field(2, b"").repeat(20_000))].concat();
+    let mut rope = body(Signal::Traces, &[&entry]);
+    let before = rope.to_bytes();
+    let mut read = Spans(|span: &mut SpanMut<'_>| {
+        assert!(span.resource_attribute(b"key").is_some());
+        Descend::Skip
+    });
+    let limit = MAX_WORK + MAX_WORK_PER_BYTE * before.len() as u64;
+    assert_eq!(edit(Signal::Traces, &mut rope, &mut read), Err(EditError::TooMuchWork { limit }));
+    assert_eq!(rope.to_bytes().as_ptr(), before.as_ptr());
 }
 
 #[test]
@@ -278,8 +294,8 @@ fn metrics_added_above_the_limit_are_an_error_before_they_are_made() {
             Descend::Skip
         })
     };
-    assert_eq!(edit(Signal::Metrics, &mut rope, &mut added.clone()(true)), Err(OutputTooLarge { limit }));
-    assert_eq!(edit(Signal::Metrics, &mut rope, &mut added(false)), Err(OutputTooLarge { limit }));
+    assert_eq!(edit(Signal::Metrics, &mut rope, &mut added.clone()(true)), Err(EditError::OutputTooLarge { limit }));
+    assert_eq!(edit(Signal::Metrics, &mut rope, &mut added(false)), Err(EditError::OutputTooLarge { limit }));
 }
 
 #[test]

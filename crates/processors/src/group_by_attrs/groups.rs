@@ -3,7 +3,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use otelcore_pdata::Signal;
-use otelcore_pdata::edit::{MetricKind, OutputTooLarge};
+use otelcore_pdata::edit::{EditError, MetricKind};
 use otelcore_pdata::schema::{
     exponential_point, histogram_point, log_record, metric, number_point, resource, scope, span, sum, summary_point,
 };
@@ -142,7 +142,7 @@ impl<'a> Groups<'a> {
     /// Charges what has been collected, unless it is too much.
     fn charge(&self, output: &mut Held) -> Result<(), Outcome> {
         if self.len > self.limit {
-            return Err(Outcome::permanent(OutputTooLarge { limit: self.limit }.to_string()));
+            return Err(Outcome::permanent(EditError::OutputTooLarge { limit: self.limit }.to_string()));
         }
         output.try_grow(self.len as u64).map_err(|no_room| Outcome::retry(no_room.to_string()))
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{GroupByTraceConfig, GroupByTraceFactory};
-use otelcore_pdata::edit::OutputTooLarge;
+use otelcore_pdata::edit::EditError;
 use otelcore_pdata::{Rope, Signal, StepBudget};
 use otelcore_pipeline::{
     Ack, Budget, Counter, Cx, Downstream, Event, Gauge, JobResult, LogField, Logger, LossReason, MetricsLevel,
@@ -115,7 +115,7 @@ impl Metrics {
 
 /// A payload that is divided.
 struct Dividing {
-    result: JobResult<Result<Vec<TracePart>, OutputTooLarge>>,
+    result: JobResult<Result<Vec<TracePart>, EditError>>,
     payload: Payload,
     ack: Ack,
 }
@@ -213,7 +213,7 @@ impl GroupByTrace {
         self.dividing = Some(Dividing { result, payload, ack });
     }
 
-    fn begin_storing(&mut self, result: Result<Vec<TracePart>, OutputTooLarge>, payload: Payload, ack: Ack) {
+    fn begin_storing(&mut self, result: Result<Vec<TracePart>, EditError>, payload: Payload, ack: Ack) {
         match result {
             Ok(parts) => {
                 self.storing = Some(Storing { parts: parts.into_iter(), ack, _payload: payload });

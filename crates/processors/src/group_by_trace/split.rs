@@ -3,7 +3,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use otelcore_pdata::Rope;
-use otelcore_pdata::edit::OutputTooLarge;
+use otelcore_pdata::edit::EditError;
 use otelcore_pdata::schema::{resource_spans, scope_spans, span, traces};
 use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, put_tag_and_len, raw_fields};
 
@@ -26,7 +26,7 @@ pub(super) struct TracePart {
 ///
 /// # Errors
 /// They are too long.
-pub(super) fn split(body: &Rope, hasher: &IdentityHasher) -> Result<Vec<TracePart>, OutputTooLarge> {
+pub(super) fn split(body: &Rope, hasher: &IdentityHasher) -> Result<Vec<TracePart>, EditError> {
     let limit = body.len().saturating_mul(MAX_GROWTH).saturating_add(MAX_ADDED);
     let mut parts: Vec<TracePart> = Vec::new();
     let mut by_id: HashMap<SeriesId, usize, FixedState> = HashMap::with_hasher(FixedState::with_seed(0));
@@ -66,7 +66,7 @@ pub(super) fn split(body: &Rope, hasher: &IdentityHasher) -> Result<Vec<TracePar
                         len += raw.len();
                     }
                     if len > limit {
-                        return Err(OutputTooLarge { limit });
+                        return Err(EditError::OutputTooLarge { limit });
                     }
                 }
                 for (index, fields) in spans {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use otelcore_config::codes;
 use otelcore_pdata::Rope;
-use otelcore_pdata::edit::{MetricKind, OutputLimit, OutputTooLarge};
+use otelcore_pdata::edit::{EditError, MetricKind, OutputLimit};
 use otelcore_pdata::schema::{metric, metrics, resource, resource_metrics, scope_metrics};
 use otelcore_pdata::views::{KeyValue, View};
 use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, raw_fields};
@@ -132,7 +132,7 @@ impl Output<'_> {
     /// Checks the length of the output with so many bytes more.
     fn check(&self, more: usize) -> Result<(), Outcome> {
         if self.len().saturating_add(more) > self.limit {
-            return Err(Outcome::permanent(OutputTooLarge { limit: self.limit }.to_string()));
+            return Err(Outcome::permanent(EditError::OutputTooLarge { limit: self.limit }.to_string()));
         }
         Ok(())
     }
