@@ -103,8 +103,8 @@ pub(super) struct OpenPart {
     pub(super) dropped: u64,
     pub(super) replaced: u64,
     pub(super) added: u64,
-    /// Bytes that the editor has read and moved.
-    work_done: u64,
+    /// Bytes that the editor may still read and move.
+    work_left: u64,
 }
 
 /// What a field is in its message.
@@ -170,7 +170,8 @@ impl OpenPart {
         self.part = part.bytes;
         self.items = part.items;
         self.at = 0;
-        (self.dropped, self.replaced, self.added, self.work_done) = (0, 0, 0, 0);
+        (self.dropped, self.replaced, self.added) = (0, 0, 0);
+        self.work_left = self.work_limit();
     }
 
     /// True: the part is done.
@@ -296,17 +297,23 @@ impl OpenPart {
         EditError::OutputTooLarge { limit: self.output.limit }
     }
 
+    #[cold]
+    fn too_much_work(&self) -> EditError {
+        EditError::TooMuchWork { limit: self.work_limit() }
+    }
+
+    fn work_limit(&self) -> u64 {
+        MAX_WORK.saturating_add(MAX_WORK_PER_BYTE.saturating_mul(self.part.len() as u64))
+    }
+
     /// After a callback: charges its work, and refuses a message that became too long.
     #[inline]
     fn after_call(&mut self, bytes: usize, work: &mut StepBudget) -> Result<(), EditError> {
         let cost = self.item.take_cost() + self.outer.take_cost() + self.cx.take_cost();
         work.charge(CALL_UNITS + bytes as u64 + 2 * cost);
-        self.work_done = self.work_done.saturating_add(cost);
-        if self.item.overflow {
-            return Err(self.too_large());
-        }
-        let limit = MAX_WORK.saturating_add(MAX_WORK_PER_BYTE.saturating_mul(self.part.len() as u64));
-        if self.work_done > limit { Err(EditError::TooMuchWork { limit }) } else { Ok(()) }
+        let Some(left) = self.work_left.checked_sub(cost) else { return Err(self.too_much_work()) };
+        self.work_left = left;
+        if self.item.overflow { Err(self.too_large()) } else { Ok(()) }
     }
 
     /// Adds whole metrics, as fields of a scope.
