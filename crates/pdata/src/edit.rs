@@ -166,6 +166,10 @@ impl Default for OutputLimit {
 }
 
 impl OutputLimit {
+    /// For telemetry that is grouped anew: what items had in common (their resource, their scope) is repeated for each
+    /// group. Batches of many small groups stay far below it.
+    pub const OF_GROUPS: Self = Self { factor: 16, extra: 16 << 20 };
+
     /// The longest output of a part of `part` bytes.
     #[must_use]
     pub fn of(self, part: usize) -> usize {

@@ -17,6 +17,17 @@ impl Signal {
     /// Every signal, in the order in which tables are indexed by `signal as usize`.
     pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
+    /// The entry of this signal in a table with one for each, in the order of [`Self::ALL`].
+    #[must_use]
+    pub fn entry_of<T>(self, table: &[T; 3]) -> &T {
+        let [traces, metrics, logs] = table;
+        match self {
+            Self::Traces => traces,
+            Self::Metrics => metrics,
+            Self::Logs => logs,
+        }
+    }
+
     /// The name in pipeline ids: `traces`, `metrics`, `logs`.
     #[must_use]
     pub fn name(self) -> &'static str {

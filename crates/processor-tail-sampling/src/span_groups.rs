@@ -6,9 +6,6 @@ use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, raw
 
 use crate::traces::TraceId;
 
-/// The most bytes of the groups of a payload. Batches of small traces of one resource stay far below it.
-const LIMIT: OutputLimit = OutputLimit { factor: 16, extra: 16 << 20 };
-
 /// The spans of one trace in one resource.
 #[derive(Debug)]
 pub(crate) struct SpanGroup {
@@ -31,9 +28,9 @@ struct ScopeSpan<'a> {
 /// The spans of a payload by trace and resource.
 ///
 /// # Errors
-/// Resources and scopes would be repeated so often that the groups are longer than [`LIMIT`] permits.
+/// Resources and scopes would be repeated so often that the groups are longer than [`OutputLimit::OF_GROUPS`] permits.
 pub(crate) fn groups_of(body: &Rope) -> Result<Vec<SpanGroup>, EditError> {
-    let limit = LIMIT.of(body.len());
+    let limit = OutputLimit::OF_GROUPS.of(body.len());
     let mut output = Output { groups: Vec::new(), room: limit, limit };
     for part in body.parts() {
         for field in MessageFields::new(&part.bytes) {

@@ -4,8 +4,8 @@ use otelcore_pdata::Value as Tree;
 
 use crate::value::TreeMap;
 
-/// Sets the value of a key, or adds the entry. Keys of results are few or unique, so that a walk for each is too much
-/// only for hostile texts: see [`Entries`].
+/// Entries of a map, in the order in which they were added. Keys are few in most results; an index of them keeps the work
+/// small for texts with very many.
 #[derive(Default)]
 pub(super) struct Entries {
     entries: TreeMap,
@@ -21,12 +21,7 @@ impl Entries {
         if self.entries.len() > SMALL && self.positions.is_empty() {
             self.positions = self.entries.iter().enumerate().map(|(at, (key, _))| (key.clone(), at)).collect();
         }
-        let position = if self.positions.is_empty() {
-            self.entries.iter().position(|(found, _)| found == key)
-        } else {
-            self.positions.get(key).copied()
-        };
-        if let Some((_, old)) = position.and_then(|at| self.entries.get_mut(at)) {
+        if let Some(old) = self.get_mut(key) {
             *old = value;
             return;
         }

@@ -20,7 +20,7 @@ use super::config::{LevelConditions, Rules};
 use super::older::OlderFilter;
 use crate::edit_processor::PayloadEditor;
 use crate::matching::EntryMatch;
-use crate::statements::{FailureCounts, FailureReports, RequestHeaders, cost_of_text};
+use crate::statements::{FailureCounts, FailureReports, RequestHeaders, cost_of_text, first_reports};
 
 /// What was dropped, by signal.
 #[derive(Clone, Debug)]
@@ -100,17 +100,8 @@ fn reports_before(pass: &LevelConditions, conditions: &ConditionSequence) -> usi
     before.map(|sequence| sequence.conditions().len()).sum()
 }
 
-fn of_signal<T>(all: &[T; 3], signal: Signal) -> &T {
-    let [traces, metrics, logs] = all;
-    match signal {
-        Signal::Traces => traces,
-        Signal::Metrics => metrics,
-        Signal::Logs => logs,
-    }
-}
-
 fn rules_of(rules: &SignalRules, signal: Signal) -> Option<&Arc<Rules>> {
-    of_signal(rules, signal).as_ref()
+    signal.entry_of(rules).as_ref()
 }
 
 /// Units of work that a byte costs at most.
@@ -132,15 +123,10 @@ impl FilterEditor {
         metrics: FilterMetrics,
         environment: FixedEnvironment,
     ) -> Self {
-        let mut before = 0;
-        let first_reports = rules.each_ref().map(|rules| {
-            let first = before;
-            before += rules.iter().map(|rules| rules.texts().count()).sum::<usize>();
-            first
-        });
+        let reports_of = |rules: &Option<Arc<Rules>>| rules.iter().map(|rules| rules.texts().count()).sum();
         Self {
             costs: rules.each_ref().map(|rules| rules.as_deref().map_or(0, cost_of)),
-            first_reports,
+            first_reports: first_reports(rules.each_ref().map(reports_of)),
             rules,
             signal: Signal::Traces,
             pass: 0,
@@ -315,7 +301,7 @@ impl PayloadEditor for FilterEditor {
     fn begin(&mut self, payload: &Payload) {
         self.signal = payload.signal;
         self.pass = 0;
-        self.first_report = *of_signal(&self.first_reports, payload.signal);
+        self.first_report = *payload.signal.entry_of(&self.first_reports);
         self.request = RequestHeaders(payload.metadata.clone());
         self.evaluator.failure = None;
     }
@@ -329,7 +315,7 @@ impl PayloadEditor for FilterEditor {
     }
 
     fn cost_per_byte(&self) -> u64 {
-        *of_signal(&self.costs, self.signal)
+        *self.signal.entry_of(&self.costs)
     }
 
     fn begin_next_pass(&mut self) -> bool {

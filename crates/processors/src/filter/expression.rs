@@ -5,6 +5,8 @@
 //! no errors. What else the Go library has is refused with its place. Never runs longer than linear in the text times
 //! the labels of a point.
 
+use std::cmp::Ordering;
+
 use otelcore_go_regexp::GoRegexp;
 use otelcore_pdata::views::{AnyValue, KeyValue};
 
@@ -38,22 +40,14 @@ pub(super) enum Expression {
     /// Two booleans are equal.
     Same(Box<Self>, Box<Self>),
     HasLabel(Text),
-    Compare(Text, Comparison, Text),
+    /// The order of two texts is one of those that the function accepts.
+    Compare(Text, fn(Ordering) -> bool, Text),
     Contains(Text, Text),
     StartsWith(Text, Text),
     EndsWith(Text, Text),
     Matches(Text, Box<GoRegexp>),
     /// The text is one of these.
     In(Text, Vec<String>),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Comparison {
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
 }
 
 /// A part of an expression whose value is a text.
@@ -86,11 +80,7 @@ impl Expression {
     /// # Errors
     /// What is wrong, or not supported, and at which character.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let tokens = tokens(text)?;
-        if tokens.len() > MAX_TOKENS {
-            return Err(format!("the expression has more than {MAX_TOKENS} words and symbols"));
-        }
-        let mut parser = Parser { tokens, next: 0, depth: MAX_DEPTH };
+        let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: MAX_DEPTH };
         let (value, at) = parser.operators(0)?;
         match parser.tokens.get(parser.next) {
             None => boolean(value, at),
@@ -107,16 +97,7 @@ impl Expression {
             Self::Or(a, b) => a.holds(point) || b.holds(point),
             Self::Same(a, b) => a.holds(point) == b.holds(point),
             Self::HasLabel(key) => point.attribute(key.get(point)).is_some(),
-            Self::Compare(a, comparison, b) => {
-                let (a, b) = (a.get(point), b.get(point));
-                match comparison {
-                    Comparison::Equal => a == b,
-                    Comparison::Less => a < b,
-                    Comparison::LessOrEqual => a <= b,
-                    Comparison::Greater => a > b,
-                    Comparison::GreaterOrEqual => a >= b,
-                }
-            }
+            Self::Compare(a, accepts, b) => accepts(a.get(point).cmp(b.get(point))),
             Self::Contains(a, b) => {
                 String::from_utf8_lossy(a.get(point)).contains(&*String::from_utf8_lossy(b.get(point)))
             }
@@ -162,10 +143,15 @@ const SYMBOLS: [&str; 14] = ["==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", 
 /// The tokens of an expression, each with its position in characters, from 1.
 fn tokens(text: &str) -> Result<Vec<(Token, usize)>, String> {
     let mut found = Vec::new();
-    let mut rest = text;
+    // The position of the byte `begin`.
+    let (mut rest, mut at, mut begin) = (text, 1, 0);
     loop {
         rest = rest.trim_start_matches([' ', '\t', '\r', '\n']);
-        let at = text.get(..text.len() - rest.len()).map_or(0, |before| before.chars().count()) + 1;
+        let before = std::mem::replace(&mut begin, text.len() - rest.len());
+        at += text.get(before..begin).map_or(0, |between| between.chars().count());
+        if found.len() > MAX_TOKENS {
+            return Err(format!("the expression has more than {MAX_TOKENS} words and symbols"));
+        }
         let Some(first) = rest.chars().next() else { return Ok(found) };
         if first.is_alphabetic() || first == '_' || first == '$' {
             let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '$').unwrap_or(rest.len());
@@ -363,14 +349,15 @@ impl Parser {
 
 /// What an operator makes of its operands.
 fn join((left, at): (Value, usize), operator: &str, (right, right_at): (Value, usize)) -> Result<Expression, String> {
-    let not = |expression| Expression::Not(Box::new(expression));
     Ok(match (operator, left, right) {
         ("||" | "or", left, right) => Expression::Or(Box::new(boolean(left, at)?), Box::new(boolean(right, right_at)?)),
         ("&&" | "and", left, right) => {
             Expression::And(Box::new(boolean(left, at)?), Box::new(boolean(right, right_at)?))
         }
         ("==", Value::Boolean(left), Value::Boolean(right)) => Expression::Same(Box::new(left), Box::new(right)),
-        ("!=", Value::Boolean(left), Value::Boolean(right)) => not(Expression::Same(Box::new(left), Box::new(right))),
+        ("!=", Value::Boolean(left), Value::Boolean(right)) => {
+            Expression::Not(Box::new(Expression::Same(Box::new(left), Box::new(right))))
+        }
         ("in", left, Value::Texts(texts)) => Expression::In(text(left, at)?, texts),
         ("matches", left, Value::Text(Text::Literal(pattern))) => {
             let pattern = GoRegexp::compile(&pattern).map_err(|error| format!("{error} at character {right_at}"))?;
@@ -380,18 +367,31 @@ fn join((left, at): (Value, usize), operator: &str, (right, right_at): (Value, u
         ("in", ..) => return Err(format!("a list of strings is expected at character {right_at}")),
         (operator, left, right) => {
             let (left, right) = (text(left, at)?, text(right, right_at)?);
-            let comparison = match operator {
-                "contains" => return Ok(Expression::Contains(left, right)),
-                "startsWith" => return Ok(Expression::StartsWith(left, right)),
-                "endsWith" => return Ok(Expression::EndsWith(left, right)),
-                "<" => Comparison::Less,
-                "<=" => Comparison::LessOrEqual,
-                ">" => Comparison::Greater,
-                ">=" => Comparison::GreaterOrEqual,
-                _ => Comparison::Equal,
-            };
-            let compared = Expression::Compare(left, comparison, right);
-            if operator == "!=" { not(compared) } else { compared }
+            match operator {
+                "contains" => Expression::Contains(left, right),
+                "startsWith" => Expression::StartsWith(left, right),
+                "endsWith" => Expression::EndsWith(left, right),
+                "<" => Expression::Compare(left, Ordering::is_lt, right),
+                "<=" => Expression::Compare(left, Ordering::is_le, right),
+                ">" => Expression::Compare(left, Ordering::is_gt, right),
+                ">=" => Expression::Compare(left, Ordering::is_ge, right),
+                "!=" => Expression::Compare(left, Ordering::is_ne, right),
+                _ => Expression::Compare(left, Ordering::is_eq, right),
+            }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expression_of_very_many_words_is_refused_and_positions_count_characters() {
+        // Where each position is counted from the beginning, this does not end within minutes.
+        let long = "!".repeat(4_000_000);
+        assert_eq!(Expression::parse(&long).unwrap_err(), "the expression has more than 1000 words and symbols");
+        let error = Expression::parse("MetricName == 'é€'  && wrong").unwrap_err();
+        assert_eq!(error, "`wrong` at character 24 is not supported");
+    }
 }

@@ -3,7 +3,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use otelcore_pdata::Signal;
-use otelcore_pdata::edit::{EditError, MetricKind};
+use otelcore_pdata::edit::{EditError, MetricKind, OutputLimit};
 use otelcore_pdata::schema::{
     exponential_point, histogram_point, log_record, metric, number_point, resource, scope, span, sum, summary_point,
 };
@@ -21,10 +21,6 @@ const SCOPES: u32 = 2;
 const SCOPE: u32 = 1;
 const ITEMS: u32 = 2;
 const POINTS: u32 = 1;
-
-/// A body may become so many times longer, and so many bytes in addition, because resources are repeated.
-const MAX_GROWTH: usize = 16;
-const MAX_ADDED: usize = 16 << 20;
 
 /// What has been done with the items of a body.
 #[derive(Debug, Default)]
@@ -123,7 +119,7 @@ impl<'a> Groups<'a> {
             counts: Counts::default(),
             items: 0,
             len: 0,
-            limit: body_len.saturating_mul(MAX_GROWTH).saturating_add(MAX_ADDED),
+            limit: OutputLimit::OF_GROUPS.of(body_len),
         }
     }
 

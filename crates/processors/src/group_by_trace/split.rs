@@ -3,16 +3,11 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use otelcore_pdata::Rope;
-use otelcore_pdata::edit::EditError;
+use otelcore_pdata::edit::{EditError, OutputLimit};
 use otelcore_pdata::schema::{resource_spans, scope_spans, span, traces};
 use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, put_tag_and_len, raw_fields};
 
 use crate::series::{IdentityHasher, SeriesId};
-
-/// The parts of a body may together be so many times longer, and so many bytes in addition, because resources and scopes
-/// are repeated.
-const MAX_GROWTH: usize = 16;
-const MAX_ADDED: usize = 16 << 20;
 
 /// The spans of one trace in one body: entries of a request.
 #[derive(Debug, Default)]
@@ -27,7 +22,7 @@ pub(super) struct TracePart {
 /// # Errors
 /// They are too long.
 pub(super) fn split(body: &Rope, hasher: &IdentityHasher) -> Result<Vec<TracePart>, EditError> {
-    let limit = body.len().saturating_mul(MAX_GROWTH).saturating_add(MAX_ADDED);
+    let limit = OutputLimit::OF_GROUPS.of(body.len());
     let mut parts: Vec<TracePart> = Vec::new();
     let mut by_id: HashMap<SeriesId, usize, FixedState> = HashMap::with_hasher(FixedState::with_seed(0));
     let mut len = 0;

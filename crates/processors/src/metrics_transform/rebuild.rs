@@ -149,9 +149,9 @@ pub(super) fn rebuild(
     held: &mut Held,
 ) -> Result<Option<Rope>, Outcome> {
     let transforms = editor.transforms.clone();
-    let OutputLimit { factor, extra } = OutputLimit::default();
     // Each `insert` copies what it matches.
-    let limit = body.len().saturating_mul(factor * (1 + transforms.len())).saturating_add(extra);
+    let limit = OutputLimit::default();
+    let limit = OutputLimit { factor: limit.factor * (1 + transforms.len()), ..limit }.of(body.len());
     let (out, grouped) = (Vec::new(), Vec::new());
     let mut output = Output { out, grouped, items: 0, is_changed: false, held, limit };
     for part in body.parts() {

@@ -1,6 +1,7 @@
 //! What is done with an attribute, and with the values in the body of a log record.
 
 use otelcore_pdata::Value;
+use otelcore_pdata::edit::OutputLimit;
 use otelcore_pdata::text;
 use otelcore_pdata::views::AnyValue;
 
@@ -10,8 +11,7 @@ use super::config::{Rules, Summary};
 const MAX_SUMMARY_BYTES: usize = 64 << 10;
 
 /// A masked value is at most so many times longer than the value, and so many bytes in addition.
-const MAX_GROWTH: usize = 16;
-const MAX_ADDED: usize = 64 << 10;
+const LONGEST_MASK: OutputLimit = OutputLimit { factor: 16, extra: 64 << 10 };
 
 /// The mask of a value whose other mask would be longer than that.
 const TOO_LONG_MASK: &[u8] = b"****";
@@ -58,11 +58,6 @@ impl Done {
         let list = || KeyList { room, ..KeyList::default() };
         Self { redacted: list(), masked: list(), allowed: list(), ignored: KeyList::default() }
     }
-}
-
-/// Bytes of a masked value at most.
-fn longest_mask_of(value: &[u8]) -> usize {
-    MAX_GROWTH * value.len() + MAX_ADDED
 }
 
 /// A value as text.
@@ -134,7 +129,7 @@ impl Rules {
                 out.push(b'\n');
             }
             self.mask.put(line, &mut out);
-            if out.len() > longest_mask_of(value) {
+            if out.len() > LONGEST_MASK.of(value.len()) {
                 return TOO_LONG_MASK.to_vec();
             }
         }
@@ -154,7 +149,7 @@ impl Rules {
                 out.extend_from_slice(text.get(end..found.start).unwrap_or_default());
                 self.mask.put(text.get(found.clone()).unwrap_or_default(), &mut out);
                 end = found.end;
-                if out.len() > longest_mask_of(value) { Err(()) } else { Ok(()) }
+                if out.len() > LONGEST_MASK.of(value.len()) { Err(()) } else { Ok(()) }
             });
             if found.is_err() {
                 return Some(TOO_LONG_MASK.to_vec());

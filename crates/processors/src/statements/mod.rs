@@ -14,7 +14,7 @@ pub use config::{ErrorModeConfig, GroupsConfig};
 #[cfg(feature = "transform")]
 pub(crate) use functions::statement_functions;
 pub(crate) use functions::{ContextFunctions, ContextKind, condition_functions};
-pub(crate) use report::{FailureCounts, FailureReports, RequestHeaders};
+pub(crate) use report::{FailureCounts, FailureReports, RequestHeaders, first_reports};
 
 /// Units of work that a byte costs at most for a statement or condition; see [`StepBudget`](otelcore_pdata::StepBudget).
 /// A path is read or written in a few, a function may decode a map, or search a text.

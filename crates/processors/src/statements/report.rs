@@ -7,6 +7,11 @@ use otelcore_ottl::contexts::RequestMetadata;
 use otelcore_ottl::{ErrorMode, EvalError};
 use otelcore_pipeline::{Counter, LogField, Logger, Metadata, MetricsLevel, Telemetry};
 
+/// By signal, how many statements there are before those of it, if each has so many.
+pub(crate) fn first_reports([traces, metrics, _]: [usize; 3]) -> [usize; 3] {
+    [0, traces, traces + metrics]
+}
+
 /// The counts and the logger of one instance. Used on the loop.
 pub(crate) struct FailureReports {
     log: Logger,

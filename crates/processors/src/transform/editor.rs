@@ -20,7 +20,9 @@ use otelcore_pipeline::{Outcome, Payload, WallTime};
 
 use crate::edit_processor::PayloadEditor;
 use crate::ottl_functions::ADDING_METRICS;
-use crate::statements::{ContextKind, FailureCounts, FailureReports, RequestHeaders, StatementGroup, cost_of_text};
+use crate::statements::{
+    ContextKind, FailureCounts, FailureReports, RequestHeaders, StatementGroup, cost_of_text, first_reports,
+};
 
 /// Units for a byte where a statement adds metrics: what it costs does not depend on the length of the payload alone,
 /// so that the payload is always edited on a helper thread.
@@ -33,6 +35,8 @@ pub(super) struct TransformEditor {
     groups: Groups,
     /// By signal: see [`PayloadEditor::cost_per_byte`].
     costs: [u64; 3],
+    /// By signal: how many statements and conditions there are before those of it.
+    first_reports: [usize; 3],
     signal: Signal,
     /// The group of this pass.
     group: usize,
@@ -87,10 +91,11 @@ impl Runner {
 
 impl TransformEditor {
     pub(super) fn new(groups: Groups, reports: FailureReports, environment: FixedEnvironment) -> Self {
-        let costs = [&groups[0], &groups[1], &groups[2]].map(|groups| cost_of(groups));
+        let reports_of = |groups: &Arc<[StatementGroup]>| groups.iter().map(StatementGroup::reports).sum();
         Self {
+            costs: groups.each_ref().map(|groups| cost_of(groups)),
+            first_reports: first_reports(groups.each_ref().map(reports_of)),
             groups,
-            costs,
             signal: Signal::Traces,
             group: 0,
             first_report: 0,
@@ -105,7 +110,7 @@ impl TransformEditor {
     }
 
     fn groups(&self) -> &Arc<[StatementGroup]> {
-        groups_of(&self.groups, self.signal)
+        self.signal.entry_of(&self.groups)
     }
 
     /// The context of this pass; `None` if nothing is left to do in the payload.
@@ -118,7 +123,7 @@ impl TransformEditor {
 
     /// Runs the group of this pass on an item that `with` makes a context of.
     fn run(&mut self, with: impl FnOnce(&mut Runner, &RequestHeaders, &StatementGroup, usize)) {
-        if let Some(group) = groups_of(&self.groups, self.signal).get(self.group) {
+        if let Some(group) = self.signal.entry_of(&self.groups).get(self.group) {
             with(&mut self.runner, &self.request, group, self.first_report);
         }
     }
@@ -333,16 +338,11 @@ impl PayloadEditor for TransformEditor {
     fn begin(&mut self, payload: &Payload) {
         self.signal = payload.signal;
         self.group = 0;
-        self.first_report = match self.signal {
-            Signal::Traces => 0,
-            Signal::Metrics => reports_of(&self.groups, 1),
-            Signal::Logs => reports_of(&self.groups, 2),
-        };
+        self.first_report = *self.signal.entry_of(&self.first_reports);
         self.request = RequestHeaders(payload.metadata.clone());
         self.runner.failure = None;
         self.added.clear();
-        let OutputLimit { factor, extra } = self.output_limit(payload);
-        self.room = payload.body.len().saturating_mul(factor).saturating_add(extra);
+        self.room = self.output_limit(payload).of(payload.body.len());
     }
 
     fn set_time(&mut self, now: WallTime) {
@@ -354,12 +354,7 @@ impl PayloadEditor for TransformEditor {
     }
 
     fn cost_per_byte(&self) -> u64 {
-        let [traces, metrics, logs] = self.costs;
-        match self.signal {
-            Signal::Traces => traces,
-            Signal::Metrics => metrics,
-            Signal::Logs => logs,
-        }
+        *self.signal.entry_of(&self.costs)
     }
 
     fn begin_next_pass(&mut self) -> bool {
@@ -378,23 +373,9 @@ impl PayloadEditor for TransformEditor {
     }
 }
 
-fn groups_of(groups: &Groups, signal: Signal) -> &Arc<[StatementGroup]> {
-    let [traces, metrics, logs] = groups;
-    match signal {
-        Signal::Traces => traces,
-        Signal::Metrics => metrics,
-        Signal::Logs => logs,
-    }
-}
-
 /// Units of work that a byte costs at most, for the groups of a signal.
 fn cost_of(groups: &[StatementGroup]) -> u64 {
     let adds_metrics = |text: &str| ADDING_METRICS.iter().any(|name| text.trim_start().starts_with(name));
     let cost = |text: &str| if adds_metrics(text) { COST_OF_ADDING_METRICS } else { cost_of_text(text) };
     groups.iter().flat_map(StatementGroup::texts).map(|(text, _)| cost(text)).sum()
-}
-
-/// How many statements and conditions there are of the signals before one.
-fn reports_of(groups: &Groups, signal: usize) -> usize {
-    groups.iter().take(signal).flat_map(|groups| groups.iter()).map(StatementGroup::reports).sum()
 }

@@ -5,7 +5,8 @@ use otelcore_pdata::edit::MetricKind;
 use otelcore_pdata::schema::{exponential_point, histogram_point, number_point, summary_point};
 use otelcore_pdata::wire_format::put_fixed64_field;
 
-use super::{kind_name, put_plain_fixed64, put_renumbered};
+use super::{put_plain_fixed64, put_renumbered};
+use crate::owned_metric::kind_name;
 
 /// What becomes a metric of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,20 +11,7 @@ pub(crate) mod scale;
 #[cfg(test)]
 mod tests;
 
-use otelcore_pdata::edit::MetricKind;
 use otelcore_pdata::wire_format::{WireValue, put_bytes_field, put_fixed64_field, put_tag_and_len, raw_fields};
-
-/// The name of a kind in the Go collector's messages.
-pub(crate) fn kind_name(kind: MetricKind) -> &'static str {
-    match kind {
-        MetricKind::Empty => "Empty",
-        MetricKind::Gauge => "Gauge",
-        MetricKind::Sum => "Sum",
-        MetricKind::Histogram => "Histogram",
-        MetricKind::ExponentialHistogram => "ExponentialHistogram",
-        MetricKind::Summary => "Summary",
-    }
-}
 
 /// Appends the fields of a message except those of some numbers.
 fn put_other_fields(out: &mut Vec<u8>, raw: &[u8], numbers: &[u32]) {
