@@ -10,7 +10,7 @@
 
 mod token;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,8 +105,6 @@ struct Watcher {
     splitter: JsonSplitter,
     /// `metadata` of the list: its version and the token of the next page.
     page: ListMetadata,
-    /// The first page of the list has begun.
-    is_listing: bool,
     /// Why the last request failed, unless one has succeeded since.
     error: Option<String>,
     left_out: u64,
@@ -149,7 +147,6 @@ pub struct WatchClient {
     log: Logger,
     base: u64,
     watchers: Vec<Watcher>,
-    by_token: BTreeMap<u64, usize>,
     readable: BTreeSet<u64>,
     next_token: u64,
     credentials: TokenSource,
@@ -184,7 +181,6 @@ impl WatchClient {
             log,
             base,
             watchers: Vec::new(),
-            by_token: BTreeMap::new(),
             readable: BTreeSet::new(),
             next_token: 0,
             bytes_left: MAX_BYTES_PER_TURN,
@@ -205,7 +201,6 @@ impl WatchClient {
             has_events: false,
             splitter: JsonSplitter::new(BodyKind::List),
             page: ListMetadata::default(),
-            is_listing: false,
             error: None,
             left_out: 0,
         });
@@ -215,15 +210,11 @@ impl WatchClient {
 
     /// Lists everything again: the consumer has lost what it had.
     pub fn reset(&mut self, cx: &mut Cx<'_>) {
-        for watcher in &mut self.watchers {
-            if !matches!(watcher.state, WatchState::Waiting(_)) {
-                self.by_token.remove(&watcher.token);
-                self.readable.remove(&watcher.token);
-                self.http.cancel_request(cx, watcher.token);
+        for index in 0..self.watchers.len() {
+            if let Some(watcher) = self.watchers.get_mut(index) {
+                watcher.machine.reset();
             }
-            watcher.machine.reset();
-            watcher.is_listing = false;
-            watcher.state = WatchState::Waiting(cx.now());
+            self.wait(cx, index, Duration::ZERO);
         }
         self.request_turn(cx);
     }
@@ -314,7 +305,6 @@ impl WatchClient {
         let Some(watcher) = self.watchers.get_mut(index) else { return };
         let is_list = watcher.machine.is_list();
         if watcher.machine.is_first_page() {
-            watcher.is_listing = true;
             consumer.begin_list(WatchId(index));
         }
         watcher.splitter = JsonSplitter::new(if is_list { BodyKind::List } else { BodyKind::Stream });
@@ -341,12 +331,17 @@ impl WatchClient {
         let token = self.next_token;
         self.next_token += 1;
         (watcher.token, watcher.state) = (token, WatchState::Requested);
-        self.by_token.insert(token, index);
         self.http.start_request(cx, token, request);
     }
 
+    /// The watch of a request in progress. There are few of them.
+    fn watch_of(&self, token: u64) -> Option<usize> {
+        let is_request = |watcher: &Watcher| watcher.token == token && !matches!(watcher.state, WatchState::Waiting(_));
+        self.watchers.iter().position(is_request)
+    }
+
     fn handle_head(&mut self, cx: &mut Cx<'_>, token: u64, result: Result<HttpResponse, HttpRequestError>) {
-        let Some(index) = self.by_token.get(&token).copied() else { return };
+        let Some(index) = self.watch_of(token) else { return };
         let Some(watcher) = self.watchers.get_mut(index) else { return };
         match result {
             Err(error) => self.fail(cx, index, error.to_string(), None),
@@ -366,7 +361,7 @@ impl WatchClient {
 
     /// Reads what has arrived of a body, within the limit of the turn.
     fn read(&mut self, cx: &mut Cx<'_>, token: u64, consumer: &mut dyn ObjectConsumer) {
-        while let Some(index) = self.by_token.get(&token).copied() {
+        while let Some(index) = self.watch_of(token) {
             if self.bytes_left == 0 {
                 self.readable.insert(token);
                 return;
@@ -476,7 +471,6 @@ impl WatchClient {
                 return self.fail(cx, index, "the list has no resourceVersion".to_owned(), None);
             }
             if watcher.machine.end_page(&resource_version, &continue_token) {
-                watcher.is_listing = false;
                 consumer.end_list(cx, WatchId(index));
             }
             self.succeed(cx, index);
@@ -521,7 +515,6 @@ impl WatchClient {
     /// Ends the request of a watch. The next one follows after a pause.
     fn wait(&mut self, cx: &mut Cx<'_>, index: usize, pause: Duration) {
         let Some(watcher) = self.watchers.get_mut(index) else { return };
-        self.by_token.remove(&watcher.token);
         self.readable.remove(&watcher.token);
         self.http.cancel_request(cx, watcher.token);
         watcher.state = WatchState::Waiting(cx.now() + pause);

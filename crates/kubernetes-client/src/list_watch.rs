@@ -150,7 +150,7 @@ impl ListWatch {
 
     /// The server does not know the version any more: lists the newest one.
     pub(crate) fn restart_from_newest(&mut self) {
-        self.position = Position::List { continue_token: String::new() };
+        self.restart();
         self.list_version = ListVersion::Newest;
     }
 

@@ -11,7 +11,7 @@
 //! 2. `world` with `datagram` and `file_system`, and `cx`, the view that one component has of it
 //! 3. what components exchange: `attempt`, `capabilities`, `auth`
 //! 4. between graph and exporter: `exporter_queue`; inside exporters: `pieces`, `delivery`
-//! 5. `component`: the traits, and what makes components; `component_type`
+//! 5. `component`: the traits, and what makes components; `component_type`; inside processors: `edit_queue`
 //! 6. `graph`
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ mod condition;
 mod cx;
 mod datagram;
 mod delivery;
+mod edit_queue;
 mod exporter_queue;
 mod file_system;
 mod graph;
@@ -60,6 +61,7 @@ pub use condition::{ConditionReport, ConditionReporter};
 pub use cx::Cx;
 pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
 pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, LeftOutItems, NextCall};
+pub use edit_queue::{BodyEdit, EditPanicked, EditQueue, EditedPayload, SinglePass};
 pub use exporter_queue::{
     BatchSizer, ExporterQueue, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
 };

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use otelcore_pdata::Signal;
 use otelcore_pdata::edit::{AttributesMut, Descend, Editor, ResourceMut};
 use otelcore_pdata::views::{AnyValue, View};
 use otelcore_pipeline::{Metadata, Payload};
@@ -14,7 +13,7 @@ use crate::association::{Associations, text_attribute};
 use crate::extract::{ContainerRecord, OwnerKind, PodRecord};
 use crate::fields::Field;
 use crate::rules::Rules;
-use crate::tables::{ObjectRecord, Tables};
+use crate::tables::{ObjectRecord, Objects, Tables};
 
 const RESTART_COUNT: &str = "k8s.container.restart_count";
 
@@ -74,9 +73,8 @@ impl Enricher {
         }
     }
 
-    /// The items of a payload are of a signal with resources.
+    /// The most bytes that are added to a payload, which has at most one resource more than items.
     pub(crate) fn max_added(&self, payload: &Payload) -> usize {
-        debug_assert!(Signal::ALL.contains(&payload.signal));
         (self.tables.max_attribute_bytes() + 256).saturating_mul(payload.items() as usize + 1)
     }
 }
@@ -111,14 +109,27 @@ fn value_or_attribute<'v>(of_pod: &'v str, resource: &ResourceMut<'_>, key: &str
     text
 }
 
-impl Editor for Enricher {
+/// The object of which the pod, or else an attribute, has the key.
+fn find_object<'o>(
+    objects: &'o Objects,
+    of_pod: &str,
+    resource: &ResourceMut<'_>,
+    attribute: &str,
+    text: &mut Vec<u8>,
+) -> Option<&'o ObjectRecord> {
+    // Most kinds are not watched, and then their attribute is not looked for.
+    if objects.is_empty() { None } else { objects.get(value_or_attribute(of_pod, resource, attribute, text)) }
+}
+
+impl Editor for Box<Enricher> {
     fn resource(&mut self, resource: &mut ResourceMut<'_>) -> Descend {
-        let Self { rules, associations, tables, counts, connection, key, address, text, .. } = self;
+        let Enricher { rules, associations, tables, counts, is_passthrough, connection, key, address, text } =
+            &mut **self;
         let identified = associations.identify(resource, connection, key, address);
-        if !address.is_empty() && (self.is_passthrough || rules.has(Field::PodIp)) {
+        if !address.is_empty() && (*is_passthrough || rules.has(Field::PodIp)) {
             set(&mut resource.attributes(), Field::PodIp.name(), address);
         }
-        if self.is_passthrough {
+        if *is_passthrough {
             return Descend::Skip;
         }
         let found = identified.has_key.then(|| tables.pod(key)).flatten();
@@ -129,7 +140,7 @@ impl Editor for Enricher {
             *(if pod.is_some() { with } else { without }) += 1;
         }
         if let Some(pod) = pod {
-            add_pod(resource, pod, tables, rules, text);
+            add_pod(resource, pod, tables, rules);
         }
         let of_pod = |value: fn(&PodRecord) -> &str| pod.map_or("", value);
 
@@ -141,8 +152,8 @@ impl Editor for Enricher {
                 set(&mut attributes, Field::ServiceNamespace.name(), namespace);
             }
         }
-        let node = value_or_attribute(of_pod(|pod| &pod.node_name), resource, "k8s.node.name", text);
-        if let Some(node) = tables.nodes.get(node) {
+        let node = of_pod(|pod| &pod.node_name);
+        if let Some(node) = find_object(&tables.nodes, node, resource, "k8s.node.name", text) {
             let mut attributes = resource.attributes();
             set_all(&mut attributes, Some(node));
             if !node.uid.is_empty() {
@@ -150,23 +161,23 @@ impl Editor for Enricher {
             }
         }
         let uid = pod.map_or("", |pod| tables.deployment_uid(pod));
-        let uid = value_or_attribute(uid, resource, "k8s.deployment.uid", text);
-        set_all(&mut resource.attributes(), tables.deployments.get(uid));
+        let deployment = find_object(&tables.deployments, uid, resource, "k8s.deployment.uid", text);
+        set_all(&mut resource.attributes(), deployment);
         for (kind, objects, attribute) in [
             (OwnerKind::StatefulSet, &tables.stateful_sets, "k8s.statefulset.uid"),
             (OwnerKind::DaemonSet, &tables.daemon_sets, "k8s.daemonset.uid"),
             (OwnerKind::Job, &tables.jobs, "k8s.job.uid"),
         ] {
             let uid = pod.map_or("", |pod| Tables::owner_uid(pod, kind, objects));
-            let uid = value_or_attribute(uid, resource, attribute, text);
-            set_all(&mut resource.attributes(), objects.get(uid));
+            let object = find_object(objects, uid, resource, attribute, text);
+            set_all(&mut resource.attributes(), object);
         }
         Descend::Skip
     }
 }
 
 /// Adds what is known of a pod and its containers.
-fn add_pod(resource: &mut ResourceMut<'_>, pod: &PodRecord, tables: &Tables, rules: &Rules, text: &mut Vec<u8>) {
+fn add_pod(resource: &mut ResourceMut<'_>, pod: &PodRecord, tables: &Tables, rules: &Rules) {
     let mut attributes = resource.attributes();
     for (key, value) in &pod.attributes {
         set(&mut attributes, key, value.as_bytes());
@@ -177,7 +188,7 @@ fn add_pod(resource: &mut ResourceMut<'_>, pod: &PodRecord, tables: &Tables, rul
     if !pod.containers.is_empty()
         && let Some(container) = find_container(resource, &pod.containers)
     {
-        add_container(resource, container, text);
+        add_container(resource, container);
     }
 }
 
@@ -202,7 +213,7 @@ fn find_container<'c>(resource: &ResourceMut<'_>, containers: &'c [ContainerReco
     }
 }
 
-fn add_container(resource: &mut ResourceMut<'_>, container: &ContainerRecord, text: &mut Vec<u8>) {
+fn add_container(resource: &mut ResourceMut<'_>, container: &ContainerRecord) {
     let mut attributes = resource.attributes();
     for (field, value) in [
         (Field::ContainerName, &container.name),
@@ -220,9 +231,7 @@ fn add_container(resource: &mut ResourceMut<'_>, container: &ContainerRecord, te
         None => container.runs.last(),
         Some(AnyValue::Int(count)) => container.runs.iter().find(|(known, _)| *known == count),
         Some(AnyValue::String(count)) => {
-            text.clear();
-            text.extend_from_slice(count);
-            let count = std::str::from_utf8(text).ok().and_then(|count| count.parse::<i64>().ok());
+            let count = std::str::from_utf8(count).ok().and_then(|count| count.parse::<i64>().ok());
             container.runs.iter().find(|(known, _)| Some(*known) == count)
         }
         Some(_) => None,

@@ -326,7 +326,7 @@ fn containers(pod: &Pod, rules: &Rules, images: &ImageParser) -> Vec<ContainerRe
                     tag.clone_into(&mut container.image_tag);
                 }
                 if rules.has(Field::ServiceVersion) {
-                    container.service_version = images.version(&spec.image).unwrap_or_default();
+                    container.service_version = image.version();
                 }
             }
             match found.iter_mut().find(|known| known.key == spec.name) {

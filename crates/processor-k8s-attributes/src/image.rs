@@ -26,22 +26,32 @@ pub(crate) struct ImageName<'a> {
     pub(crate) digest: &'a str,
 }
 
+impl ImageName<'_> {
+    /// `service.version`: tag and digest, as far as there are any.
+    pub(crate) fn version(&self) -> String {
+        let separator = if self.tag.is_empty() || self.digest.is_empty() { "" } else { "@" };
+        [self.tag, separator, self.digest].concat()
+    }
+}
+
 /// Reads names.
 #[derive(Debug)]
 pub(crate) struct ImageParser {
     pattern: GoRegexp,
 }
 
+fn is_lower_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 fn is_digest(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(algorithm, digits)| {
-        let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        ALGORITHMS.contains(&(algorithm, digits.len())) && digits.bytes().all(is_hex)
-    })
+    let parts = text.split_once(':');
+    parts.is_some_and(|(algorithm, digits)| ALGORITHMS.contains(&(algorithm, digits.len())) && is_lower_hex(digits))
 }
 
 /// 64 digits alone name an image by its digest.
 fn is_identifier(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 64 && is_lower_hex(text)
 }
 
 impl ImageParser {
@@ -61,17 +71,6 @@ impl ImageParser {
         let name = ImageName { repository: group(1), tag: group(2), digest: group(3) };
         let is_valid = name.repository.len() <= MAX_NAME && (name.digest.is_empty() || is_digest(name.digest));
         is_valid.then_some(name)
-    }
-
-    /// `service.version`: tag and digest, as far as there are any.
-    pub(crate) fn version(&self, image: &str) -> Option<String> {
-        let ImageName { tag, digest, .. } = self.parse(image)?;
-        match (tag.is_empty(), digest.is_empty()) {
-            (true, true) => None,
-            (false, true) => Some(tag.to_owned()),
-            (true, false) => Some(digest.to_owned()),
-            (false, false) => Some(format!("{tag}@{digest}")),
-        }
     }
 
     /// The full name with the digest, for `imageID` of a container; `None` without a repository or a digest.
@@ -125,11 +124,11 @@ mod tests {
     #[test]
     fn version_is_tag_and_digest() {
         let parser = ImageParser::new().unwrap();
-        let version = |image: &str| parser.version(image);
-        assert_eq!(version("a:1"), Some("1".to_owned()));
-        assert_eq!(version(&format!("a@{SHA}")), Some(SHA.to_owned()));
-        assert_eq!(version(&format!("a:1@{SHA}")), Some(format!("1@{SHA}")));
-        assert_eq!(version("a"), None);
+        let version = |image: &str| parser.parse(image).unwrap().version();
+        assert_eq!(version("a:1"), "1");
+        assert_eq!(version(&format!("a@{SHA}")), SHA);
+        assert_eq!(version(&format!("a:1@{SHA}")), format!("1@{SHA}"));
+        assert_eq!(version("a"), "");
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Metrics {
                 let Some(slot) = slot.and_then(|slots| slots.get_mut(status)).filter(|_| count > 0) else { continue };
                 let counter = slot.get_or_insert_with(|| {
                     let status = if status == 0 { "error" } else { "success" };
-                    let signal = signal_name(signal).to_owned();
+                    let signal = signal.name().to_owned();
                     let series = vec![
                         ("otelcol_signal", signal),
                         ("pod_identifier", label.clone()),
@@ -127,13 +127,5 @@ impl Metrics {
                 counter.add(count);
             }
         }
-    }
-}
-
-fn signal_name(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "traces",
-        Signal::Metrics => "metrics",
-        Signal::Logs => "logs",
     }
 }

@@ -3,16 +3,15 @@
 //! A payload that takes long is edited on a helper thread, and the tables are there meanwhile: payloads behind it wait,
 //! and nothing is read from the API server. With `wait_for_metadata` payloads wait for the first lists.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_kubernetes_client::{ChangeKind, ObjectConsumer, WatchClient, WatchId};
-use otelcore_pdata::edit::{EditPass, Edited, OutputLimit};
-use otelcore_pdata::{Rope, StepBudget};
+use otelcore_pdata::StepBudget;
+use otelcore_pdata::edit::OutputLimit;
 use otelcore_pipeline::{
-    Ack, Budget, BuildContext, Cx, Downstream, Event, Held, JobResult, LogField, Logger, LossReason, MonotonicTime,
-    Outcome, Payload, Processor, StartError, StatusReport, TimerId,
+    Ack, Budget, BuildContext, Cx, Downstream, EditQueue, EditedPayload, Event, LogField, Logger, MonotonicTime,
+    Outcome, Payload, Processor, SinglePass, StartError, StatusReport, TimerId,
 };
 
 use crate::association::Associations;
@@ -25,17 +24,13 @@ use crate::rules::Rules;
 use crate::tables::Tables;
 use crate::watches::{TableWriter, remove_unlisted, watch_specs};
 
-/// Bytes of payloads that may wait.
-const MAX_WAITING_BYTES: usize = 64 << 20;
 /// Units of work for a byte: each attribute is looked for among those of the resource.
 const COST_PER_BYTE: u64 = 24;
 
 /// Why payloads are refused after `wait_for_metadata_timeout`.
 const NOT_KNOWN_YET: &str = "the metadata of the cluster is not known yet";
 
-/// Local keys; those of the client are above them.
-const JOB_KEY: u64 = 0;
-const NEXT_TURN_KEY: u64 = 1;
+/// Local keys, beside those of [`EditQueue`]; those of the client are above them.
 const SYNC_KEY: u64 = 2;
 const REMOVAL_KEY: u64 = 3;
 const CLIENT_KEYS: u64 = 1 << 32;
@@ -47,54 +42,6 @@ enum SyncState {
     /// For longer than `wait_for_metadata_timeout`.
     Late,
     Done,
-}
-
-type EditResult = Result<(Rope, Edited, Held), Outcome>;
-
-/// A pass over one payload, with what it needs.
-struct EditTask {
-    pass: EditPass,
-    enricher: Box<Enricher>,
-    /// The charge for the new bytes.
-    output: Held,
-}
-
-impl EditTask {
-    /// Goes on until the end (true) or the end of the step.
-    fn step(&mut self, work: &mut StepBudget) -> Result<bool, Outcome> {
-        let is_done =
-            self.pass.step(&mut *self.enricher, work).map_err(|error| Outcome::permanent(error.to_string()))?;
-        if !is_done {
-            let written = self.pass.written() as u64;
-            self.output.try_grow(written).map_err(|no_room| Outcome::retry(no_room.to_string()))?;
-        }
-        Ok(is_done)
-    }
-
-    fn end(self, result: Result<bool, Outcome>) -> (Box<Enricher>, EditResult) {
-        let (rope, edited) = self.pass.finish();
-        (self.enricher, result.map(|_| (rope, edited, self.output)))
-    }
-
-    /// Goes on until the end, however long that takes. For a helper thread.
-    fn run(mut self) -> (Box<Enricher>, EditResult) {
-        let result = loop {
-            match self.step(&mut StepBudget::for_one_step()) {
-                Ok(false) => {}
-                ended => break ended,
-            }
-        };
-        self.end(result)
-    }
-}
-
-/// A payload that is edited on a helper thread.
-struct RunningEdit {
-    result: JobResult<(Box<Enricher>, EditResult)>,
-    /// Without its body.
-    payload: Payload,
-    ack: Ack,
-    items: u32,
 }
 
 /// One instance, of one pipeline.
@@ -112,10 +59,7 @@ pub(crate) struct K8sAttributesProcessor {
     sync: SyncState,
     /// `None` while a helper thread has it.
     enricher: Option<Box<Enricher>>,
-    edit: Option<RunningEdit>,
-    waiting: VecDeque<(Payload, Ack)>,
-    waiting_bytes: usize,
-    is_turn_requested: bool,
+    edits: EditQueue<Box<Enricher>>,
     removal_timer: Option<(MonotonicTime, TimerId)>,
 }
 
@@ -136,10 +80,7 @@ impl K8sAttributesProcessor {
             synced: Vec::new(),
             sync: SyncState::Done,
             enricher: None,
-            edit: None,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            is_turn_requested: false,
+            edits: EditQueue::default(),
             removal_timer: None,
         })
     }
@@ -186,91 +127,59 @@ impl K8sAttributesProcessor {
     fn edit(
         &mut self,
         cx: &mut Cx<'_>,
-        mut payload: Payload,
-        ack: Ack,
-        work: &mut StepBudget,
+        (payload, ack): (Payload, Ack),
+        step: &mut StepBudget,
         downstream: &mut Downstream,
     ) {
         let mut enricher = self.enricher.take().unwrap_or_else(|| self.new_enricher());
         enricher.begin(&payload);
         let OutputLimit { factor, extra } = OutputLimit::default();
         let limit = OutputLimit { factor, extra: extra.saturating_add(enricher.max_added(&payload)) };
-        let body = std::mem::take(&mut payload.body);
-        let most_work = (body.len() as u64).saturating_mul(COST_PER_BYTE);
-        let items = body.items();
-        let output = payload.held.hold_derived(0);
-        let mut task = EditTask { pass: EditPass::new(payload.signal, body, limit), enricher, output };
-        if most_work <= StepBudget::UNITS_PER_STEP {
-            match task.step(work) {
-                Ok(false) => {}
-                ended => {
-                    let (enricher, result) = task.end(ended);
-                    return self.end_edit(enricher, payload, ack, result, downstream);
-                }
-            }
+        let most_work = (payload.body.len() as u64).saturating_mul(COST_PER_BYTE);
+        let begin = |signal, body| SinglePass::new(signal, body, limit, enricher);
+        match self.edits.edit(cx, (payload, ack), most_work, step, begin) {
+            Some((enricher, edited)) => self.end_edit(enricher, edited, downstream),
+            None => self.set_client_paused(cx, true),
         }
-        if let Some(client) = &mut self.client {
-            client.set_paused(cx, true);
-        }
-        let result = cx.run_job(JOB_KEY, move || task.run());
-        self.edit = Some(RunningEdit { result, payload, ack, items });
     }
 
-    fn end_edit(
-        &mut self,
-        mut enricher: Box<Enricher>,
-        payload: Payload,
-        ack: Ack,
-        result: EditResult,
-        downstream: &mut Downstream,
-    ) {
-        self.metrics.take(payload.signal, &mut enricher.counts);
+    fn end_edit(&mut self, mut enricher: Box<Enricher>, edited: EditedPayload, downstream: &mut Downstream) {
+        self.metrics.take(edited.signal(), &mut enricher.counts);
         self.enricher = Some(enricher);
-        pass_on(payload, ack, result, downstream);
+        edited.pass_on(downstream);
     }
 
     /// The job of an edit has ended.
     fn finish_job(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
-        let Some(RunningEdit { result, payload, ack, .. }) = self.edit.take() else { return };
-        match result.take() {
-            Some((enricher, result)) => self.end_edit(enricher, payload, ack, result, downstream),
-            // It has panicked, and the tables are lost with it.
-            None => {
-                ack.settle(Outcome::Lost(LossReason::Dropped));
+        match self.edits.end_job() {
+            None => return,
+            Some(Ok((enricher, edited))) => self.end_edit(enricher, edited, downstream),
+            // The tables are lost.
+            Some(Err(_)) => {
                 self.enricher = Some(self.new_enricher());
                 if let Some(client) = &mut self.client {
                     client.reset(cx);
                 }
             }
         }
+        self.set_client_paused(cx, false);
+    }
+
+    fn set_client_paused(&mut self, cx: &mut Cx<'_>, is_paused: bool) {
         if let Some(client) = &mut self.client {
-            client.set_paused(cx, false);
+            client.set_paused(cx, is_paused);
         }
     }
 
     /// Edits payloads that wait, until one takes longer or the work of this turn is done.
     fn edit_waiting(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
-        let mut work = StepBudget::for_one_step();
+        let mut turn = StepBudget::for_one_step();
         while self.sync == SyncState::Done
-            && self.edit.is_none()
-            && let Some((payload, ack)) = self.waiting.pop_front()
+            && let Some(waiting) = self.edits.next_waiting(cx, &mut turn)
         {
-            if work.is_spent() {
-                self.waiting.push_front((payload, ack));
-                return self.request_turn(cx);
-            }
-            self.waiting_bytes -= payload.body.len();
             let mut step = StepBudget::for_one_step();
-            // What the next components do with it in the same turn.
-            work.charge(payload.body.len() as u64);
-            self.edit(cx, payload, ack, &mut step, downstream);
-            work.charge(step.spent());
-        }
-    }
-
-    fn request_turn(&mut self, cx: &mut Cx<'_>) {
-        if !std::mem::replace(&mut self.is_turn_requested, true) {
-            cx.request_ready(NEXT_TURN_KEY);
+            self.edit(cx, waiting, &mut step, downstream);
+            turn.charge(step.spent());
         }
     }
 
@@ -309,7 +218,7 @@ impl K8sAttributesProcessor {
         self.metrics.set_table_size(enricher.tables.key_count());
         let next = enricher.tables.next_removal();
         if has_more || next.is_some_and(|due| due <= cx.now()) {
-            return self.request_turn(cx);
+            return self.edits.request_turn(cx);
         }
         // A timer that fires too early is harmless.
         if let Some(due) = next
@@ -341,10 +250,9 @@ impl K8sAttributesProcessor {
         self.log.error("failed to wait for caches to sync; data is refused until they are", &[error]);
         let text = format!("failed to wait for caches to sync: {errors}");
         cx.report_status(SYNC_KEY, StatusReport::RecoverableError(&text));
-        for (_, ack) in std::mem::take(&mut self.waiting) {
+        for (_, ack) in self.edits.take_waiting() {
             ack.settle(Outcome::retry(NOT_KNOWN_YET));
         }
-        self.waiting_bytes = 0;
     }
 }
 
@@ -361,23 +269,6 @@ impl ObjectConsumer for Discard {
     fn end_list(&mut self, _: &mut Cx<'_>, _: WatchId) {}
 }
 
-fn pass_on(mut payload: Payload, ack: Ack, result: EditResult, downstream: &mut Downstream) {
-    let (rope, edited, mut output) = match result {
-        Ok(ended) => ended,
-        Err(outcome) => return ack.settle(outcome),
-    };
-    if edited.changed_parts > 0 {
-        output.grow(rope.len() as u64);
-        if edited.shared_parts == 0 {
-            payload.held = output;
-        } else {
-            payload.held.merge(output);
-        }
-    }
-    payload.body = rope;
-    downstream.send(payload, ack);
-}
-
 impl Processor for K8sAttributesProcessor {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         self.enricher = Some(self.new_enricher());
@@ -388,21 +279,16 @@ impl Processor for K8sAttributesProcessor {
         if self.sync == SyncState::Late {
             return ack.settle(Outcome::retry(NOT_KNOWN_YET));
         }
-        if self.sync == SyncState::Done && self.edit.is_none() && self.waiting.is_empty() {
-            return self.edit(cx, payload, ack, &mut StepBudget::for_one_step(), downstream);
+        if self.sync == SyncState::Done && self.edits.is_empty() {
+            return self.edit(cx, (payload, ack), &mut StepBudget::for_one_step(), downstream);
         }
-        let bytes = self.waiting_bytes + payload.body.len();
-        if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
-            return ack.settle(Outcome::retry("too much data waits for a processor"));
-        }
-        self.waiting_bytes = bytes;
-        self.waiting.push_back((payload, ack));
+        self.edits.push(payload, ack);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, downstream: &mut Downstream) {
         match local {
-            JOB_KEY => self.finish_job(cx, downstream),
-            NEXT_TURN_KEY => self.is_turn_requested = false,
+            EditQueue::<Box<Enricher>>::JOB_KEY => self.finish_job(cx, downstream),
+            EditQueue::<Box<Enricher>>::NEXT_TURN_KEY => self.edits.begin_turn(),
             SYNC_KEY => self.end_waiting(cx),
             REMOVAL_KEY => self.removal_timer = None,
             CLIENT_KEYS.. => self.handle_client_event(cx, local, &event),
@@ -426,7 +312,6 @@ impl Processor for K8sAttributesProcessor {
     }
 
     fn held_items(&self) -> u64 {
-        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        waiting.sum::<u64>() + self.edit.as_ref().map_or(0, |edit| u64::from(edit.items))
+        self.edits.items()
     }
 }

@@ -94,6 +94,10 @@ fn attribute_bytes<'a>(attributes: impl Iterator<Item = &'a (Box<str>, Box<str>)
 }
 
 impl Objects {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Option<&ObjectRecord> {
         self.records.get(std::str::from_utf8(key).ok()?)
     }
@@ -114,16 +118,8 @@ impl Objects {
         Change::Deleted
     }
 
-    pub(crate) fn begin_list(&mut self) {
-        self.known.begin_list();
-    }
-
-    pub(crate) fn end_list(&mut self) {
-        self.known.end_list();
-    }
-
     /// Removes objects that the last list lacks; returns how many, and whether there may be more.
-    pub(crate) fn remove_unlisted(&mut self) -> (u64, bool) {
+    fn remove_unlisted(&mut self) -> (u64, bool) {
         let removed = self.known.remove_unlisted(ENTRIES_PER_STEP);
         removed.iter().for_each(|(_, key)| drop(self.records.remove(key)));
         (removed.len() as u64, self.known.has_unlisted())
@@ -157,6 +153,32 @@ impl Tables {
     /// Keys under which pods are found.
     pub(crate) fn key_count(&self) -> usize {
         self.by_key.len()
+    }
+
+    // ---- lists --------------------------------------------------------------------------------------------------
+
+    /// A list of these objects begins.
+    pub(crate) fn begin_list(&mut self, kind: Kind) {
+        match self.objects_mut(kind) {
+            Some(objects) => objects.known.begin_list(),
+            None => self.pods.begin_list(),
+        }
+    }
+
+    /// The list has ended.
+    pub(crate) fn end_list(&mut self, kind: Kind) {
+        match self.objects_mut(kind) {
+            Some(objects) => objects.known.end_list(),
+            None => self.pods.end_list(),
+        }
+    }
+
+    /// Removes objects that the last list lacks; returns how many, and whether there may be more.
+    pub(crate) fn remove_unlisted(&mut self, now: MonotonicTime, kind: Kind) -> (u64, bool) {
+        match self.objects_mut(kind) {
+            Some(objects) => objects.remove_unlisted(),
+            None => self.remove_unlisted_pods(now),
+        }
     }
 
     // ---- other objects ------------------------------------------------------------------------------------------
@@ -268,16 +290,8 @@ impl Tables {
         }
     }
 
-    pub(crate) fn begin_pods(&mut self) {
-        self.pods.begin_list();
-    }
-
-    pub(crate) fn end_pods(&mut self) {
-        self.pods.end_list();
-    }
-
-    /// Removes pods that the last list lacks; returns how many, and whether there may be more.
-    pub(crate) fn remove_unlisted_pods(&mut self, now: MonotonicTime) -> (u64, bool) {
+    /// See [`Tables::remove_unlisted`].
+    fn remove_unlisted_pods(&mut self, now: MonotonicTime) -> (u64, bool) {
         let removed = self.pods.remove_unlisted(ENTRIES_PER_STEP);
         for (object, pod) in &removed {
             self.remove_later(now, object, pod, |_| true);

@@ -129,14 +129,8 @@ impl TableWriter<'_> {
 
 impl ObjectConsumer for TableWriter<'_> {
     fn begin_list(&mut self, watch: WatchId) {
-        match self.kind(watch) {
-            Some(Kind::Pod) => self.enricher.tables.begin_pods(),
-            Some(kind) => {
-                if let Some(objects) = self.enricher.tables.objects_mut(kind) {
-                    objects.begin_list();
-                }
-            }
-            None => {}
+        if let Some(kind) = self.kind(watch) {
+            self.enricher.tables.begin_list(kind);
         }
     }
 
@@ -151,14 +145,8 @@ impl ObjectConsumer for TableWriter<'_> {
     }
 
     fn end_list(&mut self, _: &mut Cx<'_>, watch: WatchId) {
-        match self.kind(watch) {
-            Some(Kind::Pod) => self.enricher.tables.end_pods(),
-            Some(kind) => {
-                if let Some(objects) = self.enricher.tables.objects_mut(kind) {
-                    objects.end_list();
-                }
-            }
-            None => {}
+        if let Some(kind) = self.kind(watch) {
+            self.enricher.tables.end_list(kind);
         }
         if let Some(synced) = self.synced.get_mut(watch.0) {
             *synced = true;
@@ -170,10 +158,7 @@ impl ObjectConsumer for TableWriter<'_> {
 pub(crate) fn remove_unlisted(cx: &Cx<'_>, enricher: &mut Enricher, kinds: &[Kind], metrics: &Metrics) -> bool {
     let mut has_more = false;
     for kind in kinds {
-        let (removed, more) = match enricher.tables.objects_mut(*kind) {
-            Some(objects) => objects.remove_unlisted(),
-            None => enricher.tables.remove_unlisted_pods(cx.now()),
-        };
+        let (removed, more) = enricher.tables.remove_unlisted(cx.now(), *kind);
         metrics.count(*kind, Change::Deleted, removed);
         has_more |= more;
     }

@@ -1,16 +1,14 @@
 //! The processor around an editor: edits each payload and passes it on, in their order.
 //!
-//! An edit that would take longer than a part of a turn may take is done by a job on a helper thread; payloads that
-//! arrive in the meantime wait behind it, with their acks and charges, up to [`MAX_WAITING_BYTES`]. The new bytes are
-//! charged as they grow. Takes custody of nothing: the outcome of a payload is that of the next component.
+//! Takes custody of nothing: the outcome of a payload is that of the next component.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use otelcore_pdata::edit::{EditPass, Edited, Editor, OutputLimit};
 use otelcore_pdata::{Rope, Signal, StepBudget};
 use otelcore_pipeline::{
-    Ack, Cx, Downstream, Event, Held, JobResult, LossReason, Outcome, Payload, Processor, StartError, WallTime,
+    Ack, BodyEdit, Cx, Downstream, EditQueue, EditedPayload, Event, Held, Outcome, Payload, Processor, StartError,
+    WallTime,
 };
 
 /// An editor that is used for one payload after another.
@@ -71,16 +69,7 @@ pub(crate) trait PayloadEditor: Editor + Send + 'static {
     }
 }
 
-/// Bytes of payloads that may wait behind one that is edited on a helper thread.
-const MAX_WAITING_BYTES: usize = 64 << 20;
-
-/// The local key of the event at the end of a job.
-const JOB_KEY: u64 = 0;
-
-/// The local key under which the processor requests the next turn.
-const NEXT_TURN_KEY: u64 = 1;
-
-/// The local key of the timer at which old state is removed.
+/// The local key of the timer at which old state is removed, beside those of [`EditQueue`].
 const EXPIRY_KEY: u64 = 2;
 
 /// The body while it is edited or made anew.
@@ -103,16 +92,12 @@ enum TaskBody {
 struct EditTask<E> {
     body: TaskBody,
     editor: E,
-    /// The charge for the new bytes.
-    output: Held,
 }
 
-/// The end of a pass: the new body and its charge, or the outcome of a payload that could not be edited.
-type EditResult = Result<(Rope, Edited, Held), Outcome>;
+impl<E: PayloadEditor> BodyEdit for EditTask<E> {
+    type Editor = E;
 
-impl<E: PayloadEditor> EditTask<E> {
-    /// Goes on until the end (true) or the end of the step.
-    fn step(&mut self, work: &mut StepBudget) -> Result<bool, Outcome> {
+    fn step(&mut self, output: &mut Held, work: &mut StepBudget) -> Result<bool, Outcome> {
         match &mut self.body {
             TaskBody::Passes { signal, limit, pass, before } => loop {
                 let is_done =
@@ -124,7 +109,7 @@ impl<E: PayloadEditor> EditTask<E> {
                     return Ok(true);
                 }
                 let written = pass.written() as u64;
-                self.output.try_grow(written).map_err(|no_room| Outcome::retry(no_room.to_string()))?;
+                output.try_grow(written).map_err(|no_room| Outcome::retry(no_room.to_string()))?;
                 if !is_done {
                     return Ok(false);
                 }
@@ -135,39 +120,22 @@ impl<E: PayloadEditor> EditTask<E> {
             },
             TaskBody::Rebuild { body, rebuilt } => {
                 work.charge((body.len() as u64).saturating_mul(self.editor.cost_per_byte()));
-                *rebuilt = self.editor.rebuild(body, &mut self.output)?;
+                *rebuilt = self.editor.rebuild(body, output)?;
                 Ok(true)
             }
         }
     }
 
-    fn end(self, result: Result<bool, Outcome>) -> (E, EditResult) {
-        let Self { body, editor, output } = self;
-        let result = result.map(|_| {
-            let (rope, edited) = match body {
-                TaskBody::Passes { pass, before, .. } => {
-                    let (rope, edited) = pass.finish();
-                    (rope, joined(before, edited))
-                }
-                TaskBody::Rebuild { rebuilt: Some(rope), .. } => {
-                    (rope, Edited { changed_parts: 1, ..Edited::default() })
-                }
-                TaskBody::Rebuild { body, rebuilt: None } => (body, Edited { shared_parts: 1, ..Edited::default() }),
-            };
-            (rope, edited, output)
-        });
-        (editor, result)
-    }
-
-    /// Goes on until the end, however long that takes. For a helper thread.
-    fn run(mut self) -> (E, EditResult) {
-        let result = loop {
-            match self.step(&mut StepBudget::for_one_step()) {
-                Ok(false) => {}
-                ended => break ended,
+    fn finish(self) -> (E, Rope, Edited) {
+        let (rope, edited) = match self.body {
+            TaskBody::Passes { pass, before, .. } => {
+                let (rope, edited) = pass.finish();
+                (rope, joined(before, edited))
             }
+            TaskBody::Rebuild { rebuilt: Some(rope), .. } => (rope, Edited { changed_parts: 1, ..Edited::default() }),
+            TaskBody::Rebuild { body, rebuilt: None } => (body, Edited { shared_parts: 1, ..Edited::default() }),
         };
-        self.end(result)
+        (self.editor, rope, edited)
     }
 }
 
@@ -181,25 +149,13 @@ fn joined(before: Option<Edited>, edited: Edited) -> Edited {
     }
 }
 
-/// A payload that is edited on a helper thread.
-struct RunningJob<E> {
-    result: JobResult<(E, EditResult)>,
-    /// Without its body.
-    payload: Payload,
-    ack: Ack,
-    items: u32,
-}
-
 /// One instance, of one pipeline.
 pub(crate) struct EditProcessor<E> {
     /// Makes an editor of the time and a random number.
     new_editor: Box<dyn Fn(WallTime, u64) -> E>,
     /// `None` while it is in use.
     editor: Option<E>,
-    job: Option<RunningJob<E>>,
-    waiting: VecDeque<(Payload, Ack)>,
-    waiting_bytes: usize,
-    is_turn_requested: bool,
+    edits: EditQueue<E>,
     /// Old state is to be removed when the editor is free again.
     is_expiry_due: bool,
     expiry_interval: Option<Duration>,
@@ -210,10 +166,7 @@ impl<E: PayloadEditor> EditProcessor<E> {
         Self {
             new_editor: Box::new(new_editor),
             editor: None,
-            job: None,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            is_turn_requested: false,
+            edits: EditQueue::default(),
             is_expiry_due: false,
             expiry_interval: None,
         }
@@ -227,9 +180,8 @@ impl<E: PayloadEditor> EditProcessor<E> {
     fn edit(
         &mut self,
         cx: &mut Cx<'_>,
-        mut payload: Payload,
-        ack: Ack,
-        work: &mut StepBudget,
+        (payload, ack): (Payload, Ack),
+        step: &mut StepBudget,
         downstream: &mut Downstream,
     ) {
         let mut editor = self.editor.take().unwrap_or_else(|| self.make_editor(cx));
@@ -237,72 +189,38 @@ impl<E: PayloadEditor> EditProcessor<E> {
         editor.begin(&payload);
         let limit = editor.output_limit(&payload);
         let most_work = (payload.body.len() as u64).saturating_mul(editor.cost_per_byte());
-        let body = std::mem::take(&mut payload.body);
-        let items = body.items();
-        let output = payload.held.hold_derived(0);
-        let body = if E::REBUILDS {
-            TaskBody::Rebuild { body, rebuilt: None }
-        } else {
-            let signal = payload.signal;
-            TaskBody::Passes { signal, limit, pass: EditPass::new(signal, body, limit), before: None }
+        let begin = |signal, body| {
+            let body = if E::REBUILDS {
+                TaskBody::Rebuild { body, rebuilt: None }
+            } else {
+                TaskBody::Passes { signal, limit, pass: EditPass::new(signal, body, limit), before: None }
+            };
+            EditTask { body, editor }
         };
-        let mut task = EditTask { body, editor, output };
-        if most_work <= StepBudget::UNITS_PER_STEP {
-            match task.step(work) {
-                Ok(false) => {}
-                ended => {
-                    let (mut editor, result) = task.end(ended);
-                    editor.end(result.as_ref().ok().map(|(_, edited, _)| edited));
-                    self.editor = Some(editor);
-                    return pass_on(payload, ack, result, downstream);
-                }
-            }
+        if let Some((editor, edited)) = self.edits.edit(cx, (payload, ack), most_work, step, begin) {
+            self.end_edit(editor, edited, downstream);
         }
-        let result = cx.run_job(JOB_KEY, move || task.run());
-        self.job = Some(RunningJob { result, payload, ack, items });
+    }
+
+    fn end_edit(&mut self, mut editor: E, edited: EditedPayload, downstream: &mut Downstream) {
+        editor.end(edited.edited());
+        self.editor = Some(editor);
+        match edited.finish() {
+            Some((payload, ack)) if payload.items() == 0 => ack.settle(Outcome::Delivered),
+            Some((payload, ack)) => downstream.send(payload, ack),
+            None => {}
+        }
     }
 
     /// Edits payloads that wait, until one takes longer or the work of this turn is done.
     fn edit_waiting(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
-        let mut work = StepBudget::for_one_step();
-        while self.job.is_none()
-            && let Some((payload, ack)) = self.waiting.pop_front()
-        {
-            if work.is_spent() {
-                self.waiting.push_front((payload, ack));
-                if !std::mem::replace(&mut self.is_turn_requested, true) {
-                    cx.request_ready(NEXT_TURN_KEY);
-                }
-                return;
-            }
-            self.waiting_bytes -= payload.body.len();
+        let mut turn = StepBudget::for_one_step();
+        while let Some(waiting) = self.edits.next_waiting(cx, &mut turn) {
             let mut step = StepBudget::for_one_step();
-            // What the next components do with it in the same turn.
-            work.charge(payload.body.len() as u64);
-            self.edit(cx, payload, ack, &mut step, downstream);
-            work.charge(step.spent());
+            self.edit(cx, waiting, &mut step, downstream);
+            turn.charge(step.spent());
         }
     }
-}
-
-fn pass_on(mut payload: Payload, ack: Ack, result: EditResult, downstream: &mut Downstream) {
-    let (rope, edited, mut output) = match result {
-        Ok(ended) => ended,
-        Err(outcome) => return ack.settle(outcome),
-    };
-    if edited.changed_parts > 0 {
-        output.grow(rope.len() as u64);
-        if edited.shared_parts == 0 {
-            payload.held = output;
-        } else {
-            payload.held.merge(output);
-        }
-    }
-    payload.body = rope;
-    if payload.items() == 0 {
-        return ack.settle(Outcome::Delivered);
-    }
-    downstream.send(payload, ack);
 }
 
 impl<E: PayloadEditor> EditProcessor<E> {
@@ -331,15 +249,10 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
     }
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
-        if self.job.is_none() && self.waiting.is_empty() {
-            return self.edit(cx, payload, ack, &mut StepBudget::for_one_step(), downstream);
+        if self.edits.is_empty() {
+            return self.edit(cx, (payload, ack), &mut StepBudget::for_one_step(), downstream);
         }
-        let bytes = self.waiting_bytes + payload.body.len();
-        if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
-            return ack.settle(Outcome::retry("too much data waits for a processor"));
-        }
-        self.waiting_bytes = bytes;
-        self.waiting.push_back((payload, ack));
+        self.edits.push(payload, ack);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, downstream: &mut Downstream) {
@@ -348,20 +261,12 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
             self.is_expiry_due = true;
             return self.expire(cx);
         }
-        if local == NEXT_TURN_KEY {
-            self.is_turn_requested = false;
-        } else if let Some(RunningJob { result, payload, ack, .. }) = self.job.take() {
-            match result.take() {
-                Some((mut editor, result)) => {
-                    editor.end(result.as_ref().ok().map(|(_, edited, _)| edited));
-                    self.editor = Some(editor);
-                    pass_on(payload, ack, result, downstream);
-                }
-                // It has panicked.
-                None => {
-                    ack.settle(Outcome::Lost(LossReason::Dropped));
-                    self.editor = Some(self.make_editor(cx));
-                }
+        if local == EditQueue::<E>::NEXT_TURN_KEY {
+            self.edits.begin_turn();
+        } else if let Some(ended) = self.edits.end_job() {
+            match ended {
+                Ok((editor, edited)) => self.end_edit(editor, edited, downstream),
+                Err(_) => self.editor = Some(self.make_editor(cx)),
             }
             if self.is_expiry_due {
                 self.expire(cx);
@@ -371,8 +276,7 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
     }
 
     fn held_items(&self) -> u64 {
-        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        waiting.sum::<u64>() + self.job.as_ref().map_or(0, |job| u64::from(job.items))
+        self.edits.items()
     }
 }
 

@@ -15,16 +15,10 @@ const RETRY_AGE: Duration = Duration::from_secs(10);
 const MAX_TOKEN: usize = 64 << 10;
 
 #[derive(Debug)]
-enum Origin {
-    None,
-    Fixed,
-    File(String),
-}
-
-#[derive(Debug)]
 pub(crate) struct TokenSource {
-    origin: Origin,
-    /// Empty: not known yet.
+    /// The path of its file, if it is in one.
+    file: Option<String>,
+    /// Empty for none, or if it is not known yet.
     token: String,
     /// When the token is read again.
     read_again_at: MonotonicTime,
@@ -33,17 +27,17 @@ pub(crate) struct TokenSource {
 
 impl TokenSource {
     pub(crate) fn new(credentials: &Credentials) -> Self {
-        let (origin, token) = match credentials {
-            Credentials::None => (Origin::None, String::new()),
-            Credentials::Token(token) => (Origin::Fixed, token.clone()),
-            Credentials::TokenFile(path) => (Origin::File(path.clone()), String::new()),
+        let (file, token) = match credentials {
+            Credentials::None => (None, String::new()),
+            Credentials::Token(token) => (None, token.clone()),
+            Credentials::TokenFile(path) => (Some(path.clone()), String::new()),
         };
-        Self { origin, token, read_again_at: MonotonicTime(0), job: None }
+        Self { file, token, read_again_at: MonotonicTime(0), job: None }
     }
 
     /// Whether a request can be sent now; otherwise the file is being read, and an event follows under `key`.
     pub(crate) fn is_ready(&mut self, cx: &mut Cx<'_>, key: u64) -> bool {
-        let Origin::File(path) = &self.origin else { return true };
+        let Some(path) = &self.file else { return true };
         if self.job.is_some() {
             return false;
         }

@@ -2,6 +2,7 @@ use otelcore_pdata::Signal;
 use otelcore_pdata::edit::{Keep, LogMut};
 use otelcore_pdata::views::AnyValue;
 use otelcore_pdata::wire_format::put_bytes_field;
+use otelcore_pipeline::LossReason;
 use otelcore_testkit::{ProcessorTest, TestContext};
 
 use super::*;
@@ -37,6 +38,8 @@ struct Fixture {
     test: ProcessorTest<EditProcessor<AddAttribute>>,
     context: TestContext,
 }
+
+const JOB_KEY: u64 = EditQueue::<AddAttribute>::JOB_KEY;
 
 /// The cost at which every payload is edited on a helper thread.
 const LONG: u64 = u64::MAX;
@@ -133,19 +136,6 @@ fn waiting_payloads_are_edited_within_the_work_of_a_turn() {
     }
     assert_eq!(rounds.iter().sum::<usize>(), 101);
     assert!(rounds.len() > 2 && rounds.iter().all(|round| (1..90).contains(round)), "{rounds:?}");
-}
-
-#[test]
-fn waiting_data_above_the_bound_is_refused() {
-    let mut fixture = Fixture::new(0, LONG);
-    fixture.send(1);
-    fixture.test.processor.waiting_bytes = MAX_WAITING_BYTES;
-    fixture.send(2);
-    assert_eq!(fixture.test.processor.waiting.len(), 1, "one may always wait");
-    fixture.send(3);
-    assert_eq!(fixture.test.processor.waiting.len(), 1);
-    let refusal = Outcome::retry("too much data waits for a processor");
-    assert_eq!(fixture.test.take_outcomes(), [(2, refusal)]);
 }
 
 #[test]
