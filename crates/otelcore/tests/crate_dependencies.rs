@@ -18,6 +18,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("net", &["pipeline", "http", "pdata", "config"]),
     ("kubernetes-client", &["net", "pipeline", "config"]),
     ("reactor", &["pipeline"]),
+    ("storage", &["pipeline"]),
     ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),
     ("processor-tail-sampling", &["pipeline", "pdata", "config", "ottl", "go-regexp"]),

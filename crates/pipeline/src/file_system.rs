@@ -7,9 +7,10 @@
 //!
 //! Owns the trait and what it returns. Opens nothing itself.
 
+use std::any::Any;
 use std::ffi::OsString;
-use std::io;
 use std::path::Path;
+use std::{fmt, io};
 
 use crate::WallTime;
 
@@ -69,6 +70,25 @@ pub struct DirEntry {
     pub name: OsString,
     /// What it is.
     pub kind: FileKind,
+}
+
+/// A lock on a file. Dropping it, or the end of the process, frees the lock.
+pub struct FileLock {
+    _held: Box<dyn Any + Send>,
+}
+
+impl FileLock {
+    /// A lock that is held as long as `held` exists.
+    #[must_use]
+    pub fn new(held: impl Any + Send) -> Self {
+        Self { _held: Box::new(held) }
+    }
+}
+
+impl fmt::Debug for FileLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileLock").finish_non_exhaustive()
+    }
 }
 
 /// The file system, for the time of one job. Every method blocks until the system has answered.
@@ -153,6 +173,19 @@ pub trait FileSystem {
     /// # Errors
     /// See [`FileSystem`].
     fn remove_dir(&mut self, path: &Path) -> io::Result<()>;
+
+    /// Locks a file against other processes, and against other holders in this one. Makes it with these permission bits
+    /// where it does not exist. The lock outlives the job. Only those who ask for the lock notice it.
+    ///
+    /// # Errors
+    /// See [`FileSystem`]; `WouldBlock` where another holder has the lock.
+    fn lock_file(&mut self, path: &Path, mode: u32) -> io::Result<FileLock>;
+
+    /// How many bytes may still be written to the file system that holds `path`, by a process without privileges.
+    ///
+    /// # Errors
+    /// See [`FileSystem`].
+    fn free_space(&mut self, path: &Path) -> io::Result<u64>;
 
     /// A regular file as a whole.
     ///

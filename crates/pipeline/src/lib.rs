@@ -66,8 +66,8 @@ pub use exporter_queue::{
     BatchSizer, ExporterQueue, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
 };
 pub use file_system::{
-    DirEntry, FileJob, FileKind, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS, PRIVATE_DIR, PRIVATE_FILE,
-    TooManyFileJobs,
+    DirEntry, FileJob, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS, PRIVATE_DIR,
+    PRIVATE_FILE, TooManyFileJobs,
 };
 pub use graph::{ConnectorParts, ExporterIndex, Graph, GraphBuilder, PipelineIndex, ReceiverIndex, UndeliveredItems};
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};

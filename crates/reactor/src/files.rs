@@ -5,16 +5,19 @@
 //! [`MAX_FILE_JOBS`] of them. Keeps no file open between two jobs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom};
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore_pipeline::{
-    DirEntry, FileJob, FileKind, FileMetadata, FileSystem, Key, MAX_DIR_ENTRIES, MAX_FILE_JOBS, Notifier,
+    DirEntry, FileJob, FileKind, FileLock, FileMetadata, FileSystem, Key, MAX_DIR_ENTRIES, MAX_FILE_JOBS, Notifier,
     TooManyFileJobs, WallTime,
 };
 
@@ -248,6 +251,39 @@ impl FileSystem for MachineFiles {
     fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
         fs::remove_dir(path).map_err(|e| path_error("remove", path, &e))
     }
+
+    fn lock_file(&mut self, path: &Path, mode: u32) -> io::Result<FileLock> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(libc::O_NONBLOCK);
+        let file = TrackedFd::new(options.open(path).map_err(|e| path_error("open", path, &e))?);
+        loop {
+            // SAFETY: a system call on a descriptor that is open.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Ok(FileLock::new(file));
+            }
+            match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(path_error("lock", path, &e)),
+            }
+        }
+    }
+
+    fn free_space(&mut self, path: &Path) -> io::Result<u64> {
+        let failed = |e: &io::Error| path_error("statfs", path, e);
+        let text =
+            CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(&io::ErrorKind::InvalidInput.into()))?;
+        let mut found = MaybeUninit::<libc::statvfs>::zeroed();
+        // SAFETY: the path ends with a zero byte, and the result is a place of the right size.
+        if unsafe { libc::statvfs(text.as_ptr(), found.as_mut_ptr()) } != 0 {
+            return Err(failed(&io::Error::last_os_error()));
+        }
+        // SAFETY: the call has filled it in; all zeros are valid too.
+        let found = unsafe { found.assume_init() };
+        // The fields have other widths on other systems.
+        #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+        let (blocks, size) = (found.f_bavail as u64, found.f_frsize as u64);
+        Ok(blocks.saturating_mul(size))
+    }
 }
 
 /// How many parts one system call takes (`IOV_MAX`).
@@ -388,6 +424,19 @@ mod tests {
         assert_eq!(files.read(&path, 10).unwrap(), b"new");
         assert_eq!(files.metadata(&path).unwrap().mode, 0o600);
         assert_eq!(files.read_dir(&dir.0).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn lock_is_refused_to_a_second_holder_until_the_first_is_dropped() {
+        let dir = TemporaryDir::new();
+        let path = dir.path("lock");
+        let first = MachineFiles::default().lock_file(&path, PRIVATE_FILE).unwrap();
+        let refused = MachineFiles::default().lock_file(&path, PRIVATE_FILE).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock, "{refused}");
+        drop(first);
+        MachineFiles::default().lock_file(&path, PRIVATE_FILE).unwrap();
+        assert!(MachineFiles::default().free_space(&dir.0).unwrap() > 0);
+        assert_eq!(MachineFiles::default().free_space(&dir.path("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Weak;
 use std::time::Duration;
 
 use otelcore_pipeline::{FileJob, WallTime, os_error};
@@ -114,6 +115,8 @@ pub struct SimDisk {
     /// The number of the operation that is not carried out any more.
     crash_at: Option<u64>,
     has_crashed: bool,
+    /// Who holds a file's lock. The process of the holder, or its end, drops the other reference.
+    locks: BTreeMap<Inode, Weak<()>>,
 }
 
 impl SimDisk {
@@ -132,6 +135,7 @@ impl SimDisk {
             operations: 0,
             crash_at: None,
             has_crashed: false,
+            locks: BTreeMap::new(),
         }
     }
 
@@ -196,6 +200,7 @@ impl SimDisk {
             }
         }
         self.remove_unreachable();
+        self.locks.clear();
         self.crash_at = None;
         self.has_crashed = false;
     }

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use otelcore_pipeline::{DirEntry, FileKind, FileMetadata, FileSystem, MAX_DIR_ENTRIES};
+use otelcore_pipeline::{DirEntry, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES};
 
 use super::file::File;
 use super::{Dir, DirChange, Inode, Node, Operation, SimDisk, names, system_error};
@@ -191,5 +192,25 @@ impl FileSystem for SimDisk {
             }
         };
         Err(system_error("remove", path, errno))
+    }
+
+    fn lock_file(&mut self, path: &Path, mode: u32) -> io::Result<FileLock> {
+        match self.create_file(path, mode) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created?,
+        }
+        let inode = self.find("open", path)?;
+        if self.locks.get(&inode).is_some_and(|lock| lock.strong_count() > 0) {
+            return Err(system_error("lock", path, libc::EWOULDBLOCK));
+        }
+        let lock = Arc::new(());
+        self.locks.insert(inode, Arc::downgrade(&lock));
+        Ok(FileLock::new(lock))
+    }
+
+    fn free_space(&mut self, path: &Path) -> io::Result<u64> {
+        self.begin(Operation::Read, "statfs", path)?;
+        self.find("statfs", path)?;
+        Ok(self.room())
     }
 }

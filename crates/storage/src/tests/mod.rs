@@ -1,0 +1,4 @@
+//! Tests of the log on a simulated disk.
+
+mod basics;
+mod rig;
