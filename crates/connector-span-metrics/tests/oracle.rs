@@ -18,7 +18,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use otelcore_connector_span_metrics::SpanMetricsFactory;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{Connector, Outcome, WallTime};
-use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, take_u32, tool_path, write_corpus};
+use otelcore_test_support::{
+    Choices, CorpusCase, ask_oracle, push_frame, read_corpus, split_frames, tool_path, write_corpus,
+};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, payload};
 use prost::Message;
 
@@ -27,24 +29,6 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/span_metri
 const START: u64 = 1_700_000_000_000_000_000;
 /// The interval of exports of every case.
 const INTERVAL: Duration = Duration::from_secs(10);
-
-/// Numbers from a seed.
-struct Choices {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Choices {
-    fn below(&mut self, n: usize) -> usize {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(0);
-        self.at += 1;
-        usize::from(byte) % n
-    }
-
-    fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
-        options[self.below(options.len())]
-    }
-}
 
 const LISTS: [&str; 9] = [
     "[]",
@@ -194,25 +178,9 @@ fn body(c: &mut Choices) -> Vec<u8> {
     ExportTraceServiceRequest { resource_spans: (0..1 + c.below(2)).map(|_| entry(c)).collect() }.encode_to_vec()
 }
 
-fn push_frame(out: &mut Vec<u8>, frame: &[u8]) {
-    out.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
-    out.extend_from_slice(frame);
-}
-
-fn take_frames(mut rest: &[u8]) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let len = take_u32(&mut rest) as usize;
-        let (frame, after) = rest.split_at(len);
-        frames.push(frame.to_vec());
-        rest = after;
-    }
-    frames
-}
-
 /// The type, the section, bodies and times.
 fn input(seed: u64) -> Vec<u8> {
-    let mut c = Choices { bytes: random_bytes(seed, 8000), at: 0 };
+    let mut c = Choices::new(seed, 8000);
     let mut input = Vec::new();
     push_frame(&mut input, b"span_metrics");
     push_frame(&mut input, config(&mut c).as_bytes());
@@ -304,10 +272,10 @@ fn metric_lines(metric: &Metric, resource: &str, lines: &mut Vec<String>) {
 }
 
 /// The points of the payloads of one export, sorted.
-fn lines(payloads: &[Vec<u8>]) -> Vec<String> {
+fn lines<T: AsRef<[u8]>>(payloads: &[T]) -> Vec<String> {
     let mut lines = Vec::new();
     for body in payloads {
-        for entry in ExportMetricsServiceRequest::decode(body.as_slice()).unwrap().resource_metrics {
+        for entry in ExportMetricsServiceRequest::decode(body.as_ref()).unwrap().resource_metrics {
             let resource = attributes_text(&entry.resource.unwrap_or_default().attributes);
             for scope in entry.scope_metrics {
                 let scope_name = scope.scope.unwrap_or_default().name;
@@ -322,8 +290,8 @@ fn lines(payloads: &[Vec<u8>]) -> Vec<String> {
 
 /// The exports of a case, each as the lines of its points.
 fn exports(input: &[u8]) -> Result<Vec<Vec<String>>, String> {
-    let frames = take_frames(input);
-    let yaml = String::from_utf8(frames[1].clone()).unwrap();
+    let frames = split_frames(input);
+    let yaml = String::from_utf8(frames[1].to_vec()).unwrap();
     let component = TestContext::new().create(&SpanMetricsFactory, "span_metrics", &yaml)?;
     let mut test: ConnectorTest<dyn Connector> = ConnectorTest::new(connector(component));
     test.world.set_wall_time(WallTime(START));
@@ -378,7 +346,7 @@ fn without_differences(go: &str, ours: &str, expires: bool) -> (String, String) 
 }
 
 fn compare(case: &CorpusCase) {
-    let yaml = String::from_utf8_lossy(&take_frames(&case.input)[1]).into_owned();
+    let yaml = String::from_utf8_lossy(split_frames(&case.input)[1]).into_owned();
     let (status, answer) = case.answer.split_first().unwrap();
     let found = exports(&case.input);
     if *status != 0 {
@@ -387,7 +355,7 @@ fn compare(case: &CorpusCase) {
         return;
     }
     let found = found.unwrap_or_else(|why| panic!("Go takes it: {why}\n{yaml}"));
-    let expected: Vec<_> = take_frames(answer).into_iter().map(|body| lines(&[body])).collect();
+    let expected: Vec<_> = split_frames(answer).into_iter().map(|body| lines(&[body])).collect();
     assert_eq!(found.len(), expected.len(), "{yaml}");
     for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {
         let expires = yaml.contains("series_expiration");

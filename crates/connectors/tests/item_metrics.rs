@@ -22,7 +22,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otelcore_connectors::{CountFactory, SumFactory};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{Connector, Factory, Outcome, WallTime};
-use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, take_u32, tool_path, write_corpus};
+use otelcore_test_support::{
+    Choices, CorpusCase, ask_oracle, push_frame, read_corpus, split_frames, tool_path, write_corpus,
+};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, payload};
 use prost::Message;
 
@@ -32,26 +34,8 @@ const START: u64 = 1_700_000_000_000_000_000;
 /// Later times are those of the run.
 const LAST: u64 = START + 1_000_000_000_000;
 
-/// Numbers from a seed.
-struct Choices {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Choices {
-    fn below(&mut self, n: usize) -> usize {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(0);
-        self.at += 1;
-        usize::from(byte) % n
-    }
-
-    fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
-        options[self.below(options.len())]
-    }
-
-    fn time(&mut self) -> u64 {
-        if self.below(4) == 0 { 0 } else { START + self.below(200) as u64 }
-    }
+fn time(c: &mut Choices) -> u64 {
+    if c.below(4) == 0 { 0 } else { START + c.below(200) as u64 }
 }
 
 const LEVELS: [&str; 5] = ["spans", "spanevents", "metrics", "datapoints", "logs"];
@@ -160,7 +144,7 @@ fn scope(c: &mut Choices) -> Option<InstrumentationScope> {
 
 fn traces(c: &mut Choices) -> Vec<u8> {
     let event = |c: &mut Choices| Event {
-        time_unix_nano: c.time(),
+        time_unix_nano: time(c),
         name: c.choose(&["e", "f"]).to_owned(),
         attributes: attributes(c),
         ..Event::default()
@@ -169,8 +153,8 @@ fn traces(c: &mut Choices) -> Vec<u8> {
         name: c.choose(&["GET", "POST"]).to_owned(),
         parent_span_id: if c.below(2) == 0 { Vec::new() } else { vec![1; 8] },
         kind: c.below(4) as i32,
-        start_time_unix_nano: c.time(),
-        end_time_unix_nano: c.time(),
+        start_time_unix_nano: time(c),
+        end_time_unix_nano: time(c),
         attributes: attributes(c),
         events: (0..c.below(3)).map(|_| event(c)).collect(),
         ..Span::default()
@@ -190,7 +174,7 @@ fn traces(c: &mut Choices) -> Vec<u8> {
 
 fn logs(c: &mut Choices) -> Vec<u8> {
     let record = |c: &mut Choices| LogRecord {
-        time_unix_nano: c.time(),
+        time_unix_nano: time(c),
         severity_number: c.below(24) as i32,
         body: Some(AnyValue { value: Some(Value::StringValue(c.choose(&["boom", "ok"]).to_owned())) }),
         attributes: attributes(c),
@@ -212,7 +196,7 @@ fn logs(c: &mut Choices) -> Vec<u8> {
 fn metric(c: &mut Choices) -> Metric {
     let points = c.below(3);
     let number = |c: &mut Choices| NumberDataPoint {
-        time_unix_nano: c.time(),
+        time_unix_nano: time(c),
         attributes: attributes(c),
         ..NumberDataPoint::default()
     };
@@ -225,7 +209,7 @@ fn metric(c: &mut Choices) -> Metric {
         }
         n if n % 5 == 2 => {
             let point = |c: &mut Choices| HistogramDataPoint {
-                time_unix_nano: c.time(),
+                time_unix_nano: time(c),
                 attributes: attributes(c),
                 ..HistogramDataPoint::default()
             };
@@ -234,7 +218,7 @@ fn metric(c: &mut Choices) -> Metric {
         }
         n if n % 5 == 3 => {
             let point = |c: &mut Choices| ExponentialHistogramDataPoint {
-                time_unix_nano: c.time(),
+                time_unix_nano: time(c),
                 attributes: attributes(c),
                 ..ExponentialHistogramDataPoint::default()
             };
@@ -243,7 +227,7 @@ fn metric(c: &mut Choices) -> Metric {
         }
         _ => {
             let point = |c: &mut Choices| SummaryDataPoint {
-                time_unix_nano: c.time(),
+                time_unix_nano: time(c),
                 attributes: attributes(c),
                 ..SummaryDataPoint::default()
             };
@@ -267,25 +251,9 @@ fn metrics(c: &mut Choices) -> Vec<u8> {
     ExportMetricsServiceRequest { resource_metrics: (0..1 + c.below(2)).map(|_| entry(c)).collect() }.encode_to_vec()
 }
 
-fn push_frame(out: &mut Vec<u8>, frame: &[u8]) {
-    out.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
-    out.extend_from_slice(frame);
-}
-
-fn take_frames(mut rest: &[u8]) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let len = take_u32(&mut rest) as usize;
-        let (frame, after) = rest.split_at(len);
-        frames.push(frame.to_vec());
-        rest = after;
-    }
-    frames
-}
-
 /// The type, the section and bodies.
 fn input(seed: u64) -> Vec<u8> {
-    let mut c = Choices { bytes: random_bytes(seed, 6000), at: 0 };
+    let mut c = Choices::new(seed, 6000);
     let is_sum = c.below(2) == 0;
     let mut input = Vec::new();
     push_frame(&mut input, if is_sum { b"sum" } else { b"count" });
@@ -340,8 +308,8 @@ fn lines(body: &[u8]) -> Vec<String> {
 
 /// The points of each payload; `None` for one that is refused.
 fn payloads(input: &[u8]) -> Result<Vec<Option<Vec<String>>>, String> {
-    let frames = take_frames(input);
-    let yaml = String::from_utf8(frames[1].clone()).unwrap();
+    let frames = split_frames(input);
+    let yaml = String::from_utf8(frames[1].to_vec()).unwrap();
     let factory: &dyn Factory = if frames[0] == b"sum" { &SumFactory } else { &CountFactory };
     let mut all = Vec::new();
     for frame in frames.iter().skip(2) {
@@ -373,8 +341,8 @@ fn payloads(input: &[u8]) -> Result<Vec<Option<Vec<String>>>, String> {
 }
 
 fn compare(case: &CorpusCase) {
-    let frames = take_frames(&case.input);
-    let yaml = String::from_utf8_lossy(&frames[1]).into_owned();
+    let frames = split_frames(&case.input);
+    let yaml = String::from_utf8_lossy(frames[1]).into_owned();
     let (status, answer) = case.answer.split_first().unwrap();
     let found = payloads(&case.input);
     if *status != 0 {
@@ -384,7 +352,7 @@ fn compare(case: &CorpusCase) {
     }
     let found = found.unwrap_or_else(|why| panic!("Go takes it: {why}\n{yaml}"));
     let expected: Vec<_> =
-        take_frames(answer).into_iter().map(|body| (!body.starts_with(b"refused: ")).then(|| lines(&body))).collect();
+        split_frames(answer).into_iter().map(|body| (!body.starts_with(b"refused: ")).then(|| lines(body))).collect();
     // An item without points is refused by Go as well, but has no items here and does not come so far.
     assert_eq!(found, expected, "{yaml}\n{}", String::from_utf8_lossy(answer));
 }

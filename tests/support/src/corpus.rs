@@ -29,7 +29,8 @@ pub fn ask_oracle(tool: &Path, args: &[&str], inputs: Vec<Vec<u8>>) -> Vec<Corpu
     let output = run_tool(tool, args, &join_frames(&inputs));
     let answers = split_frames(&output);
     assert_eq!(answers.len(), inputs.len(), "answers of {}", tool.display());
-    inputs.into_iter().zip(answers).map(|(input, answer)| CorpusCase { input, answer }).collect()
+    let case = |(input, answer): (Vec<u8>, &[u8])| CorpusCase { input, answer: answer.to_vec() };
+    inputs.into_iter().zip(answers).map(case).collect()
 }
 
 /// Reads a corpus.
@@ -45,7 +46,7 @@ pub fn read_corpus(path: &Path) -> Vec<CorpusCase> {
     let frames = split_frames(&bytes);
     let pairs = frames.chunks_exact(2);
     assert!(pairs.remainder().is_empty(), "{} ends with half a case", path.display());
-    pairs.map(|pair| CorpusCase { input: pair[0].clone(), answer: pair[1].clone() }).collect()
+    pairs.map(|pair| CorpusCase { input: pair[0].to_vec(), answer: pair[1].to_vec() }).collect()
 }
 
 /// Writes a corpus.
@@ -64,18 +65,31 @@ pub fn write_corpus(path: &Path, cases: &[CorpusCase]) {
 fn join_frames(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     for frame in frames {
-        out.extend(u32::try_from(frame.len()).expect("a frame has less than 4 GiB").to_le_bytes());
-        out.extend_from_slice(frame);
+        push_frame(&mut out, frame);
     }
     out
 }
 
-fn split_frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+/// Appends bytes behind their length, as an oracle reads and writes them.
+///
+/// # Panics
+/// When the frame has 4 GiB or more.
+pub fn push_frame(out: &mut Vec<u8>, frame: &[u8]) {
+    out.extend(u32::try_from(frame.len()).expect("a frame has less than 4 GiB").to_le_bytes());
+    out.extend_from_slice(frame);
+}
+
+/// The frames that were appended by [`push_frame`].
+///
+/// # Panics
+/// When the last one is not complete.
+#[must_use]
+pub fn split_frames(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
         let len = take_u32(&mut bytes) as usize;
         let (frame, rest) = bytes.split_at_checked(len).expect("a frame is complete");
-        frames.push(frame.to_vec());
+        frames.push(frame);
         bytes = rest;
     }
     frames

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests use the machine")]
 
 mod allocations;
+mod choices;
 mod corpus;
 mod dns;
 #[cfg(feature = "peers")]
@@ -13,7 +14,8 @@ mod ports;
 mod tools;
 
 pub use allocations::CountingAllocator;
-pub use corpus::{CorpusCase, ask_oracle, read_corpus, write_corpus};
+pub use choices::Choices;
+pub use corpus::{CorpusCase, ask_oracle, push_frame, read_corpus, split_frames, write_corpus};
 pub use dns::{DnsAnswer, DnsServer};
 #[cfg(feature = "peers")]
 pub use peers::PeerConn;

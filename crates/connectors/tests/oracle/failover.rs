@@ -6,9 +6,10 @@ use std::time::Duration;
 use otelcore_connectors::FailoverFactory;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{Connector, Outcome};
+use otelcore_test_support::{push_frame, split_frames};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, payload};
 
-use crate::{Choices, Differential, frames, push_frame};
+use crate::{Differential, choices};
 
 const FAILOVER: Differential = Differential { name: "failover", cases: 150, input, answer, expected };
 
@@ -19,7 +20,7 @@ const PIPELINES: [&str; 4] = ["traces/a", "traces/b", "traces/c", "traces/d"];
 
 /// The last level never fails: where all have failed, the Go connector refuses everything for an interval.
 fn input(seed: u64) -> Vec<u8> {
-    let mut c = Choices::new(seed);
+    let mut c = choices(seed);
     let levels =
         c.choose(&["[traces/a], [traces/b], [traces/c], [traces/d]", "[traces/a, traces/b], [traces/c], [traces/d]"]);
     let yaml = format!(
@@ -44,7 +45,7 @@ fn input(seed: u64) -> Vec<u8> {
 }
 
 fn answer(input: &[u8]) -> Result<Vec<String>, String> {
-    let frames = frames(input);
+    let frames = split_frames(input);
     let text = |frame: &[u8]| String::from_utf8(frame.to_vec()).unwrap();
     let yaml = text(frames[0]);
     let mut context = TestContext::new();

@@ -9,44 +9,11 @@ mod telemetry;
 
 use std::path::{Path, PathBuf};
 
-use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, take_u32, tool_path, write_corpus};
+use otelcore_test_support::{Choices, CorpusCase, ask_oracle, read_corpus, split_frames, tool_path, write_corpus};
 
-/// Numbers from a seed.
-pub(crate) struct Choices {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Choices {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { bytes: random_bytes(seed, 4000), at: 0 }
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(0);
-        self.at += 1;
-        usize::from(byte) % n
-    }
-
-    pub(crate) fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
-        options[self.below(options.len())]
-    }
-}
-
-pub(crate) fn push_frame(out: &mut Vec<u8>, frame: &[u8]) {
-    out.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
-    out.extend_from_slice(frame);
-}
-
-pub(crate) fn frames(mut rest: &[u8]) -> Vec<&[u8]> {
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let len = take_u32(&mut rest) as usize;
-        let (frame, after) = rest.split_at(len);
-        frames.push(frame);
-        rest = after;
-    }
-    frames
+/// Numbers of a case.
+fn choices(seed: u64) -> Choices {
+    Choices::new(seed, 4000)
 }
 
 /// The cases of one connector.
@@ -67,7 +34,7 @@ impl Differential {
 
     fn compare(&self, case: &CorpusCase) {
         let (status, answer) = case.answer.split_first().unwrap();
-        let shown = String::from_utf8_lossy(frames(&case.input)[0]).into_owned();
+        let shown = String::from_utf8_lossy(split_frames(&case.input)[0]).into_owned();
         match (status, (self.answer)(&case.input)) {
             (0, Ok(ours)) => assert_eq!(ours, (self.expected)(&case.input, answer), "{shown}"),
             (0, Err(why)) => panic!("Go takes it: {why}\n{shown}"),

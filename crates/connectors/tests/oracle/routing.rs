@@ -5,9 +5,10 @@ use std::sync::Arc;
 use otelcore_connectors::RoutingFactory;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{Connector, Metadata, Outcome};
+use otelcore_test_support::{Choices, push_frame, split_frames};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, payload};
 
-use crate::{Choices, Differential, frames, push_frame, telemetry};
+use crate::{Differential, choices, telemetry};
 
 const ROUTING: Differential = Differential { name: "routing", cases: 600, input, answer, expected };
 
@@ -74,7 +75,7 @@ fn route(c: &mut Choices, signal: Signal, pipelines: &[String]) -> String {
 }
 
 fn input(seed: u64) -> Vec<u8> {
-    let mut c = Choices::new(seed);
+    let mut c = choices(seed);
     let signal = Signal::ALL[c.below(3)];
     let pipelines: Vec<String> = (0..4).map(|n| format!("{}/{n}", signal.name())).collect();
     let mut yaml = format!("routing {}\n", signal.name());
@@ -104,7 +105,7 @@ fn signal_and_yaml(frame: &[u8]) -> (Signal, String) {
 }
 
 fn answer(input: &[u8]) -> Result<Vec<String>, String> {
-    let frames = frames(input);
+    let frames = split_frames(input);
     let (signal, yaml) = signal_and_yaml(frames[0]);
     let pipelines = String::from_utf8(frames[1].to_vec()).unwrap();
     let pipelines: Vec<&str> = pipelines.lines().collect();
@@ -144,8 +145,8 @@ fn answer(input: &[u8]) -> Result<Vec<String>, String> {
 }
 
 fn expected(input: &[u8], answer: &[u8]) -> Vec<String> {
-    let (signal, _) = signal_and_yaml(frames(input)[0]);
-    let frames = frames(answer);
+    let (signal, _) = signal_and_yaml(split_frames(input)[0]);
+    let frames = split_frames(answer);
     let lines = frames.chunks(2).flat_map(|pair| {
         let pipeline = String::from_utf8_lossy(pair[0]).into_owned();
         let lines = telemetry::items(signal, pair[1]).into_iter();

@@ -11,11 +11,12 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use otelcore_connectors::ServiceGraphFactory;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{Connector, Outcome};
+use otelcore_test_support::{Choices, push_frame, split_frames};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, payload};
 use prost::Message;
 
 use crate::telemetry::{shown, text};
-use crate::{Choices, Differential, frames, push_frame};
+use crate::{Differential, choices};
 
 const SERVICE_GRAPH: Differential = Differential { name: "service_graph", cases: 200, input, answer, expected };
 
@@ -71,7 +72,7 @@ fn span(c: &mut Choices) -> Span {
 }
 
 fn input(seed: u64) -> Vec<u8> {
-    let mut c = Choices::new(seed);
+    let mut c = choices(seed);
     let mut input = Vec::new();
     push_frame(&mut input, yaml(&mut c).as_bytes());
     for _ in 0..1 + c.below(3) {
@@ -99,7 +100,7 @@ fn input(seed: u64) -> Vec<u8> {
 }
 
 fn answer(input: &[u8]) -> Result<Vec<String>, String> {
-    let frames = frames(input);
+    let frames = split_frames(input);
     let yaml = String::from_utf8(frames[0].to_vec()).unwrap();
     let context = TestContext::new();
     let component = context.create(&ServiceGraphFactory, "servicegraph", yaml.split_once('\n').unwrap().1)?;
