@@ -5,6 +5,7 @@ use std::time::Duration;
 use otelcore_config::declare::Optional;
 use otelcore_config::{GoDuration, Section, config_enum, config_struct};
 use otelcore_go_regexp::Glob;
+use otelcore_pdata::ExponentialRecorder;
 
 const CUMULATIVE: &str = "AGGREGATION_TEMPORALITY_CUMULATIVE";
 const DELTA: &str = "AGGREGATION_TEMPORALITY_DELTA";
@@ -187,7 +188,7 @@ impl SpanMetricsConfig {
         }
         if let Some(exponential) = self.histogram.exponential.get()
             && exponential.max_size != 0
-            && !(2..=16_384).contains(&exponential.max_size)
+            && !usize::try_from(exponential.max_size).is_ok_and(|size| ExponentialRecorder::SIZES.contains(&size))
         {
             let message = format!("invalid histogram size: {}, the nearest valid one is used", exponential.max_size);
             s.warn("histogram::exponential::max_size", message).help("write a number from 2 to 16384");

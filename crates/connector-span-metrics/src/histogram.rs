@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::exponential::ExponentialHistogram;
+use otelcore_pdata::ExponentialRecorder;
+
 use crate::settings::HistogramKind;
 
 #[derive(Debug)]
 pub(crate) enum Histogram {
     Explicit { bounds: Arc<[f64]>, counts: Box<[u64]>, count: u64, sum: f64 },
-    Exponential(Box<ExponentialHistogram>),
+    Exponential(Box<ExponentialRecorder>),
 }
 
 impl Histogram {
@@ -19,7 +20,7 @@ impl Histogram {
                 Self::Explicit { bounds: bounds.clone(), counts, count: 0, sum: 0.0 }
             }
             HistogramKind::Exponential(max_buckets) => {
-                Self::Exponential(Box::new(ExponentialHistogram::new(*max_buckets)))
+                Self::Exponential(Box::new(ExponentialRecorder::new(*max_buckets)))
             }
         }
     }
@@ -28,7 +29,7 @@ impl Histogram {
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Explicit { counts, .. } => counts.len() * 8,
-            Self::Exponential(histogram) => size_of::<ExponentialHistogram>() + histogram.counts.capacity() * 8,
+            Self::Exponential(histogram) => size_of::<ExponentialRecorder>() + histogram.heap_bytes(),
         }
     }
 
@@ -36,7 +37,7 @@ impl Histogram {
     pub(crate) fn written_buckets(&self) -> usize {
         match self {
             Self::Explicit { counts, .. } => 2 * counts.len(),
-            Self::Exponential(histogram) => histogram.counts.len(),
+            Self::Exponential(histogram) => histogram.bucket_count(),
         }
     }
 

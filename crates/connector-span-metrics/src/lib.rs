@@ -10,7 +10,6 @@ mod aggregator;
 mod attribute_list;
 mod config;
 mod connector;
-mod exponential;
 mod export;
 mod globs;
 mod histogram;

@@ -58,15 +58,7 @@ pub(crate) fn write_histogram(
             points(&mut |histogram, parts| {
                 let Histogram::Exponential(histogram) = histogram else { return };
                 let mut point = data.point();
-                point.count(histogram.count).sum(histogram.sum).scale(histogram.scale());
-                point.zero_count(histogram.zero_count);
-                if histogram.count > 0 {
-                    point.min(histogram.min).max(histogram.max);
-                }
-                if !histogram.counts.is_empty() {
-                    let counts: Vec<u64> = histogram.counts.iter().copied().collect();
-                    point.positive().offset(histogram.offset()).bucket_counts(&counts);
-                }
+                histogram.write(&mut point);
                 put_parts!(point, parts);
             });
         }

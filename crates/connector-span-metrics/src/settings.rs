@@ -17,7 +17,7 @@ const DEFAULT_BOUNDS_MS: [f64; 16] =
 #[derive(Clone, Debug)]
 pub(crate) enum HistogramKind {
     Explicit(Arc<[f64]>),
-    /// With at most so many buckets.
+    /// With at most so many buckets, or the nearest number that is valid.
     Exponential(usize),
 }
 
@@ -201,11 +201,8 @@ impl DimensionList {
 fn histogram_kind(config: &SpanMetricsConfig) -> HistogramKind {
     let histogram = &config.histogram;
     if let Some(exponential) = histogram.exponential.get() {
-        let size = match exponential.max_size {
-            ..=0 => 160,
-            size => size.clamp(2, 16_384),
-        };
-        return HistogramKind::Exponential(usize::try_from(size).unwrap_or(160));
+        let configured = usize::try_from(exponential.max_size).ok().filter(|size| *size > 0);
+        return HistogramKind::Exponential(configured.unwrap_or(160));
     }
     let nanos_per_unit = match histogram.unit {
         DurationUnit::Milliseconds => 1e6,

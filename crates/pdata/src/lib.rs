@@ -9,6 +9,7 @@ pub mod build;
 mod check;
 mod checked_rope;
 pub mod edit;
+mod exponential_recorder;
 pub mod json;
 pub mod response;
 mod rope;
@@ -24,6 +25,7 @@ pub mod wire_format;
 
 pub use check::{CheckSummary, MAX_NESTING, MalformedBody, MalformedBodyKind, check};
 pub use checked_rope::checked_rope;
+pub use exponential_recorder::ExponentialRecorder;
 pub use rope::{Rope, RopePart};
 pub use signal::Signal;
 pub use split::{PieceLimit, Splitter, split_to};

@@ -6,7 +6,6 @@
 
 mod config;
 mod edges;
-mod exponential;
 mod graph;
 mod series;
 #[cfg(test)]

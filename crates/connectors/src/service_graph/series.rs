@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
-use otelcore_pdata::Rope;
 use otelcore_pdata::build::{AttributesWriter, Body, MetricWriter, ScopeMetricsWriter};
+use otelcore_pdata::{ExponentialRecorder, Rope};
 use otelcore_pipeline::{Kept, MonotonicTime, WallTime};
 
 use super::edges::Edge;
-use super::exponential::ExponentialHistogram;
 
 /// How histograms are made.
 #[derive(Clone, Debug)]
@@ -26,14 +25,14 @@ pub(super) enum Buckets {
 #[derive(Clone, Debug)]
 enum Latencies {
     Explicit { counts: Vec<u64>, count: u64, sum: f64 },
-    Exponential(ExponentialHistogram),
+    Exponential(ExponentialRecorder),
 }
 
 impl Latencies {
     fn new(buckets: &Buckets) -> Self {
         match buckets {
             Buckets::Explicit(bounds) => Self::Explicit { counts: vec![0; bounds.len() + 1], count: 0, sum: 0.0 },
-            Buckets::Exponential(max_size) => Self::Exponential(ExponentialHistogram::new(*max_size)),
+            Buckets::Exponential(max_size) => Self::Exponential(ExponentialRecorder::new(*max_size)),
         }
     }
 
@@ -46,7 +45,7 @@ impl Latencies {
                 *count += 1;
                 *sum += seconds;
             }
-            (Self::Exponential(histogram), _) => histogram.record(seconds),
+            (Self::Exponential(histogram), _) => histogram.record(seconds, 1),
             (Self::Explicit { .. }, Buckets::Exponential(_)) => {}
         }
     }
@@ -54,7 +53,7 @@ impl Latencies {
     fn bytes(&self) -> usize {
         match self {
             Self::Explicit { counts, .. } => counts.len() * 8,
-            Self::Exponential(histogram) => histogram.bytes(),
+            Self::Exponential(histogram) => histogram.heap_bytes(),
         }
     }
 }
@@ -260,17 +259,7 @@ impl AllSeries {
                     let mut point = data.point();
                     point.start_time_unix_nano(self.start.0);
                     point.time_unix_nano(time.0);
-                    point.count(histogram.count);
-                    point.sum(histogram.sum);
-                    point.scale(histogram.scale());
-                    point.zero_count(histogram.zero_count);
-                    point.min(histogram.min);
-                    point.max(histogram.max);
-                    let (offset, counts) = histogram.buckets();
-                    let mut positive = point.positive();
-                    positive.offset(offset);
-                    positive.bucket_counts(&counts);
-                    drop(positive);
+                    histogram.write(&mut point);
                     self.write_attributes(&mut point.attributes(), series);
                 }
             }

@@ -1,24 +1,30 @@
-//! An exponential histogram of durations: it begins with the finest buckets, and joins neighbours where the durations need
-//! more buckets than there may be. Buckets and scales are those of the Go collector for the same durations in the same
-//! order. Values are not negative and far from the limits of doubles.
+//! An exponential histogram of measurements that are not negative. It begins with the finest buckets, and joins neighbours
+//! where the measurements need more buckets than there may be. Buckets and scales are those of the Go collector for the
+//! same measurements in the same order.
+//!
+//! Writes no times and attributes of a point: these are its caller's.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use crate::build::ExponentialHistogramPointWriter;
 
 /// The finest scale: a bucket is wider than the one before it by the factor 2^(2^-20).
 const MAX_SCALE: i32 = 20;
 
-#[derive(Debug)]
-pub(crate) struct ExponentialHistogram {
+/// Collects measurements that are not negative, such as durations. A negative one counts as zero.
+#[derive(Clone, Debug)]
+pub struct ExponentialRecorder {
     max_buckets: usize,
     scale: i32,
     /// The index of the first bucket.
     start: i32,
-    pub(crate) counts: VecDeque<u64>,
-    pub(crate) count: u64,
-    pub(crate) zero_count: u64,
-    pub(crate) sum: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+    counts: VecDeque<u64>,
+    count: u64,
+    zero_count: u64,
+    sum: f64,
+    min: f64,
+    max: f64,
 }
 
 /// The index of the bucket of a positive value. The upper bound belongs to a bucket, the lower one does not.
@@ -37,10 +43,15 @@ fn index_of(value: f64, scale: i32) -> i32 {
     (value.ln() * buckets_per_e).floor() as i32
 }
 
-impl ExponentialHistogram {
-    pub(crate) fn new(max_buckets: usize) -> Self {
+impl ExponentialRecorder {
+    /// The numbers of buckets that the Go collector's histogram accepts.
+    pub const SIZES: RangeInclusive<usize> = 2..=16_384;
+
+    /// With at most so many buckets, or the nearest of [`ExponentialRecorder::SIZES`].
+    #[must_use]
+    pub fn new(max_buckets: usize) -> Self {
         Self {
-            max_buckets,
+            max_buckets: max_buckets.clamp(*Self::SIZES.start(), *Self::SIZES.end()),
             scale: MAX_SCALE,
             start: 0,
             counts: VecDeque::new(),
@@ -52,18 +63,8 @@ impl ExponentialHistogram {
         }
     }
 
-    /// The scale; without any bucket it does not matter.
-    pub(crate) fn scale(&self) -> i32 {
-        if self.counts.is_empty() { 0 } else { self.scale }
-    }
-
-    /// The index of the first bucket.
-    pub(crate) fn offset(&self) -> i32 {
-        self.start
-    }
-
     /// Records a value so many times.
-    pub(crate) fn record(&mut self, value: f64, times: u64) {
+    pub fn record(&mut self, value: f64, times: u64) {
         if self.count == 0 {
             (self.min, self.max) = (value, value);
         } else {
@@ -83,7 +84,7 @@ impl ExponentialHistogram {
             high = high.max(self.end());
         }
         let mut by = 0;
-        while (high - low) as usize >= self.max_buckets {
+        while high.abs_diff(low) as usize >= self.max_buckets {
             (low, high, by) = (low >> 1, high >> 1, by + 1);
         }
         if by > 0 {
@@ -91,6 +92,32 @@ impl ExponentialHistogram {
             index = index_of(value, self.scale);
         }
         self.add(index, times);
+    }
+
+    /// The number of buckets, also of empty ones between others.
+    #[must_use]
+    pub fn bucket_count(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.counts.capacity() * size_of::<u64>()
+    }
+
+    /// Writes the measurements.
+    pub fn write(&self, point: &mut ExponentialHistogramPointWriter<'_>) {
+        // Without any bucket the scale does not matter.
+        let scale = if self.counts.is_empty() { 0 } else { self.scale };
+        point.count(self.count).sum(self.sum).scale(scale).zero_count(self.zero_count);
+        if self.count > 0 {
+            point.min(self.min).max(self.max);
+        }
+        if !self.counts.is_empty() {
+            let counts: Vec<u64> = self.counts.iter().copied().collect();
+            point.positive().offset(self.start).bucket_counts(&counts);
+        }
     }
 
     /// The index of the last bucket.
@@ -137,31 +164,66 @@ impl ExponentialHistogram {
 mod tests {
     use super::*;
 
+    fn buckets(histogram: &ExponentialRecorder) -> (i32, i32, Vec<u64>) {
+        (histogram.scale, histogram.start, Vec::from(histogram.counts.clone()))
+    }
+
     #[test]
     fn buckets_of_few_values_are_fine_and_join_when_values_are_far_apart() {
-        let mut histogram = ExponentialHistogram::new(4);
+        let mut histogram = ExponentialRecorder::new(4);
         histogram.record(1.0, 1);
-        assert_eq!((histogram.scale(), histogram.offset(), histogram.counts.len()), (20, -1, 1));
+        assert_eq!(buckets(&histogram), (20, -1, vec![1]));
         histogram.record(0.0, 2);
         assert_eq!((histogram.zero_count, histogram.count, histogram.min), (2, 3, 0.0));
         // 2 and 16 are the upper bounds of their buckets.
         histogram.record(2.0, 1);
         histogram.record(16.0, 3);
-        assert_eq!(histogram.scale(), -1);
-        assert_eq!((histogram.offset(), Vec::from(histogram.counts.clone())), (-1, vec![1, 1, 3]));
+        assert_eq!(buckets(&histogram), (-1, -1, vec![1, 1, 3]));
         assert_eq!((histogram.sum, histogram.max), (51.0, 16.0));
     }
 
     #[test]
+    fn buckets_are_joined_where_there_would_be_too_many() {
+        let mut histogram = ExponentialRecorder::new(4);
+        [1.0, 2.0, 4.0].into_iter().for_each(|value| histogram.record(value, 1));
+        assert_eq!(buckets(&histogram), (0, -1, vec![1, 1, 1]));
+        histogram.record(0.0, 1);
+        histogram.record(100.0, 1);
+        assert_eq!(buckets(&histogram), (-2, -1, vec![1, 2, 1]));
+        assert_eq!((histogram.count, histogram.zero_count, histogram.sum), (5, 1, 107.0));
+        assert_eq!((histogram.min, histogram.max), (0.0, 100.0));
+    }
+
+    #[test]
     fn number_of_buckets_is_bounded_for_any_values() {
-        let mut histogram = ExponentialHistogram::new(2);
+        let mut histogram = ExponentialRecorder::new(2);
         let mut value = 1e-9;
         while value < 2e13 {
             histogram.record(value, 1);
             histogram.record(1e13 / value, 1);
-            assert!(histogram.counts.len() <= 2);
+            assert!(histogram.bucket_count() <= 2);
             value *= 1.7;
         }
+        for exponent in (-30..64).chain((-30..64).rev()) {
+            histogram.record(2_f64.powi(exponent) * 1.3, 1);
+            assert!(histogram.bucket_count() <= 2);
+        }
         assert_eq!(histogram.counts.iter().sum::<u64>(), histogram.count);
+    }
+
+    #[test]
+    fn ends_of_the_doubles_are_recorded() {
+        let mut histogram = ExponentialRecorder::new(2);
+        for value in [f64::MIN_POSITIVE, f64::MAX, 5e-324, f64::INFINITY, f64::NAN, -1.0] {
+            histogram.record(value, 1);
+        }
+        assert_eq!((histogram.zero_count, histogram.counts.iter().sum::<u64>()), (1, 5));
+    }
+
+    #[test]
+    fn size_that_go_does_not_accept_is_replaced_by_the_nearest() {
+        for (size, expected) in [(0, 2), (1, 2), (2, 2), (16_384, 16_384), (usize::MAX, 16_384)] {
+            assert_eq!(ExponentialRecorder::new(size).max_buckets, expected, "{size}");
+        }
     }
 }
