@@ -8,12 +8,11 @@ use otelcore_pipeline::{Budget, MonotonicTime};
 
 use crate::attribute_list::encode;
 use crate::globs::{self, GlobAttributes};
-use crate::histogram::Histogram;
 use crate::key::{Element, KeyHasher};
 use crate::lookup::{ResourceValues, ScopeValues, Slots, Sources, clear_slots, fill_slot};
 use crate::settings::{ListId, Settings};
 use crate::span_fields::{Raw, SpanFields};
-use crate::store::{Exemplar, GroupId, Series, Store, overflow_attributes};
+use crate::store::{Exemplar, GroupId, NewSeries, Series, Store};
 use crate::timestamps::ExportTimes;
 use crate::trace_state::adjusted_count;
 
@@ -46,15 +45,28 @@ struct SpanBuffers<'a> {
     adjusted: Option<(u64, bool)>,
 }
 
-/// What a span adds to a series.
+/// What a span adds to series.
 struct Observation<'s, 'a> {
     span: &'s SpanFields<'a>,
     duration: f64,
+    /// How many spans it stands for.
     times: u64,
+    /// The position of its resource.
+    resource: u32,
+    time: (MonotonicTime, u64),
+    max_series: usize,
     max_exemplars: usize,
 }
 
 impl Observation<'_, '_> {
+    /// Adds it to a series, which is made if it is not known.
+    #[inline]
+    fn add(&self, store: &mut Store, group: GroupId, key: u128, new: NewSeries<'_, impl FnOnce() -> Box<[u8]>>) {
+        let found = store.series(self.resource, group, key, self.time, self.max_series, new);
+        let sizes = found.map(|(series, is_overflow)| self.add_to(series, is_overflow));
+        store.charge_change(sizes.unwrap_or_default());
+    }
+
     /// Adds it. Returns the bytes that the series took before and takes now; joined buckets take less.
     #[inline]
     fn add_to(&self, series: &mut Series, is_overflow: bool) -> (u64, u64) {
@@ -182,12 +194,18 @@ impl Aggregator {
             buffers.adjusted = Some(adjusted_count(span.trace_state, random));
         }
         let (times, is_adjusted) = buffers.adjusted.unwrap_or((1, false));
-        let duration = span.duration() as f64 / settings.nanos_per_unit();
-        let observation = Observation { span: &span, duration, times, max_exemplars: settings.max_exemplars };
-
         self.begin_key(&span, resource, scope, is_adjusted);
         let begun = self.key.len();
         let Self { settings, store, hasher, instance_id, defaults, key, .. } = &mut *self;
+        let observation = Observation {
+            span: &span,
+            duration: span.duration() as f64 / settings.unit.nanos(),
+            times,
+            resource: at,
+            time,
+            max_series: settings.max_series,
+            max_exemplars: settings.max_exemplars,
+        };
         let sources = Sources {
             settings,
             instance_id,
@@ -204,46 +222,32 @@ impl Aggregator {
         let with_common = key.len();
         sources.put_key(ListId::Calls, calls, &parts, key);
         key.push(GroupId::Calls as u8);
-        let histogram = || settings.histogram.as_ref().map(Histogram::new);
-        let make = |is_overflow| {
-            let attributes = || sources.attributes([ListId::Common, ListId::Calls]);
-            let attributes = if is_overflow { overflow_attributes() } else { attributes() };
-            (attributes, if settings.shares_series { histogram() } else { None })
-        };
-        let found = store.series(at, GroupId::Calls, hasher.hash(key), time, settings.max_series, make);
-        let sizes = found.map(|(series, is_overflow)| observation.add_to(series, is_overflow));
-        store.charge_change(sizes.unwrap_or_default());
-
+        let attributes = || sources.attributes([ListId::Common, ListId::Calls]);
+        let histogram = settings.histogram.as_ref().filter(|_| settings.shares_series);
+        observation.add(store, GroupId::Calls, hasher.hash(key), NewSeries { attributes, histogram });
         if settings.histogram.is_some() && !settings.shares_series {
             key.truncate(with_common);
             sources.put_key(ListId::Duration, durations, &parts, key);
             key.push(GroupId::Durations as u8);
-            let make = |is_overflow| {
-                let attributes = || sources.attributes([ListId::Common, ListId::Duration]);
-                (if is_overflow { overflow_attributes() } else { attributes() }, histogram())
-            };
-            let found = store.series(at, GroupId::Durations, hasher.hash(key), time, settings.max_series, make);
-            let sizes = found.map(|(series, is_overflow)| observation.add_to(series, is_overflow));
-            store.charge_change(sizes.unwrap_or_default());
+            let attributes = || sources.attributes([ListId::Common, ListId::Duration]);
+            let new = NewSeries { attributes, histogram: settings.histogram.as_ref() };
+            observation.add(store, GroupId::Durations, hasher.hash(key), new);
         }
         if settings.has_events {
             self.key.truncate(begun);
-            self.add_events(raw, &observation, resource, scope, at, buffers, is_adjusted, time);
+            self.add_events(raw, &observation, resource, scope, buffers, is_adjusted);
         }
     }
 
     /// Adds the events of a span. The key has what [`Aggregator::begin_key`] has written.
-    #[expect(clippy::too_many_arguments, reason = "what a span and its resource are")]
     fn add_events<'a>(
         &mut self,
         raw: &'a [u8],
         observation: &Observation<'_, 'a>,
         resource: &ResourceValues<'a>,
         scope: Option<&ScopeValues<'a>>,
-        at: u32,
         buffers: &mut SpanBuffers<'a>,
         is_adjusted: bool,
-        time: (MonotonicTime, u64),
     ) {
         let Self { settings, store, hasher, instance_id, defaults, key, scratch, .. } = self;
         let begun = key.len();
@@ -271,13 +275,8 @@ impl Aggregator {
             sources.put_key(ListId::Common, common, &parts, key);
             sources.put_key(ListId::Events, events, &parts, key);
             key.push(GroupId::Events as u8);
-            let make = |is_overflow| {
-                let attributes = || sources.attributes([ListId::Common, ListId::Events]);
-                (if is_overflow { overflow_attributes() } else { attributes() }, None)
-            };
-            let found = store.series(at, GroupId::Events, hasher.hash(key), time, settings.max_series, make);
-            let sizes = found.map(|(series, is_overflow)| observation.add_to(series, is_overflow));
-            store.charge_change(sizes.unwrap_or_default());
+            let attributes = || sources.attributes([ListId::Common, ListId::Events]);
+            observation.add(store, GroupId::Events, hasher.hash(key), NewSeries { attributes, histogram: None });
         }
     }
 }

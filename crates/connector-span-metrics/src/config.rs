@@ -24,6 +24,16 @@ config_enum! {
     }
 }
 
+impl DurationUnit {
+    /// Nanoseconds in one unit.
+    pub(crate) fn nanos(self) -> f64 {
+        match self {
+            Self::Milliseconds => 1e6,
+            Self::Seconds => 1e9,
+        }
+    }
+}
+
 config_struct! {
     /// A dimension: an attribute of the span or of its resource, by its name, or all whose names a glob matches.
     #[derive(PartialEq)]

@@ -144,8 +144,8 @@ impl SpanMetrics {
 
     // ---- payloads ---------------------------------------------------------------------------------------------------
 
-    /// Aggregates a payload, or gives it to a helper thread.
-    fn take_in(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, work: &mut StepBudget) {
+    /// Aggregates a payload, or gives it to a helper thread. Returns the units of work that this turn has spent on it.
+    fn take_in(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack) -> u64 {
         let mut aggregator = self.aggregator.take().unwrap_or_else(|| self.new_aggregator(cx));
         let time = (cx.now(), cx.wall_time().0);
         let spans = u64::from(payload.items());
@@ -155,9 +155,9 @@ impl SpanMetrics {
         let held = payload.held.hold_derived(0);
         if most_work <= StepBudget::UNITS_PER_STEP {
             aggregator.add(&payload.body, time);
-            work.charge(most_work / 4);
             self.aggregator = Some(aggregator);
-            return self.end_intake(ack, spans, held);
+            self.end_intake(ack, spans, held);
+            return most_work / 4;
         }
         let job = move || {
             aggregator.add(&payload.body, time);
@@ -165,6 +165,7 @@ impl SpanMetrics {
             aggregator
         };
         self.job = Some(RunningJob { result: cx.run_job(JOB_KEY, job), ack, spans, held });
+        0
     }
 
     fn end_intake(&mut self, ack: Ack, spans: u64, held: Held) {
@@ -179,7 +180,7 @@ impl SpanMetrics {
         }
         if self.is_draining {
             self.request_export(true);
-        } else if self.aggregator.as_ref().is_some_and(|aggregator| aggregator.store.is_export_urgent()) {
+        } else if aggregator.store.is_export_urgent() {
             self.request_export(false);
         }
     }
@@ -209,9 +210,8 @@ impl SpanMetrics {
             }
             let Some((payload, ack)) = self.waiting.pop_front() else { return };
             self.waiting_bytes -= payload.body.len();
-            let mut work = std::mem::replace(&mut self.work_left, StepBudget::new(0));
-            self.take_in(cx, payload, ack, &mut work);
-            self.work_left = work;
+            let work = self.take_in(cx, payload, ack);
+            self.work_left.charge(work);
         }
     }
 
@@ -243,8 +243,7 @@ impl SpanMetrics {
         }
         self.exports += 1;
         self.export = Some(Export::new(self.exports, is_final || self.is_draining));
-        let Unexported { pending, in_export, withheld } = std::mem::take(&mut self.unexported);
-        self.unexported.in_export = pending + in_export + withheld;
+        self.unexported = Unexported { in_export: self.unexported.total(), ..Unexported::default() };
         self.export_held = std::mem::take(&mut self.pending_held);
     }
 
@@ -333,7 +332,7 @@ impl Connector for SpanMetrics {
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
         if self.job.is_none() && self.waiting.is_empty() {
-            self.take_in(cx, payload, ack, &mut StepBudget::for_one_step());
+            self.take_in(cx, payload, ack);
             return self.run_export(cx, output);
         }
         let bytes = self.waiting_bytes + payload.body.len();

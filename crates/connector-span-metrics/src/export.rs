@@ -149,14 +149,14 @@ impl Export {
         let Some((stamp, at)) = aggregator.store.resource_after(self.stamp) else { return false };
         self.stamp = stamp;
         work.charge(WORK_PER_RESOURCE);
-        let settings = aggregator.settings.clone();
+        let is_delta = aggregator.settings.is_delta;
         let Some(resource) = aggregator.store.get_mut(at) else { return true };
         if std::mem::replace(&mut resource.exported_in, self.number) == self.number {
             // It was used after it was exported.
             return true;
         }
-        let leaves = resource.is_evicted || settings.is_delta;
-        let place = if settings.is_delta { aggregator.store.take_resource(at).map(Place::Removed) } else { None };
+        let leaves = resource.is_evicted || is_delta;
+        let place = if is_delta { aggregator.store.take_resource(at).map(Place::Removed) } else { None };
         self.current = Some(Current {
             place: place.unwrap_or(Place::InStore(at)),
             stage: Stage::Calls,

@@ -157,14 +157,6 @@ impl Settings {
         self.names.iter().position(|name| **name == *key)
     }
 
-    /// Nanoseconds in one unit.
-    pub(crate) fn nanos_per_unit(&self) -> f64 {
-        match self.unit {
-            DurationUnit::Milliseconds => 1e6,
-            DurationUnit::Seconds => 1e9,
-        }
-    }
-
     /// Units of work that a byte of a payload costs at most; see [`otelcore_pdata::StepBudget`]. An event or attribute has
     /// at least two bytes.
     pub(crate) fn work_per_byte(&self) -> u64 {
@@ -204,12 +196,8 @@ fn histogram_kind(config: &SpanMetricsConfig) -> HistogramKind {
         let configured = usize::try_from(exponential.max_size).ok().filter(|size| *size > 0);
         return HistogramKind::Exponential(configured.unwrap_or(160));
     }
-    let nanos_per_unit = match histogram.unit {
-        DurationUnit::Milliseconds => 1e6,
-        DurationUnit::Seconds => 1e9,
-    };
     HistogramKind::Explicit(match histogram.explicit.get() {
-        Some(explicit) => explicit.buckets.iter().map(|bound| bound.0 as f64 / nanos_per_unit).collect(),
+        Some(explicit) => explicit.buckets.iter().map(|bound| bound.0 as f64 / histogram.unit.nanos()).collect(),
         None if histogram.unit == DurationUnit::Seconds => DEFAULT_BOUNDS_MS.iter().map(|ms| ms / 1000.0).collect(),
         None => DEFAULT_BOUNDS_MS.into(),
     })

@@ -8,12 +8,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otelcore_pdata::views::AnyValue;
 use otelcore_pipeline::{Budget, Kept, MonotonicTime};
 
 use crate::attribute_list::encode;
 use crate::histogram::Histogram;
 use crate::key_table::KeyTable;
-use otelcore_pdata::views::AnyValue;
+use crate::settings::HistogramKind;
 
 /// The bound of bytes without a memory limiter.
 const DEFAULT_MAX_BYTES: u64 = 512 << 20;
@@ -57,6 +58,14 @@ impl Series {
             + self.exemplars.capacity() * size_of::<Exemplar>();
         (size_of::<Self>() + ENTRY_OVERHEAD + heap) as u64
     }
+}
+
+/// What a series is made of when it is not known.
+pub(crate) struct NewSeries<'s, F> {
+    /// Gives the entries of a map.
+    pub(crate) attributes: F,
+    /// `None` without durations.
+    pub(crate) histogram: Option<&'s HistogramKind>,
 }
 
 /// What a series counts.
@@ -297,7 +306,7 @@ impl Store {
     // ---- series -----------------------------------------------------------------------------------------------------
 
     /// A series, which is made if it is not known, and whether it is that for all that are not known. Of one metric of a
-    /// resource there are at most `max_series`; zero for no limit. `make` gives the attributes and the histogram.
+    /// resource there are at most `max_series`; zero for no limit.
     #[inline]
     pub(crate) fn series(
         &mut self,
@@ -306,12 +315,12 @@ impl Store {
         key: u128,
         (now, wall_nanos): (MonotonicTime, u64),
         max_series: usize,
-        make: impl FnOnce(bool) -> (Box<[u8]>, Option<Histogram>),
+        new: NewSeries<'_, impl FnOnce() -> Box<[u8]>>,
     ) -> Option<(&mut Series, bool)> {
         let known = self.get(resource)?.group(group).index.get(key).copied();
         let (at, is_overflow) = match known {
             Some(at) => (at, false),
-            None => self.add_series(resource, group, key, wall_nanos, max_series, make)?,
+            None => self.add_series(resource, group, key, wall_nanos, max_series, new)?,
         };
         let series = self.get_mut(resource)?.group_mut(group).series.get_mut(at as usize)?;
         series.last_seen = now;
@@ -326,7 +335,7 @@ impl Store {
         key: u128,
         start: u64,
         max_series: usize,
-        make: impl FnOnce(bool) -> (Box<[u8]>, Option<Histogram>),
+        new: NewSeries<'_, impl FnOnce() -> Box<[u8]>>,
     ) -> Option<(u32, bool)> {
         let has_room = self.has_room();
         let found = self.resources.get_mut(resource as usize)?.as_deref_mut()?;
@@ -337,15 +346,14 @@ impl Store {
         if is_overflow && let Some(at) = group.index.get(OVERFLOW) {
             return Some((*at, true));
         }
-        let (attributes, histogram) = make(is_overflow);
         let series = Series {
             key,
-            attributes,
+            attributes: if is_overflow { overflow_attributes() } else { (new.attributes)() },
             start,
             last_seen: MonotonicTime::default(),
             count: 0,
             is_new: true,
-            histogram,
+            histogram: new.histogram.map(Histogram::new),
             exemplars: Vec::new(),
         };
         let bytes = series.bytes();
@@ -380,6 +388,6 @@ impl Store {
 }
 
 /// The attributes of the series for all that are not known.
-pub(crate) fn overflow_attributes() -> Box<[u8]> {
+fn overflow_attributes() -> Box<[u8]> {
     encode(std::iter::once((&b"otel.metric.overflow"[..], AnyValue::Bool(true))))
 }
