@@ -26,8 +26,7 @@ impl ComponentType for ForwardFactory {
         signals: &Signal::ALL,
         stability: "Beta",
     };
-    const SIGNAL_PAIRS: &'static [(Signal, Signal)] =
-        &[(Signal::Traces, Signal::Traces), (Signal::Metrics, Signal::Metrics), (Signal::Logs, Signal::Logs)];
+    const SIGNAL_PAIRS: &'static [(Signal, Signal)] = crate::SAME_SIGNAL_PAIRS;
     type Config = ForwardConfig;
 
     fn create(&self, _: &ForwardConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {

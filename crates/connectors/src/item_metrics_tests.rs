@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use otelcore_pdata::{Signal, build};
-use otelcore_pipeline::{Connector, Factory, Outcome, Payload};
+use otelcore_pipeline::{Connector, Factory, Outcome, Payload, WallTime};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, parse_config, payload};
 use prost::Message;
 
@@ -112,6 +112,27 @@ fn long_payload_is_counted_by_a_job_and_later_ones_wait_behind_it() {
     let counted = points(&mut test);
     assert_eq!(counted.iter().filter(|(name, _)| name == "s").count(), 50_001);
     assert_eq!(test.take_outcomes().len(), 2);
+}
+
+#[test]
+fn payload_that_has_waited_behind_a_job_has_the_time_at_which_it_is_counted() {
+    let mut test = start(&of(Signal::Traces), &SumFactory, "spans: {s: {source_attribute: n}}");
+    test.world.set_wall_time(WallTime(1_000));
+    test.process(traces(50_000, b""));
+    test.process(traces(1, b""));
+    assert_eq!(test.world.job_count(), 1);
+    test.world.set_wall_time(WallTime(9_000));
+    test.run();
+    let mut times = Vec::new();
+    for (_, payload, ack) in test.take_passed_on() {
+        let request = ExportMetricsServiceRequest::decode(payload.body.to_bytes()).unwrap();
+        let Some(Data::Sum(sum)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else {
+            panic!("a sum")
+        };
+        times.push(sum.data_points[0].time_unix_nano);
+        ack.settle(Outcome::Delivered);
+    }
+    assert_eq!(times, [1_000, 9_000]);
 }
 
 #[test]

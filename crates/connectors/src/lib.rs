@@ -5,6 +5,11 @@
 //! performs IO; a connector with machinery of its own is a crate of its own.
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "failover", feature = "forward", feature = "round-robin", feature = "routing"))]
+use otelcore_pdata::Signal;
+
+#[cfg(any(feature = "count", feature = "routing", feature = "sum"))]
+mod conditions;
 #[cfg(feature = "count")]
 mod count;
 #[cfg(feature = "failover")]
@@ -26,6 +31,11 @@ mod routing;
 mod service_graph;
 #[cfg(feature = "sum")]
 mod sum;
+
+/// The pairs of connectors that pass on what they get.
+#[cfg(any(feature = "failover", feature = "forward", feature = "round-robin", feature = "routing"))]
+const SAME_SIGNAL_PAIRS: &[(Signal, Signal)] =
+    &[(Signal::Traces, Signal::Traces), (Signal::Metrics, Signal::Metrics), (Signal::Logs, Signal::Logs)];
 
 #[cfg(feature = "count")]
 pub use count::{CountConfig, CountFactory};

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use otelcore_pdata::StepBudget;
-use otelcore_pipeline::{Ack, Cx, JobResult, LossReason, Outcome, Payload};
+use otelcore_pipeline::{Ack, Cx, JobResult, LossReason, MonotonicTime, Outcome, Payload, WallTime};
 
 /// What is done with payloads.
 pub(crate) trait Work: Send + 'static {
@@ -14,7 +14,10 @@ pub(crate) trait Work: Send + 'static {
     type Output: Send + 'static;
 
     /// Units of work that a byte of a payload costs at most; see [`StepBudget`].
-    fn cost_per_byte(&self, payload: &Payload) -> u64;
+    fn cost_per_byte(&self) -> u64;
+
+    /// Sets the time of the payload that is worked on next.
+    fn set_time(&mut self, now: MonotonicTime, wall_time: WallTime);
 
     /// Works on a payload, however long that takes.
     fn run(&mut self, payload: &mut Payload) -> Self::Output;
@@ -67,6 +70,7 @@ impl<W: Work> OrderedWork<W> {
     }
 
     /// What works; `None` while a helper thread has it.
+    #[cfg(feature = "service-graph")]
     pub(crate) fn work(&mut self, cx: &mut Cx<'_>) -> Option<&mut W> {
         if self.job.is_none() && self.work.is_none() {
             self.work = Some((self.new_work)(cx));
@@ -91,7 +95,8 @@ impl<W: Work> OrderedWork<W> {
 
     fn begin(&mut self, cx: &mut Cx<'_>, mut payload: Payload, ack: Ack) -> Option<Finished<W>> {
         let mut work = self.work.take().unwrap_or_else(|| (self.new_work)(cx));
-        let most = (payload.body.len() as u64).saturating_mul(work.cost_per_byte(&payload));
+        work.set_time(cx.now(), cx.wall_time());
+        let most = (payload.body.len() as u64).saturating_mul(work.cost_per_byte());
         if most <= StepBudget::UNITS_PER_STEP {
             let output = work.run(&mut payload);
             self.work = Some(work);
@@ -138,7 +143,7 @@ impl<W: Work> OrderedWork<W> {
             }
             let bytes = payload.body.len();
             self.waiting_bytes -= bytes;
-            let cost = self.work.as_ref().map_or(0, |work| work.cost_per_byte(&payload));
+            let cost = self.work.as_ref().map_or(0, |work| work.cost_per_byte());
             // Also what the next components do with it in the same turn.
             spent.charge((bytes as u64).saturating_mul(cost.saturating_add(1)));
             if let Some(finished) = self.begin(cx, payload, ack) {

@@ -26,8 +26,7 @@ impl ComponentType for RoundRobinFactory {
         signals: &Signal::ALL,
         stability: "Beta",
     };
-    const SIGNAL_PAIRS: &'static [(Signal, Signal)] =
-        &[(Signal::Traces, Signal::Traces), (Signal::Metrics, Signal::Metrics), (Signal::Logs, Signal::Logs)];
+    const SIGNAL_PAIRS: &'static [(Signal, Signal)] = crate::SAME_SIGNAL_PAIRS;
     type Config = RoundRobinConfig;
 
     fn create(&self, _: &RoundRobinConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {

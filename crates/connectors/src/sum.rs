@@ -80,14 +80,10 @@ impl ComponentType for SumFactory {
         signals: &Signal::ALL,
         stability: "Alpha",
     };
-    const SIGNAL_PAIRS: &'static [(Signal, Signal)] =
-        &[(Signal::Traces, Signal::Metrics), (Signal::Metrics, Signal::Metrics), (Signal::Logs, Signal::Metrics)];
+    const SIGNAL_PAIRS: &'static [(Signal, Signal)] = ItemMetrics::SIGNAL_PAIRS;
     type Config = SumConfig;
 
     fn create(&self, config: &SumConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let signal = context.signals.first().copied().unwrap_or(Signal::Traces);
-        let levels = Level::ALL.into_iter().filter(|level| level.signal() == signal);
-        let levels = levels.map(|level| config.compile(level)).collect::<Result<_, _>>().map_err(StartError::Config)?;
-        Ok(Component::Connector(Box::new(ItemMetrics::new(levels, Measure::Sum, ""))))
+        ItemMetrics::create(context, |level| config.compile(level), Measure::Sum, "")
     }
 }

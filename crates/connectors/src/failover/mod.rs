@@ -61,8 +61,7 @@ impl ComponentType for FailoverFactory {
         signals: &Signal::ALL,
         stability: "Alpha",
     };
-    const SIGNAL_PAIRS: &'static [(Signal, Signal)] =
-        &[(Signal::Traces, Signal::Traces), (Signal::Metrics, Signal::Metrics), (Signal::Logs, Signal::Logs)];
+    const SIGNAL_PAIRS: &'static [(Signal, Signal)] = crate::SAME_SIGNAL_PAIRS;
     type Config = FailoverConfig;
 
     fn create(&self, config: &FailoverConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Ack, Connector, ConnectorOutput, Cx, Event, Outcome, Payload};
+use otelcore_pipeline::{
+    Ack, BuildContext, Component, Connector, ConnectorOutput, Cx, Event, Outcome, Payload, StartError,
+};
 
+use super::level::Level;
 use super::pass::{ItemMachine, LevelMetrics};
 use super::totals::Measure;
 use crate::ordered_work::{Finished, OrderedWork};
@@ -14,22 +17,26 @@ pub(crate) struct ItemMetrics {
 }
 
 impl ItemMetrics {
-    /// `levels` are those of one signal, the upper one first.
-    pub(crate) fn new(levels: Vec<LevelMetrics>, measure: Measure, scope_name: &'static str) -> Self {
-        let levels: Arc<[LevelMetrics]> = levels.into();
-        let new_work = move |cx: &mut Cx<'_>| {
-            let mut machine = ItemMachine::new(levels.clone(), measure, scope_name.as_bytes(), cx.random());
-            machine.set_time(cx.wall_time().0);
-            machine
-        };
-        Self { work: OrderedWork::new(new_work) }
-    }
+    pub(crate) const SIGNAL_PAIRS: &'static [(Signal, Signal)] =
+        &[(Signal::Traces, Signal::Metrics), (Signal::Metrics, Signal::Metrics), (Signal::Logs, Signal::Metrics)];
 
-    fn set_time(&mut self, cx: &mut Cx<'_>) {
-        let now = cx.wall_time().0;
-        if let Some(machine) = self.work.work(cx) {
-            machine.set_time(now);
-        }
+    /// The component for its signal, with the metrics that `compile` gives for each of the signal's levels.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub(crate) fn create(
+        context: &BuildContext<'_>,
+        compile: impl Fn(Level) -> Result<LevelMetrics, String>,
+        measure: Measure,
+        scope_name: &'static str,
+    ) -> Result<Component, StartError> {
+        let signal = context.signals.first().copied().unwrap_or(Signal::Traces);
+        // The upper level is the first.
+        let levels = Level::ALL.into_iter().filter(|level| level.signal() == signal).map(compile);
+        let levels: Arc<[LevelMetrics]> = levels.collect::<Result<_, _>>().map_err(StartError::Config)?;
+        let new_work =
+            move |cx: &mut Cx<'_>| ItemMachine::new(levels.clone(), measure, scope_name.as_bytes(), cx.random());
+        Ok(Component::Connector(Box::new(Self { work: OrderedWork::new(new_work) })))
     }
 }
 
@@ -47,14 +54,12 @@ fn finish(finished: Finished<ItemMachine>, output: &mut ConnectorOutput) {
 
 impl Connector for ItemMetrics {
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
-        self.set_time(cx);
         if let Some(finished) = self.work.offer(cx, payload, ack) {
             finish(finished, output);
         }
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, output: &mut ConnectorOutput) {
-        self.set_time(cx);
         if let Some(finished) = self.work.handle_event(local) {
             finish(finished, output);
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use otelcore_ottl::contexts::{
-    ContextView, DataPointContext, LogContext, MetricContext, RequestMetadata, SpanContext, SpanEventContext,
+    ContextView, DataPointContext, LogContext, MetricContext, SpanContext, SpanEventContext,
 };
 use otelcore_ottl::evaluate::State;
 use otelcore_ottl::{ConditionSequence, Evaluation, FixedEnvironment};
@@ -15,10 +15,11 @@ use otelcore_pdata::edit::{
 };
 use otelcore_pdata::views::{AnyValue, View};
 use otelcore_pdata::{Rope, StepBudget, Value};
-use otelcore_pipeline::{Held, Metadata, Outcome, Payload};
+use otelcore_pipeline::{Held, MonotonicTime, NoRoom, Outcome, Payload, WallTime};
 
 use super::config::MetricDefinition;
 use super::totals::{EntryTotals, Measure};
+use crate::conditions::{RequestHeaders, cost_of_calls};
 use crate::ordered_work::Work;
 
 /// Bytes that may be collected before the charge is raised.
@@ -26,8 +27,7 @@ const CHARGED_AT_ONCE: u64 = 1 << 16;
 
 /// The output may have so many times the bytes of the payload, and 4 MiB more: a small resource with one item has a metric
 /// with names and a description.
-const MAX_OUTPUT_FACTOR: u64 = 16;
-const MAX_OUTPUT_EXTRA: u64 = 4 << 20;
+const MAX_METRICS: OutputLimit = OutputLimit { factor: 16, extra: 4 << 20 };
 
 /// The metrics of one level.
 #[derive(Debug)]
@@ -43,17 +43,20 @@ pub(super) struct ItemMachine {
     scope_name: &'static [u8],
     state: State,
     environment: FixedEnvironment,
+    cost_per_byte: u64,
 }
 
 impl ItemMachine {
     /// `seed` is for functions of conditions.
     pub(super) fn new(levels: Arc<[LevelMetrics]>, measure: Measure, scope_name: &'static [u8], seed: u64) -> Self {
-        Self { levels, measure, scope_name, state: State::default(), environment: FixedEnvironment::new(0, seed) }
-    }
-
-    /// The time of the next payload.
-    pub(super) fn set_time(&mut self, unix_nanos: u64) {
-        self.environment.unix_nanos = unix_nanos.cast_signed();
+        let cost = |metric: &MetricDefinition| {
+            let conditions = metric.conditions.iter().flat_map(|sequence| sequence.conditions());
+            let conditions = conditions.map(|condition| 8 + cost_of_calls(condition.text()));
+            40 + 20 * metric.attributes.len() as u64 + conditions.sum::<u64>()
+        };
+        let cost_per_byte = 12 + levels.iter().flat_map(|level| &level.definitions).map(cost).sum::<u64>();
+        let environment = FixedEnvironment::new(0, seed);
+        Self { levels, measure, scope_name, state: State::default(), environment, cost_per_byte }
     }
 }
 
@@ -61,30 +64,29 @@ impl Work for ItemMachine {
     /// The metrics and the charge for them.
     type Output = Result<(Rope, Held), Outcome>;
 
-    fn cost_per_byte(&self, _: &Payload) -> u64 {
-        let calls = |text: &str| text.bytes().filter(|byte| *byte == b'(').count() as u64;
-        let cost = |metric: &MetricDefinition| {
-            let conditions = metric.conditions.iter().flat_map(|sequence| sequence.conditions());
-            40 + 20 * metric.attributes.len() as u64 + conditions.map(|one| 8 + 32 * calls(one.text())).sum::<u64>()
-        };
-        12 + self.levels.iter().flat_map(|level| &level.definitions).map(cost).sum::<u64>()
+    fn cost_per_byte(&self) -> u64 {
+        self.cost_per_byte
+    }
+
+    fn set_time(&mut self, _: MonotonicTime, wall_time: WallTime) {
+        self.environment.unix_nanos = wall_time.0.cast_signed();
     }
 
     fn run(&mut self, payload: &mut Payload) -> Self::Output {
-        let levels = self.levels.clone();
+        let request = RequestHeaders(payload.metadata.clone());
         let mut pass = ItemPass {
-            levels: &levels,
+            levels: &self.levels,
             measure: self.measure,
             scope_name: self.scope_name,
             state: &self.state,
             environment: &self.environment,
-            request: RequestHeaders(payload.metadata.clone()),
+            request: &request,
             resource: Vec::new(),
             resource_values: Vec::new(),
             scope_values: Vec::new(),
             entry: EntryTotals::default(),
             body: Body::new(),
-            max_output: payload.body.len() as u64 * MAX_OUTPUT_FACTOR + MAX_OUTPUT_EXTRA,
+            max_output: MAX_METRICS.of(payload.body.len()) as u64,
             event_index: 0,
             key: Vec::new(),
             scratch: Vec::new(),
@@ -111,26 +113,13 @@ impl Work for ItemMachine {
     }
 }
 
-/// The headers of a request as paths of `otelcol` read them.
-struct RequestHeaders(Option<Arc<Metadata>>);
-
-impl RequestMetadata for RequestHeaders {
-    fn values(&self, name: &str) -> &[String] {
-        self.0.as_ref().map(|metadata| metadata.get(name)).unwrap_or_default()
-    }
-
-    fn entries(&self) -> Vec<(&str, &[String])> {
-        self.0.iter().flat_map(|metadata| metadata.iter()).collect()
-    }
-}
-
 struct ItemPass<'m> {
     levels: &'m [LevelMetrics],
     measure: Measure,
     scope_name: &'static [u8],
     state: &'m State,
     environment: &'m FixedEnvironment,
-    request: RequestHeaders,
+    request: &'m RequestHeaders,
     /// The attributes of the resource, encoded.
     resource: Vec<(Vec<u8>, Vec<u8>)>,
     /// The numbers of the values of attributes in the resource and in the scope, by level, metric and attribute.
@@ -190,8 +179,8 @@ impl ItemPass<'_> {
             self.failure = Some(Outcome::permanent(format!("the metrics are larger than {limit} bytes")));
             return;
         }
-        if self.written.try_grow(total).is_err() {
-            return self.refuse_for_memory();
+        if let Err(no_room) = self.written.try_grow(total) {
+            return self.refuse(no_room);
         }
         let now = self.environment.unix_nanos.cast_unsigned();
         let mut writer = self.body.resource_metrics();
@@ -210,8 +199,8 @@ impl ItemPass<'_> {
         drop(collected);
     }
 
-    fn refuse_for_memory(&mut self) {
-        self.failure.get_or_insert_with(|| Outcome::retry("data refused due to high memory usage"));
+    fn refuse(&mut self, no_room: NoRoom) {
+        self.failure.get_or_insert_with(|| Outcome::retry(no_room.to_string()));
     }
 
     /// Charges for what has been collected, some of it at once.
@@ -220,8 +209,8 @@ impl ItemPass<'_> {
             return;
         }
         self.charged = self.entry.bytes;
-        if self.collected.try_grow(self.charged).is_err() {
-            self.refuse_for_memory();
+        if let Err(no_room) = self.collected.try_grow(self.charged) {
+            self.refuse(no_room);
         }
     }
 
@@ -346,11 +335,8 @@ macro_rules! add_item {
             first += metric.attributes.len();
             let Some(amount) = amount else { continue };
             if let Some(conditions) = &metric.conditions {
-                let headers = std::mem::replace(&mut $pass.request, RequestHeaders(None));
-                let $request = &headers;
-                let holds = $pass.holds(conditions, &$context);
-                $pass.request = headers;
-                if !holds {
+                let $request = $pass.request;
+                if !$pass.holds(conditions, &$context) {
                     continue;
                 }
             }
@@ -365,14 +351,13 @@ impl Editor for ItemPass<'_> {
         if self.is_over() {
             return Descend::Skip;
         }
-        let view = resource.view();
         self.resource.clear();
-        for attribute in view.attributes() {
+        for attribute in resource.view().attributes() {
             let mut value = Vec::new();
             attribute.value.encode(&mut value);
             self.resource.push((attribute.key.to_vec(), value));
         }
-        let find = |key: &[u8]| view.attributes().find(|attribute| attribute.key == key).map(|found| found.value);
+        let find = |key: &[u8]| resource.attribute(key);
         numbers_of(self.levels, &mut self.entry, &mut self.scratch, &mut self.resource_values, find);
         Descend::Children
     }
@@ -381,8 +366,7 @@ impl Editor for ItemPass<'_> {
         if self.is_over() {
             return Descend::Skip;
         }
-        let view = scope.view();
-        let find = |key: &[u8]| view.attributes().find(|attribute| attribute.key == key).map(|found| found.value);
+        let find = |key: &[u8]| scope.attribute(key);
         numbers_of(self.levels, &mut self.entry, &mut self.scratch, &mut self.scope_values, find);
         self.charge_collected();
         Descend::Children

@@ -42,8 +42,7 @@ impl ComponentType for RoutingFactory {
         signals: &Signal::ALL,
         stability: "Alpha",
     };
-    const SIGNAL_PAIRS: &'static [(Signal, Signal)] =
-        &[(Signal::Traces, Signal::Traces), (Signal::Metrics, Signal::Metrics), (Signal::Logs, Signal::Logs)];
+    const SIGNAL_PAIRS: &'static [(Signal, Signal)] = crate::SAME_SIGNAL_PAIRS;
     type Config = RoutingConfig;
 
     fn create(&self, config: &RoutingConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
@@ -51,9 +50,7 @@ impl ComponentType for RoutingFactory {
         let error_mode = config.error_mode.0;
         let reports = RouteReports::new(&table, error_mode, context);
         let work_table = table.clone();
-        let work = OrderedWork::new(move |cx| {
-            Router::new(work_table.clone(), error_mode, cx.wall_time().0.cast_signed(), cx.random())
-        });
+        let work = OrderedWork::new(move |cx| Router::new(work_table.clone(), error_mode, cx.random()));
         Ok(Component::Connector(Box::new(Routing { work, passing: Passing { table, reports } })))
     }
 }
@@ -172,10 +169,6 @@ fn send_copies(pipelines: &[usize], payload: Payload, ack: Ack, output: &mut Con
 
 impl Connector for Routing {
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
-        let now = cx.wall_time().0.cast_signed();
-        if let Some(router) = self.work.work(cx) {
-            router.set_time(now);
-        }
         if let Some(finished) = self.work.offer(cx, payload, ack) {
             self.passing.pass_on(finished, output);
         }

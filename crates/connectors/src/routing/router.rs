@@ -6,18 +6,17 @@
 
 use std::sync::Arc;
 
-use otelcore_ottl::contexts::{
-    ContextMut, DataPointContext, LogContext, MetricContext, RequestMetadata, ResourceContext, SpanContext,
-};
+use otelcore_ottl::contexts::{ContextMut, DataPointContext, LogContext, MetricContext, ResourceContext, SpanContext};
 use otelcore_ottl::evaluate::State;
 use otelcore_ottl::{ErrorMode, EvalError, Execution, FixedEnvironment};
 use otelcore_pdata::edit::{
     Descend, EditPass, Editor, Keep, LogMut, MetricMut, OutputLimit, PointMut, ResourceMut, ScopeMut, SpanMut,
 };
 use otelcore_pdata::{Rope, Signal, StepBudget};
-use otelcore_pipeline::{Held, Metadata, Outcome, Payload};
+use otelcore_pipeline::{Held, MonotonicTime, Outcome, Payload, WallTime};
 
 use super::table::{Action, Match, RouteContext, Table};
+use crate::conditions::{RequestHeaders, cost_of_calls};
 use crate::ordered_work::Work;
 
 /// The body of a group of pipelines.
@@ -67,17 +66,11 @@ pub(super) struct Router {
 }
 
 impl Router {
-    /// `unix_nanos` and `seed` are for functions such as `Now`.
-    pub(super) fn new(table: Arc<Table>, error_mode: ErrorMode, unix_nanos: i64, seed: u64) -> Self {
-        let cost_of_route = |text: &str| 12 + 32 * text.bytes().filter(|byte| *byte == b'(').count() as u64;
-        let cost_per_byte = table.routes.iter().map(|route| cost_of_route(route.matching.text())).sum();
-        let environment = FixedEnvironment::new(unix_nanos, seed);
+    /// `seed` is for functions of conditions.
+    pub(super) fn new(table: Arc<Table>, error_mode: ErrorMode, seed: u64) -> Self {
+        let cost_per_byte = table.routes.iter().map(|route| 12 + cost_of_calls(route.matching.text())).sum();
+        let environment = FixedEnvironment::new(0, seed);
         Self { table, error_mode, state: State::default(), environment, cost_per_byte }
-    }
-
-    /// The time of the next payload.
-    pub(super) fn set_time(&mut self, unix_nanos: i64) {
-        self.environment.unix_nanos = unix_nanos;
     }
 
     fn divide(&mut self, payload: &mut Payload, routed: &mut Routed) -> Result<(), Outcome> {
@@ -132,8 +125,12 @@ impl Routed {
 impl Work for Router {
     type Output = Routed;
 
-    fn cost_per_byte(&self, _: &Payload) -> u64 {
+    fn cost_per_byte(&self) -> u64 {
         self.cost_per_byte
+    }
+
+    fn set_time(&mut self, _: MonotonicTime, wall_time: WallTime) {
+        self.environment.unix_nanos = wall_time.0.cast_signed();
     }
 
     fn run(&mut self, payload: &mut Payload) -> Routed {
@@ -144,20 +141,6 @@ impl Work for Router {
             routed.refusal = Some(refusal);
         }
         routed
-    }
-}
-
-/// The headers of a request as paths of `otelcol` read them.
-#[derive(Debug)]
-struct RequestHeaders(Option<Arc<Metadata>>);
-
-impl RequestMetadata for RequestHeaders {
-    fn values(&self, name: &str) -> &[String] {
-        self.0.as_ref().map(|metadata| metadata.get(name)).unwrap_or_default()
-    }
-
-    fn entries(&self) -> Vec<(&str, &[String])> {
-        self.0.iter().flat_map(|metadata| metadata.iter()).collect()
     }
 }
 

@@ -34,11 +34,10 @@ pub(super) struct GraphCounts {
 
 /// Edges and series of one connector.
 pub(super) struct ServiceGraph {
-    settings: Arc<Settings>,
+    settings: Settings,
     edges: Edges,
     pub(super) series: AllSeries,
-    /// The time at which the next payload begins.
-    pub(super) now: MonotonicTime,
+    now: MonotonicTime,
 }
 
 /// The sides of a request, in the order of [`Edge::dimensions`].
@@ -67,11 +66,11 @@ impl ServiceGraph {
         let max_items = usize::try_from(config.store.max_items).unwrap_or(0);
         let ttl = Duration::from_nanos(config.store.ttl.nanos_or_zero());
         let series = AllSeries::new(buckets, &settings.dimensions, settings.has_virtual_label, budget.keep(0), start);
-        Self { settings: Arc::new(settings), edges: Edges::new(max_items, ttl, budget.keep(0)), series, now }
+        Self { settings, edges: Edges::new(max_items, ttl, budget.keep(0)), series, now }
     }
 
     fn span(&mut self, service: &[u8], resource: &[KeyValue<'_>], span: &Span<'_>, counts: &mut GraphCounts) {
-        let settings = self.settings.clone();
+        let Self { settings, edges, now, .. } = self;
         let (side, connection_type, other_span) = match span.kind {
             KIND_PRODUCER => (CLIENT, ConnectionType::MessagingSystem, span.span_id),
             KIND_CLIENT => (CLIENT, ConnectionType::Unknown, span.span_id),
@@ -114,7 +113,7 @@ impl ServiceGraph {
                 edge.server_seconds = seconds;
             }
         };
-        match self.edges.upsert(self.now, key, update) {
+        match edges.upsert(*now, key, update) {
             Upserted::Complete { edge, is_new } => {
                 counts.new_edges += u64::from(is_new);
                 self.record(edge, counts);
@@ -170,11 +169,15 @@ fn find(name: &str, first: &[KeyValue<'_>], second: &[KeyValue<'_>]) -> Option<V
 impl Work for ServiceGraph {
     type Output = GraphCounts;
 
-    fn cost_per_byte(&self, _: &Payload) -> u64 {
+    fn cost_per_byte(&self) -> u64 {
         let names = self.settings.dimensions.len()
             + self.settings.peer_attributes.len()
             + self.settings.database_attributes.len();
         8 + names as u64
+    }
+
+    fn set_time(&mut self, now: MonotonicTime, _: WallTime) {
+        self.now = now;
     }
 
     fn run(&mut self, payload: &mut Payload) -> GraphCounts {

@@ -236,10 +236,6 @@ impl Connector for GraphConnector {
     }
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
-        let now = cx.now();
-        if let Some(graph) = self.work.work(cx) {
-            graph.now = now;
-        }
         if let Some(finished) = self.work.offer(cx, payload, ack) {
             self.finish(finished);
         }
