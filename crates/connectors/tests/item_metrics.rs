@@ -22,9 +22,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otelcore_connectors::{CountFactory, SumFactory};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{Connector, Factory, Outcome, WallTime};
-use otelcore_test_support::{
-    Choices, CorpusCase, ask_oracle, push_frame, read_corpus, split_frames, tool_path, write_corpus,
-};
+use otelcore_test_support::{Choices, CorpusCase, ask_about_seeds, push_frame, read_corpus, split_frames};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, payload};
 use prost::Message;
 
@@ -367,12 +365,6 @@ fn recorded_items_make_the_metrics_of_the_go_connectors() {
 #[test]
 #[ignore = "needs the oracle; run by scripts/differential"]
 fn items_of_fixed_and_fresh_seeds_make_the_metrics_of_the_go_connectors() {
-    let Some(oracle) = tool_path("connectors1-oracle") else { return };
-    let fixed = ask_oracle(&oracle, &[], (0..CASES).map(input).collect());
-    if std::env::var_os("OTELCORE_CORPUS").is_some_and(|value| value == "write") {
-        write_corpus(Path::new(CORPUS), &fixed);
-    }
-    let first = u64::from(std::process::id()) << 20;
-    let fresh = ask_oracle(&oracle, &[], (first..first + CASES).map(input).collect());
-    fixed.iter().chain(&fresh).for_each(compare);
+    let Some(cases) = ask_about_seeds("connectors1-oracle", Path::new(CORPUS), CASES, input) else { return };
+    cases.iter().for_each(compare);
 }

@@ -19,7 +19,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use otelcore_exporter_zipkin::Format;
 use otelcore_exporter_zipkin::encode::encode_spans;
 use otelcore_pdata::{Rope, RopePart};
-use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, take_u32, tool_path, write_corpus};
+use otelcore_test_support::{CorpusCase, ask_about_seeds, random_bytes, read_corpus, take_u32};
 use prost::Message;
 
 const CASES: u64 = 400;
@@ -262,14 +262,8 @@ fn recorded_spans_are_encoded_as_by_the_go_exporter() {
 #[test]
 #[ignore = "needs the oracle; run by scripts/differential"]
 fn spans_of_fixed_and_fresh_seeds_are_encoded_as_by_the_go_exporter() {
-    let Some(oracle) = tool_path("zipkin-oracle") else { return };
-    let fixed = ask_oracle(&oracle, &[], (0..CASES).map(input).collect());
-    if std::env::var_os("OTELCORE_CORPUS").is_some_and(|value| value == "write") {
-        write_corpus(Path::new(CORPUS), &fixed);
-    }
-    let first = u64::from(std::process::id()) << 20;
-    let fresh = ask_oracle(&oracle, &[], (first..first + CASES).map(input).collect());
+    let Some(cases) = ask_about_seeds("zipkin-oracle", Path::new(CORPUS), CASES, input) else { return };
     let mut seen = 0;
-    fixed.iter().chain(&fresh).for_each(|case| compare(case, &mut seen));
+    cases.iter().for_each(|case| compare(case, &mut seen));
     assert!(seen > 3000, "{seen} spans were compared");
 }

@@ -13,30 +13,12 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::Processor;
 use otelcore_processor_tail_sampling::TailSamplingFactory;
-use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, take_u32, tool_path, write_corpus};
+use otelcore_test_support::{Choices, CorpusCase, ask_about_seeds, push_frame, read_corpus, split_frames};
 use otelcore_testkit::{ProcessorTest, TestContext, payload, processor};
 use prost::Message;
 
 const CASES: u64 = 300;
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tail_sampling.corpus.zst");
-
-/// Numbers from a seed.
-struct Choices {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Choices {
-    fn below(&mut self, n: usize) -> usize {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(0);
-        self.at += 1;
-        usize::from(byte) % n
-    }
-
-    fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
-        options[self.below(options.len())]
-    }
-}
 
 /// The keys of a policy without its name.
 fn policy(c: &mut Choices, depth: usize) -> String {
@@ -116,14 +98,9 @@ fn span(c: &mut Choices, name: String) -> Span {
     }
 }
 
-fn push_frame(out: &mut Vec<u8>, frame: &[u8]) {
-    out.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
-    out.extend_from_slice(frame);
-}
-
 /// The section, and payloads.
 fn input(seed: u64) -> Vec<u8> {
-    let mut c = Choices { bytes: random_bytes(seed, 4000), at: 0 };
+    let mut c = Choices::new(seed, 4000);
     let policies: Vec<_> =
         (0..1 + c.below(3)).map(|n| format!("  - {{name: policy-{n}, {}}}\n", policy(&mut c, 0))).collect();
     let first_match = c.choose(&["true", "false"]);
@@ -149,21 +126,14 @@ fn input(seed: u64) -> Vec<u8> {
 }
 
 fn sample(input: &[u8]) -> Result<String, String> {
-    let mut rest = input;
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let len = take_u32(&mut rest) as usize;
-        let (frame, after) = rest.split_at(len);
-        frames.push(frame.to_vec());
-        rest = after;
-    }
-    let yaml = String::from_utf8(frames.remove(0)).unwrap();
+    let mut frames = split_frames(input).into_iter();
+    let yaml = String::from_utf8(frames.next().unwrap().to_vec()).unwrap();
     let component = TestContext::new().create(&TailSamplingFactory, "tail_sampling", &yaml)?;
     let mut test: ProcessorTest<dyn Processor> = ProcessorTest::new(processor(component));
     test.start().unwrap();
     for body in frames {
-        let items = otelcore_pdata::check(Signal::Traces, &body).unwrap().items;
-        test.process(payload(Signal::Traces, Rope::new(body.into(), items)));
+        let items = otelcore_pdata::check(Signal::Traces, body).unwrap().items;
+        test.process(payload(Signal::Traces, Rope::new(body.to_vec().into(), items)));
         test.run();
     }
     test.call(|processor, cx, downstream| processor.drain(cx, downstream));
@@ -181,9 +151,7 @@ fn sample(input: &[u8]) -> Result<String, String> {
 fn compare(case: &CorpusCase) {
     let (status, answer) = case.answer.split_first().unwrap();
     let answer = String::from_utf8_lossy(answer);
-    let mut yaml = case.input.as_slice();
-    let len = take_u32(&mut yaml) as usize;
-    let yaml = String::from_utf8_lossy(&yaml[..len]);
+    let yaml = String::from_utf8_lossy(split_frames(&case.input)[0]);
     match (status, sample(&case.input)) {
         (0, Ok(names)) => assert_eq!(names, answer, "{yaml}"),
         (0, Err(why)) => panic!("Go takes it: {why}\n{yaml}"),
@@ -202,12 +170,6 @@ fn recorded_traces_are_sampled_as_by_the_go_processor() {
 #[test]
 #[ignore = "needs the oracle; run by scripts/differential"]
 fn traces_of_fixed_and_fresh_seeds_are_sampled_as_by_the_go_processor() {
-    let Some(oracle) = tool_path("tail-sampling-oracle") else { return };
-    let fixed = ask_oracle(&oracle, &[], (0..CASES).map(input).collect());
-    if std::env::var_os("OTELCORE_CORPUS").is_some_and(|value| value == "write") {
-        write_corpus(Path::new(CORPUS), &fixed);
-    }
-    let first = u64::from(std::process::id()) << 20;
-    let fresh = ask_oracle(&oracle, &[], (first..first + CASES).map(input).collect());
-    fixed.iter().chain(&fresh).for_each(compare);
+    let Some(cases) = ask_about_seeds("tail-sampling-oracle", Path::new(CORPUS), CASES, input) else { return };
+    cases.iter().for_each(compare);
 }

@@ -23,6 +23,11 @@ impl Choices {
         usize::from(byte) % n
     }
 
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
     /// One of the texts.
     pub fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
         options[self.below(options.len())]

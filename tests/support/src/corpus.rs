@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::tools::{run_tool, take_u32};
+use crate::tools::{run_tool, take_u32, tool_path};
 
 /// The largest corpus after decompression, in bytes.
 const MAX_CORPUS_BYTES: usize = 64 << 20;
@@ -31,6 +31,28 @@ pub fn ask_oracle(tool: &Path, args: &[&str], inputs: Vec<Vec<u8>>) -> Vec<Corpu
     assert_eq!(answers.len(), inputs.len(), "answers of {}", tool.display());
     let case = |(input, answer): (Vec<u8>, &[u8])| CorpusCase { input, answer: answer.to_vec() };
     inputs.into_iter().zip(answers).map(case).collect()
+}
+
+/// Asks a program about the seeds of a corpus, the first `count` ones, and about as many fresh ones. Those of the corpus are
+/// recorded in it where `OTELCORE_CORPUS` is `write`. `None` where the program is not built.
+///
+/// # Panics
+/// When the program fails, or the corpus can't be written.
+#[must_use]
+pub fn ask_about_seeds(
+    tool: &str,
+    corpus: &Path,
+    count: u64,
+    input: impl Fn(u64) -> Vec<u8>,
+) -> Option<Vec<CorpusCase>> {
+    let tool = tool_path(tool)?;
+    let ask = |first: u64| ask_oracle(&tool, &[], (first..first + count).map(&input).collect());
+    let mut cases = ask(0);
+    if std::env::var_os("OTELCORE_CORPUS").is_some_and(|value| value == "write") {
+        write_corpus(corpus, &cases);
+    }
+    cases.extend(ask(u64::from(std::process::id()) << 20));
+    Some(cases)
 }
 
 /// Reads a corpus.

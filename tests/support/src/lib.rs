@@ -15,7 +15,7 @@ mod tools;
 
 pub use allocations::CountingAllocator;
 pub use choices::Choices;
-pub use corpus::{CorpusCase, ask_oracle, push_frame, read_corpus, split_frames, write_corpus};
+pub use corpus::{CorpusCase, ask_about_seeds, ask_oracle, push_frame, read_corpus, split_frames, write_corpus};
 pub use dns::{DnsAnswer, DnsServer};
 #[cfg(feature = "peers")]
 pub use peers::PeerConn;

@@ -9,7 +9,7 @@ mod telemetry;
 
 use std::path::{Path, PathBuf};
 
-use otelcore_test_support::{Choices, CorpusCase, ask_oracle, read_corpus, split_frames, tool_path, write_corpus};
+use otelcore_test_support::{Choices, CorpusCase, ask_about_seeds, read_corpus, split_frames};
 
 /// Numbers of a case.
 fn choices(seed: u64) -> Choices {
@@ -50,13 +50,7 @@ impl Differential {
     }
 
     pub(crate) fn ask(&self) {
-        let Some(oracle) = tool_path("routing-oracle") else { return };
-        let fixed = ask_oracle(&oracle, &[], (0..self.cases).map(self.input).collect());
-        if std::env::var_os("OTELCORE_CORPUS").is_some_and(|value| value == "write") {
-            write_corpus(&self.corpus(), &fixed);
-        }
-        let first = u64::from(std::process::id()) << 20;
-        let fresh = ask_oracle(&oracle, &[], (first..first + self.cases).map(self.input).collect());
-        fixed.iter().chain(&fresh).for_each(|case| self.compare(case));
+        let cases = ask_about_seeds("routing-oracle", &self.corpus(), self.cases, self.input);
+        cases.into_iter().flatten().for_each(|case| self.compare(&case));
     }
 }

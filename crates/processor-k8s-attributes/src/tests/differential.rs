@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, take_u32, tool_path, write_corpus};
+use otelcore_test_support::{Choices, CorpusCase, ask_about_seeds, push_frame, read_corpus, split_frames};
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -12,40 +12,19 @@ const CASES: u64 = 250;
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/k8s_attributes.corpus.zst");
 const DIGEST: &str = "sha256:b248ef911f93ae27cbbc85056d1ffacc87fd941bbdc2ffd951b6df8df72b8096";
 
-/// Numbers from a seed.
-struct Choices {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Choices {
-    fn below(&mut self, n: usize) -> usize {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(0);
-        self.at += 1;
-        usize::from(byte) % n
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
-        options[self.below(options.len())]
-    }
-
-    /// Some of these, in their order.
-    fn some<'a>(&mut self, options: &[&'a str], one_in: usize) -> Vec<&'a str> {
-        options.iter().copied().filter(|_| self.one_in(one_in)).collect()
-    }
+/// Some of these, in their order.
+fn some_of<'a>(c: &mut Choices, options: &[&'a str], one_in: usize) -> Vec<&'a str> {
+    options.iter().copied().filter(|_| c.one_in(one_in)).collect()
 }
 
 fn section(c: &mut Choices) -> String {
     let names: Vec<&str> = crate::fields::Field::NAMES.to_vec();
     let metadata = match c.below(4) {
         0 => String::new(),
-        _ => format!("metadata: [{}], ", c.some(&names, 3).join(", ")),
+        _ => format!("metadata: [{}], ", some_of(c, &names, 3).join(", ")),
     };
-    let labels = c.some(
+    let labels = some_of(
+        c,
         &[
             "{key: app}",
             "{tag_name: tier, key: tier, from: pod}",
@@ -61,7 +40,8 @@ fn section(c: &mut Choices) -> String {
         ],
         4,
     );
-    let annotations = c.some(
+    let annotations = some_of(
+        c,
         &[
             "{key: team}",
             "{tag_name: k8s.pod.name, key: team}",
@@ -72,7 +52,8 @@ fn section(c: &mut Choices) -> String {
         ],
         4,
     );
-    let associations = c.some(
+    let associations = some_of(
+        c,
         &[
             "{from: resource_attribute, name: k8s.pod.ip}",
             "{from: resource_attribute, name: k8s.pod.uid}",
@@ -101,7 +82,8 @@ fn section(c: &mut Choices) -> String {
 
 fn labels(c: &mut Choices) -> Json {
     let mut labels = json!({});
-    for key in c.some(
+    for key in some_of(
+        c,
         &[
             "app",
             "tier",
@@ -124,7 +106,9 @@ fn labels(c: &mut Choices) -> Json {
 
 fn annotations(c: &mut Choices) -> Json {
     let mut annotations = json!({});
-    for key in c.some(&["team", "note", "resource.opentelemetry.io/service.name", "resource.opentelemetry.io/x.y"], 3) {
+    for key in
+        some_of(c, &["team", "note", "resource.opentelemetry.io/service.name", "resource.opentelemetry.io/x.y"], 3)
+    {
         annotations[key] = json!(c.choose(&["red", "blue", ""]));
     }
     annotations
@@ -162,7 +146,7 @@ fn containers(c: &mut Choices, pod: &mut Json, number: usize) {
         String::new(),
     ];
     let (mut specs, mut statuses) = (Vec::new(), Vec::new());
-    for name in c.some(&["main", "side", "init"], 2) {
+    for name in some_of(c, &["main", "side", "init"], 2) {
         specs.push(json!({"name": name, "image": c.choose(&images)}));
         if !c.one_in(4) {
             let id = format!("{}{name}-{number}", c.choose(&["containerd://", "docker://", ""]));
@@ -262,14 +246,9 @@ fn resource(c: &mut Choices) -> Vec<KeyValue> {
     attributes
 }
 
-fn push_frame(out: &mut Vec<u8>, frame: &[u8]) {
-    out.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
-    out.extend_from_slice(frame);
-}
-
 /// The section, the objects, and pairs of a client's address and a body.
 fn input(seed: u64) -> Vec<u8> {
-    let mut c = Choices { bytes: random_bytes(seed, 8000), at: 0 };
+    let mut c = Choices::new(seed, 8000);
     let mut input = Vec::new();
     push_frame(&mut input, section(&mut c).as_bytes());
     push_frame(&mut input, objects(&mut c).to_string().as_bytes());
@@ -286,17 +265,6 @@ fn input(seed: u64) -> Vec<u8> {
     input
 }
 
-fn frames(mut input: &[u8]) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
-    while !input.is_empty() {
-        let len = take_u32(&mut input) as usize;
-        let (frame, after) = input.split_at(len);
-        frames.push(frame.to_vec());
-        input = after;
-    }
-    frames
-}
-
 fn json_value(value: Option<&Value>) -> Json {
     match value {
         None => Json::Null,
@@ -310,9 +278,9 @@ fn json_value(value: Option<&Value>) -> Json {
 
 /// The attributes of each resource, in the form of the Go program.
 fn enrich(input: &[u8]) -> String {
-    let mut frames = frames(input).into_iter();
-    let yaml = String::from_utf8(frames.next().unwrap()).unwrap();
-    let objects: BTreeMap<String, Vec<Json>> = serde_json::from_slice(&frames.next().unwrap()).unwrap();
+    let mut frames = split_frames(input).into_iter();
+    let yaml = String::from_utf8(frames.next().unwrap().to_vec()).unwrap();
+    let objects: BTreeMap<String, Vec<Json>> = serde_json::from_slice(frames.next().unwrap()).unwrap();
     // The collector's configuration has `$$` for one dollar sign, the Go program is given the section as it is.
     let mut test = Test::not_started(&yaml.replace("auth_type: kubeConfig\n", "").replace('$', "$$"));
     let texts = |items: Vec<Json>| items.iter().map(Json::to_string).collect();
@@ -321,9 +289,9 @@ fn enrich(input: &[u8]) -> String {
     test.run();
     let mut lines = Vec::new();
     while let (Some(address), Some(body)) = (frames.next(), frames.next()) {
-        let items = check(Signal::Traces, &body).unwrap().items;
-        let mut payload = payload(Signal::Traces, Rope::new(body.into(), items));
-        let address = String::from_utf8(address).unwrap();
+        let items = check(Signal::Traces, body).unwrap().items;
+        let mut payload = payload(Signal::Traces, Rope::new(body.to_vec().into(), items));
+        let address = std::str::from_utf8(address).unwrap();
         payload.metadata = Some(Arc::new(Metadata::of_client(address.parse().ok())));
         test.processor.process(payload);
         let (payload, _) = test.processor.take_passed_on().pop().unwrap();
@@ -345,8 +313,8 @@ fn enrich(input: &[u8]) -> String {
 fn compare(case: &CorpusCase) {
     let (status, answer) = case.answer.split_first().unwrap();
     let answer = String::from_utf8_lossy(answer);
-    let frames = frames(&case.input);
-    let about = format!("{}{}", String::from_utf8_lossy(&frames[0]), String::from_utf8_lossy(&frames[1]));
+    let frames = split_frames(&case.input);
+    let about = format!("{}{}", String::from_utf8_lossy(frames[0]), String::from_utf8_lossy(frames[1]));
     assert_eq!(*status, 0, "Go says: {answer}\n{about}");
     let found = enrich(&case.input);
     for (index, (ours, theirs)) in found.split('\n').zip(answer.split('\n')).enumerate() {
@@ -365,12 +333,6 @@ fn recorded_resources_get_the_attributes_of_the_go_processor() {
 #[test]
 #[ignore = "needs the oracle; run by scripts/differential"]
 fn resources_of_fixed_and_fresh_seeds_get_the_attributes_of_the_go_processor() {
-    let Some(oracle) = tool_path("k8s-oracle") else { return };
-    let fixed = ask_oracle(&oracle, &[], (0..CASES).map(input).collect());
-    if std::env::var_os("OTELCORE_CORPUS").is_some_and(|value| value == "write") {
-        write_corpus(Path::new(CORPUS), &fixed);
-    }
-    let first = u64::from(std::process::id()) << 20;
-    let fresh = ask_oracle(&oracle, &[], (first..first + CASES).map(input).collect());
-    fixed.iter().chain(&fresh).for_each(compare);
+    let Some(cases) = ask_about_seeds("k8s-oracle", Path::new(CORPUS), CASES, input) else { return };
+    cases.iter().for_each(compare);
 }
