@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use otelcore::config::declare::Config;
 use otelcore::config::{Diagnostics, Section, from_yaml};
@@ -13,7 +12,8 @@ use otelcore::pipeline::{Cx, Event, Extension, Logger, MonotonicTime, NoopLogSin
 use otelcore_net::config::{GrpcChannelConfig, GrpcClientConfig};
 use otelcore_net::{GrpcChannel, UnaryRequest};
 
-use crate::{component_loop, measure, telemetry};
+use crate::telemetry::{self, Bodies};
+use crate::{component_loop, measure};
 
 /// The count of responses, which the loop checks to decide when to end.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl ResponseCounts {
 struct GrpcLoad {
     channel: GrpcChannel,
     path: PathAndQuery,
-    bodies: Vec<Bytes>,
+    bodies: Bodies,
     remaining: u64,
     sent: u64,
     in_flight: u64,
@@ -54,7 +54,7 @@ impl GrpcLoad {
             if self.remaining == 0 || self.in_flight >= self.window {
                 return;
             }
-            let body = self.bodies[(self.sent % self.bodies.len() as u64) as usize].clone();
+            let body = self.bodies.get(self.sent);
             self.sent += 1;
             self.remaining -= 1;
             self.in_flight += 1;
@@ -98,12 +98,14 @@ pub(crate) fn client_config(endpoint: &str, coding: &str) -> Result<Rc<GrpcChann
 /// The method that takes a signal's requests.
 pub(crate) fn export_path(signal: &str) -> PathAndQuery {
     PathAndQuery::from_static(match signal {
-        "traces" | telemetry::SERIES => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        "traces" | telemetry::SERIES | telemetry::NEW_TRACES => {
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+        }
         _ => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     })
 }
 
-/// `load ENDPOINT traces|metrics ITEMS REQUESTS WINDOW CODING`
+/// `load ENDPOINT traces|series|new-traces|metrics ITEMS REQUESTS WINDOW CODING`
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let [endpoint, signal, items, requests, window, coding] = args else {
         return Err("load: six arguments".to_owned());
@@ -115,7 +117,8 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let load = GrpcLoad {
         channel: GrpcChannel::new(client_config(endpoint, coding)?, None, Logger::new(Arc::new(NoopLogSink)), 0),
         path: export_path(signal),
-        bodies: telemetry::bodies(signal, items).into_iter().map(Bytes::from).collect(),
+        // The warm-up has another number of requests, and so other traces.
+        bodies: Bodies::new(signal, items, requests),
         remaining: requests,
         sent: 0,
         in_flight: 0,

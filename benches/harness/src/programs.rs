@@ -229,6 +229,19 @@ pub(crate) fn span_metrics(ports: BenchPorts) -> Vec<Program> {
     )
 }
 
+/// OTLP over gRPC to a processor, with `batch` behind it if `batch`, to OTLP over gRPC. `settings` are the processor's, in
+/// one line.
+pub(crate) fn process(ports: BenchPorts, processor: &str, settings: &str, batch: bool) -> Vec<Program> {
+    let (port, sink) = (ports.otlp, ports.sink);
+    let (section, batch) = if batch { ("batch: \n  ", ", batch") } else { ("", "") };
+    ours_and_go(
+        format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\nprocessors:\n  {section}{processor}: {settings}\nexporters:\n  otlp_grpc: {{endpoint: \"127.0.0.1:{sink}\", tls: {{insecure: true}}, compression: none}}\nservice:\n  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  pipelines: {{traces: {{receivers: [otlp], processors: [{processor}{batch}], exporters: [otlp_grpc]}}}}\n"
+        ),
+        "0.155",
+    )
+}
+
 /// OTLP to OTLP, with the same protocol in and out.
 pub(crate) fn forward(ports: BenchPorts, f: &ForwardingRow) -> Vec<Program> {
     let ForwardingRow { protocol: wire, coding, batch } = *f;

@@ -38,7 +38,11 @@ pub(crate) enum RowLoad {
         items: u32,
         requests: u64,
         sink: Option<OtlpProtocol>,
+        /// Where only a share is passed on: the load has ended when nothing has arrived for so many milliseconds.
+        quiet_millis: Option<u64>,
     },
+    /// Whole traces, 12 in each request, that stay in memory.
+    Held { requests: u64 },
     /// Connections that exchange SETTINGS and then send nothing.
     Idle { connections: u64 },
     /// Connections with a small request in flight each, next to one with large requests.
@@ -56,12 +60,22 @@ pub(crate) struct BenchRow {
     pub(crate) load: RowLoad,
     pub(crate) programs: Vec<Program>,
     pub(crate) target: &'static str,
+    /// The row with the same transport and no processor, with which it is compared.
+    pub(crate) without: Option<&'static str>,
+}
+
+/// Requests of 100 items over gRPC without compression, to a sink of the same kind or to none.
+fn grpc_requests(signal: &'static str, requests: u64, to_sink: bool) -> RowLoad {
+    let (wire, sink) = (OtlpProtocol::Grpc, to_sink.then_some(OtlpProtocol::Grpc));
+    RowLoad::Requests { wire, coding: "none", signal, items: 100, requests, sink, quiet_millis: None }
 }
 
 fn jaeger_row(ports: BenchPorts, name: &'static str, items: u32, requests: u64, bar: &'static str) -> BenchRow {
     let (coding, sink) = ("none", Some(OtlpProtocol::Grpc));
-    let load = RowLoad::Requests { wire: OtlpProtocol::Grpc, coding, signal: "traces", items, requests, sink };
-    BenchRow { name, description: "OTLP -> batch -> Jaeger", load, programs: programs::jaeger(ports), target: bar }
+    let (wire, signal) = (OtlpProtocol::Grpc, "traces");
+    let load = RowLoad::Requests { wire, coding, signal, items, requests, sink, quiet_millis: None };
+    let (description, programs) = ("OTLP -> batch -> Jaeger", programs::jaeger(ports));
+    BenchRow { name, description, load, programs, target: bar, without: None }
 }
 
 fn row_without_sink(name: &'static str, signal: &'static str, programs: Vec<Program>, bar: &'static str) -> BenchRow {
@@ -70,15 +84,77 @@ fn row_without_sink(name: &'static str, signal: &'static str, programs: Vec<Prog
         telemetry::SERIES => "OTLP -> span_metrics, four dimensions, 10,000 series",
         _ => "OTLP -> nop",
     };
-    let load = RowLoad::Requests {
-        wire: OtlpProtocol::Grpc,
-        coding: "none",
-        signal,
-        items: 100,
-        requests: 10_000,
-        sink: None,
+    let without = (signal == telemetry::SERIES).then_some("nop-100");
+    BenchRow { name, description: what, load: grpc_requests(signal, 10_000, false), programs, target: bar, without }
+}
+
+const SET_TARGET: &str = "0.15 s added, 0.85 of the ratio without";
+const SET: &str = r#"{trace_statements: ['set(span.attributes["deployment.environment.name"], "production")']}"#;
+const SET_WITH_CONDITIONS: &str = r#"{trace_statements: ['set(span.attributes["app.read"], true) where span.kind == SPAN_KIND_SERVER and span.attributes["http.request.method"] == "GET" and span.attributes["url.scheme"] == "https"']}"#;
+const REPLACE_PATTERN: &str =
+    r#"{trace_statements: ['replace_pattern(span.attributes["url.path"], "/[0-9A-F]{10}/", "/{id}/")']}"#;
+/// A fourth of the spans has this method, a fifth this route.
+const FILTER: &str = r#"{traces: {span: ['attributes["http.request.method"] != "PUT" or attributes["http.route"] != "/api/v1/checkout/{id}/shipping/quotes"']}}"#;
+
+/// The settings of tail sampling with five policies; `wait` is the time until a decision.
+fn tail_sampling(wait: &str) -> String {
+    format!(
+        "{{decision_wait: {wait}, num_traces: 150000, policies: [\
+         {{name: errors, type: status_code, status_code: {{status_codes: [ERROR]}}}}, \
+         {{name: slow, type: latency, latency: {{threshold_ms: 27}}}}, \
+         {{name: clients, type: string_attribute, string_attribute: {{key: client.address, values: ['10\\.42\\.7\\..*'], enabled_regex_matching: true}}}}, \
+         {{name: share, type: probabilistic, probabilistic: {{sampling_percentage: 5}}}}, \
+         {{name: slow-gold, type: and, and: {{and_sub_policy: [\
+         {{name: gold, type: string_attribute, string_attribute: {{key: app.user.tier, values: [gold]}}}}, \
+         {{name: slower, type: latency, latency: {{threshold_ms: 26}}}}]}}}}]}}"
+    )
+}
+
+/// Rows of processors between the same two ends as in `forward-grpc-none`.
+fn processor_rows(ports: BenchPorts) -> Vec<BenchRow> {
+    let row = |name, description, load, (processor, settings): (&str, &str), target| {
+        let batch = processor == "tail_sampling";
+        let programs = programs::process(ports, processor, settings, batch);
+        let without = Some(if batch { "forward-grpc-none-batch" } else { "forward-grpc-none" });
+        BenchRow { name, description, load, programs, target, without }
     };
-    BenchRow { name, description: what, load, programs, target: bar }
+    let all = grpc_requests("traces", 10_000, true);
+    let insert = ("attributes", "{actions: [{key: deployment.environment.name, value: production, action: insert}]}");
+    let ratio = "0.85 of the ratio without";
+    vec![
+        row("attributes-insert", "OTLP -> attributes, one insert -> OTLP", all, insert, SET_TARGET),
+        row("transform-set", "OTLP -> transform, set -> OTLP", all, ("transform", SET), SET_TARGET),
+        row(
+            "transform-set-3",
+            "OTLP -> transform, set with three conditions -> OTLP",
+            all,
+            ("transform", SET_WITH_CONDITIONS),
+            SET_TARGET,
+        ),
+        row(
+            "transform-replace-pattern",
+            "OTLP -> transform, replace_pattern -> OTLP",
+            all,
+            ("transform", REPLACE_PATTERN),
+            "0.5 s added, 0.85 of the ratio without",
+        ),
+        row("filter-95", "OTLP -> filter, drops 95 % -> OTLP", all.quiet_after(500), ("filter", FILTER), ratio),
+        row(
+            "tail-sampling",
+            "OTLP -> tail_sampling, five policies -> batch -> OTLP",
+            // A decision is due after a second, and made within another.
+            grpc_requests(telemetry::NEW_TRACES, 4000, true).quiet_after(3500),
+            ("tail_sampling", &tail_sampling("1s")),
+            ratio,
+        ),
+        row(
+            "tail-sampling-memory",
+            "100,000 traces of eight spans held by tail_sampling",
+            RowLoad::Held { requests: 8334 },
+            ("tail_sampling", &tail_sampling("300s")),
+            "a third of Go's memory",
+        ),
+    ]
 }
 
 fn forwarding_row(
@@ -94,17 +170,16 @@ fn forwarding_row(
         "zstd" => 6000,
         _ => 3000,
     };
-    let load =
-        RowLoad::Requests { wire: protocol, coding, signal: "traces", items: 100, requests, sink: Some(protocol) };
+    let (signal, sink) = ("traces", Some(protocol));
+    let load = RowLoad::Requests { wire: protocol, coding, signal, items: 100, requests, sink, quiet_millis: None };
     let programs = programs::forward(ports, &ForwardingRow { protocol, coding, batch });
     let what = if batch { "OTLP -> batch -> OTLP" } else { "OTLP -> OTLP" };
-    BenchRow { name, description: what, load, programs, target: bar }
+    BenchRow { name, description: what, load, programs, target: bar, without: None }
 }
 
 fn library_row(name: &'static str, description: &'static str, requests: u64, programs: Vec<Program>) -> BenchRow {
-    let (wire, coding) = (OtlpProtocol::Grpc, "none");
-    let load = RowLoad::Requests { wire, coding, signal: "traces", items: 100, requests, sink: None };
-    BenchRow { name, description, load, programs, target: "" }
+    let load = grpc_requests("traces", requests, false);
+    BenchRow { name, description, load, programs, target: "", without: None }
 }
 
 fn app_row(ports: BenchPorts, name: &'static str, spans: u64, rate: u64, app: programs::App) -> BenchRow {
@@ -116,12 +191,13 @@ fn app_row(ports: BenchPorts, name: &'static str, spans: u64, rate: u64, app: pr
         load: RowLoad::App { spans, rate },
         programs: programs::apps(ports, app),
         target: bar,
+        without: None,
     }
 }
 
 fn submit_row(name: &'static str, items: u32, requests: u64) -> BenchRow {
     let (what, load) = ("submit in C -> inproc -> callback", RowLoad::Submit { items, requests });
-    BenchRow { name, description: what, load, programs: programs::submit(), target: "" }
+    BenchRow { name, description: what, load, programs: programs::submit(), target: "", without: None }
 }
 
 fn rows(ports: BenchPorts) -> Vec<BenchRow> {
@@ -129,7 +205,7 @@ fn rows(ports: BenchPorts) -> Vec<BenchRow> {
     let jaeger = |name, items, requests, bar| jaeger_row(ports, name, items, requests, bar);
     let forward = |name, wire, coding, batch, bar| forwarding_row(ports, name, wire, coding, batch, bar);
     let both = vec![programs::library("check", "walk"), programs::library("prost", "prost")];
-    vec![
+    let mut rows = vec![
         jaeger("jaeger-100", 100, 8000, "a tenth of the CPU, peak under 40 MB"),
         jaeger("jaeger-512", 512, 2000, ""),
         jaeger("jaeger-10", 10, 40_000, ""),
@@ -158,6 +234,7 @@ fn rows(ports: BenchPorts) -> Vec<BenchRow> {
             load: RowLoad::Idle { connections: 10_000 },
             programs: programs::nop(ports),
             target: "",
+            without: None,
         },
         BenchRow {
             name: "active-connections",
@@ -165,23 +242,36 @@ fn rows(ports: BenchPorts) -> Vec<BenchRow> {
             load: RowLoad::Active { connections: 1000, millis: 10_000, large_items: 6000 },
             programs: programs::nop(ports),
             target: "",
+            without: None,
         },
         app_row(ports, "app-go", 400_000, 20_000, programs::App::Go),
         app_row(ports, "app-python", 80_000, 4000, programs::App::Python),
         submit_row("c-submit-1", 1, 1_000_000),
         submit_row("c-submit-100", 100, 200_000),
         submit_row("c-submit-1000", 1000, 20_000),
-    ]
+    ];
+    // Behind the rows without a processor, with which they are compared.
+    rows.extend(processor_rows(ports));
+    rows
 }
 
 impl RowLoad {
+    /// The same requests, of which only a share is passed on.
+    fn quiet_after(mut self, millis: u64) -> Self {
+        if let Self::Requests { quiet_millis, .. } = &mut self {
+            *quiet_millis = Some(millis);
+        }
+        self
+    }
+
     /// The same load at the size of a smoke test.
     fn quick(self) -> Self {
         match self {
-            Self::Requests { requests, wire, coding, signal, items, sink } => {
+            Self::Requests { requests, wire, coding, signal, items, sink, quiet_millis } => {
                 let requests = (requests / 100).max(20);
-                Self::Requests { requests, wire, coding, signal, items, sink }
+                Self::Requests { requests, wire, coding, signal, items, sink, quiet_millis }
             }
+            Self::Held { requests } => Self::Held { requests: requests / 100 },
             Self::Idle { .. } => Self::Idle { connections: 50 },
             Self::Active { .. } => Self::Active { connections: 20, millis: 500, large_items: 1000 },
             Self::App { rate, .. } => Self::App { spans: 4096, rate },

@@ -11,6 +11,7 @@ use crate::apps;
 use crate::measure::{cpu_seconds, status_megabytes};
 use crate::programs::{Launch, Program};
 use crate::rows::{BenchOptions, BenchRow, OtlpProtocol, RowLoad};
+use crate::telemetry;
 
 /// Ends its process when it is dropped.
 pub(crate) struct RunningProcess(pub(crate) Child);
@@ -44,6 +45,7 @@ pub(crate) fn run_row(
     let report = dir.join("sink");
     let _sink = match row.load {
         RowLoad::Requests { sink: Some(wire), .. } => Some(start_sink(wire, options.ports.sink, &report, &[])?),
+        RowLoad::Held { .. } => Some(start_sink(OtlpProtocol::Grpc, options.ports.sink, &report, &[])?),
         _ => None,
     };
     let start = Instant::now();
@@ -53,6 +55,7 @@ pub(crate) fn run_row(
     let (pid, endpoint) = (collector.0.id(), format!("127.0.0.1:{}", options.ports.otlp));
     match row.load {
         RowLoad::Requests { .. } => run_requests(row.load, &endpoint, &report, pid, listening),
+        RowLoad::Held { requests } => run_held(&endpoint, requests, &report, pid),
         RowLoad::Idle { connections } => run_idle(pid, &endpoint, connections),
         RowLoad::Active { connections, millis, large_items } => {
             let args = [connections, millis, large_items.into()].map(|n| n.to_string());
@@ -132,18 +135,16 @@ fn run_requests(
     pid: u32,
     listening: Duration,
 ) -> Result<Vec<f64>, String> {
-    let RowLoad::Requests { wire, coding, signal, items, requests, sink } = load else { return Ok(Vec::new()) };
-    let idle = status_megabytes(pid, "VmRSS")?;
-    let send = |requests: u64| -> Result<u64, String> {
-        let command = if wire == OtlpProtocol::Grpc { "load" } else { "http-load" };
-        let numbers = [items.into(), requests, 4].map(|n: u64| n.to_string());
-        let text =
-            run_own_command(command, endpoint, &[&[signal.to_owned()][..], &numbers, &[coding.to_owned()]].concat())?;
-        let ok = text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
-        ok.map(|n| n * u64::from(items)).ok_or_else(|| format!("{command}: {text}"))
+    let RowLoad::Requests { wire, coding, signal, items, requests, sink, quiet_millis } = load else {
+        return Ok(Vec::new());
     };
-    let wait_for_items =
-        |expected: u64| if sink.is_some() { wait_for_arrival(report, expected) } else { (expected, 0) };
+    let idle = status_megabytes(pid, "VmRSS")?;
+    let send = |requests| send_requests(wire, endpoint, signal, coding, items, requests);
+    let wait_for_items = |expected: u64| match quiet_millis {
+        Some(millis) => wait_for_quiet(report, u64::MAX, Duration::from_millis(millis)),
+        None if sink.is_some() => wait_for_arrival(report, expected),
+        None => (expected, 0),
+    };
     // A tenth of the load runs first as warm-up, so that maps are grown, series known and connections open.
     let warmup_items = send((requests / 10).max(1))?;
     let (warmup_received, warm_bytes) = wait_for_items(warmup_items);
@@ -152,8 +153,11 @@ fn run_requests(
     let (received, bytes) = wait_for_items(warmup_items + sent);
     let seconds = cpu_seconds(pid)? - before;
     let requested = requests * u64::from(items);
-    let lost = (warmup_items + sent).saturating_sub(received) + (requested - sent);
+    // Where a processor drops items, those cannot be told from lost ones.
+    let not_received = if quiet_millis.is_some() { 0 } else { (warmup_items + sent).saturating_sub(received) };
+    let lost = not_received + (requested - sent);
     let per_item = (bytes - warm_bytes) as f64 / (received - warmup_received) as f64;
+    let passed_on = (received - warmup_received) as f64 / sent as f64 * 100.0;
     Ok(vec![
         seconds / sent as f64 * 1e6,
         if sink.is_some() { per_item } else { f64::NAN },
@@ -161,7 +165,44 @@ fn run_requests(
         idle,
         listening.as_secs_f64() * 1000.0,
         lost as f64,
+        if sink.is_some() { passed_on } else { f64::NAN },
     ])
+}
+
+/// Sends requests, and returns the number of accepted items.
+fn send_requests(
+    wire: OtlpProtocol,
+    endpoint: &str,
+    signal: &str,
+    coding: &str,
+    items: u32,
+    requests: u64,
+) -> Result<u64, String> {
+    let command = if wire == OtlpProtocol::Grpc { "load" } else { "http-load" };
+    let numbers = [items.into(), requests, 4].map(|n: u64| n.to_string());
+    let text =
+        run_own_command(command, endpoint, &[&[signal.to_owned()][..], &numbers, &[coding.to_owned()]].concat())?;
+    let ok = text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
+    ok.map(|n| n * u64::from(items)).ok_or_else(|| format!("{command}: {text}"))
+}
+
+/// The traces of a request of the row that holds them, of eight spans each.
+const HELD_TRACES: u32 = 12;
+
+/// Memory with traces that wait for their decisions; it is an error if one of them was refused or decided.
+fn run_held(endpoint: &str, requests: u64, report: &Path, pid: u32) -> Result<Vec<f64>, String> {
+    let before = status_megabytes(pid, "VmRSS")?;
+    let items = HELD_TRACES * 8;
+    let sent = send_requests(OtlpProtocol::Grpc, endpoint, telemetry::NEW_TRACES, "none", items, requests)?;
+    sleep(Duration::from_secs(2));
+    let with_traces = status_megabytes(pid, "VmRSS")?;
+    let (refused, (passed_on, _)) = (requests * u64::from(items) - sent, reported_counts(report));
+    if refused + passed_on > 0 {
+        return Err(format!("{refused} spans were refused, {passed_on} passed on"));
+    }
+    let traces = requests * u64::from(HELD_TRACES);
+    let kilobytes = (with_traces - before) * 1024.0 / traces as f64;
+    Ok(vec![with_traces, before, status_megabytes(pid, "VmHWM")?, kilobytes, traces as f64])
 }
 
 fn run_idle(pid: u32, endpoint: &str, connections: u64) -> Result<Vec<f64>, String> {
@@ -197,13 +238,18 @@ pub(crate) fn wait_for_listener(process: &mut RunningProcess, port: u16) -> Resu
 
 /// The spans and bytes that the sink has received, once all have arrived, or no new ones have come for five seconds.
 pub(crate) fn wait_for_arrival(report: &Path, expected: u64) -> (u64, u64) {
+    wait_for_quiet(report, expected, Duration::from_secs(5))
+}
+
+/// The spans and bytes that the sink has received, once there are as many, or no new ones have come for `quiet`.
+fn wait_for_quiet(report: &Path, expected: u64, quiet: Duration) -> (u64, u64) {
     let (mut last, mut since) = (0, Instant::now());
     loop {
         let (received, bytes) = reported_counts(report);
         if received > last {
             (last, since) = (received, Instant::now());
         }
-        if received >= expected || since.elapsed() > Duration::from_secs(5) {
+        if received >= expected || since.elapsed() > quiet {
             return (received, bytes);
         }
         sleep(Duration::from_millis(5));

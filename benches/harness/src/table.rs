@@ -1,7 +1,9 @@
 //! Medians, ratios, and the tables that contain them.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use crate::programs::Program;
 use crate::rows::{BenchRow, RowLoad};
 
 /// One figure of a result, in the order in which `run` returns them; ratios are calculated from the first.
@@ -19,13 +21,26 @@ const fn column(title: &'static str, digits: usize) -> Column {
     Column { title, digits, worst: false }
 }
 
-const REQUESTS: [Column; 6] = [
+/// The titles of a row that has one without its processor: what the same program uses more than there, and its ratio to
+/// ours divided by its ratio to ours there.
+const PROCESSED: &str = "added to the row without | ratio to the ratio without";
+
+/// Rows that pass everything on have no last column.
+const REQUESTS: [Column; 7] = [
     column("CPU s per M items", 3),
     column("bytes out per item", 1),
     column("peak MB", 1),
     column("idle MB", 1),
     column("listening ms", 1),
     Column { title: "lost", digits: 0, worst: true },
+    column("passed on %", 2),
+];
+const HELD: [Column; 5] = [
+    column("MB with traces", 1),
+    column("MB before", 1),
+    column("peak MB", 1),
+    column("KB per trace", 2),
+    column("traces", 0),
 ];
 const IDLE: [Column; 3] = [column("KB per connection", 1), column("MB before", 1), column("MB with them", 1)];
 const ACTIVE: [Column; 6] = [
@@ -51,29 +66,41 @@ const SUBMIT: [Column; 3] =
 
 /// One table for each kind of row.
 #[derive(Default)]
-pub(crate) struct Tables([String; 5]);
+pub(crate) struct Tables {
+    tables: [String; 7],
+    /// The first figure of each program of each row so far.
+    first_figures: HashMap<(&'static str, &'static str), f64>,
+}
 
 impl Tables {
     /// Adds a row with the rounds of each of its programs.
     pub(crate) fn add(&mut self, row: &BenchRow, rounds: &[Vec<Vec<f64>>]) {
         let (table, columns): (_, &[Column]) = match row.load {
-            RowLoad::Requests { .. } => (0, &REQUESTS),
+            RowLoad::Requests { .. } if row.without.is_some() => (5, &REQUESTS),
+            RowLoad::Requests { .. } => (0, &REQUESTS[..6]),
             RowLoad::Idle { .. } => (1, &IDLE),
             RowLoad::Active { .. } => (2, &ACTIVE),
             RowLoad::App { .. } => (3, &APP),
             RowLoad::Submit { .. } => (4, &SUBMIT),
+            RowLoad::Held { .. } => (6, &HELD),
         };
-        let (out, added) = (&mut self.0[table], matches!(row.load, RowLoad::App { .. }));
+        // The titles of figures between the ratios and the other columns.
+        let more = match table {
+            3 => format!("{ADDED} | added to ours | "),
+            5 => format!("{PROCESSED} | "),
+            _ => String::new(),
+        };
+        let (out, first_figures) = (&mut self.tables[table], &mut self.first_figures);
+        let width = columns.len() + 4 + more.matches('|').count();
         if out.is_empty() {
             let titles: Vec<&str> = columns.iter().skip(1).map(|c| c.title).collect();
             let _ = writeln!(
                 out,
-                "| row | program | {} | to ours | to the floor | {}{} |",
+                "| row | program | {} | to ours | to the floor | {more}{} |",
                 columns[0].title,
-                if added { format!("{ADDED} | added to ours | ") } else { String::new() },
                 titles.join(" | ")
             );
-            let _ = writeln!(out, "|{}", "---|".repeat(columns.len() + if added { 6 } else { 4 }));
+            let _ = writeln!(out, "|{}", "---|".repeat(width));
         }
         let first = |rounds: &Vec<Vec<f64>>| median(rounds.iter().filter_map(|score| score.first().copied()), false);
         let our_first = rounds.first().map_or(f64::NAN, first);
@@ -87,7 +114,20 @@ impl Tables {
             let (first_figure, share) = (figure(0, &columns[0]), first(rounds));
             let (to_ours, to_floor) = (format_figure(share / our_first, 2), format_figure(share / lower_bound, 2));
             let mut rest = rest.join(" | ");
-            if added {
+            first_figures.insert((row.name, program.name), share);
+            if table == 5 {
+                let without = |program: &Program| {
+                    let key = (row.without.unwrap_or_default(), program.name);
+                    first_figures.get(&key).copied().unwrap_or(f64::NAN)
+                };
+                let ratio_without = row.programs.first().map_or(f64::NAN, |ours| without(program) / without(ours));
+                rest = format!(
+                    "{} | {} | {rest}",
+                    format_figure(share - without(program), columns[0].digits),
+                    format_figure(share / our_first / ratio_without, 2)
+                );
+            }
+            if table == 3 {
                 let (added_cost, our_added_cost) = (share - lower_bound, our_first - lower_bound);
                 rest = format!(
                     "{} | {} | {rest}",
@@ -99,13 +139,12 @@ impl Tables {
                 writeln!(out, "| {} | {} | {first_figure} | {to_ours} | {to_floor} | {rest} |", row.name, program.name);
         }
         if !row.target.is_empty() {
-            let _ =
-                writeln!(out, "| | bar: {} |{}", row.target, " |".repeat(columns.len() + if added { 4 } else { 2 }));
+            let _ = writeln!(out, "| | bar: {} |{}", row.target, " |".repeat(width - 2));
         }
     }
 
     pub(crate) fn finish(self) -> String {
-        self.0.into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+        self.tables.into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -1,7 +1,8 @@
 //! The requests that the load sends.
 
+use bytes::Bytes;
 use otelcore_http::Coding;
-use otelcore_pdata::wire_format::{put_bytes_field, put_fixed64_field, put_varint_field};
+use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, put_fixed64_field, put_varint_field};
 
 fn attribute(out: &mut Vec<u8>, number: u32, key: &str, value: &str) {
     let mut any = Vec::new();
@@ -23,10 +24,57 @@ fn resource() -> Vec<u8> {
 /// The load of traces with many different spans.
 pub(crate) const SERIES: &str = "series";
 
+/// The load of traces whose ids occur in one request only.
+pub(crate) const NEW_TRACES: &str = "new-traces";
+
+/// The bodies of a load, one after another.
+pub(crate) struct Bodies {
+    bodies: Vec<Bytes>,
+    /// Of each body, where the trace ids of its spans are, if each request has ids of its own.
+    trace_ids: Vec<Vec<usize>>,
+    seed: u64,
+}
+
+impl Bodies {
+    /// The bodies of `signal`; new trace ids differ from those of another seed.
+    pub(crate) fn new(signal: &str, items: u32, seed: u64) -> Self {
+        let bodies: Vec<Bytes> = bodies(signal, items).into_iter().map(Bytes::from).collect();
+        let trace_ids =
+            if signal == NEW_TRACES { bodies.iter().map(|body| trace_ids(body)).collect() } else { Vec::new() };
+        Self { bodies, trace_ids, seed }
+    }
+
+    /// The body of the request with this number, which starts at zero.
+    pub(crate) fn get(&self, request: u64) -> Bytes {
+        let at = (request % self.bodies.len() as u64) as usize;
+        let Some(trace_ids) = self.trace_ids.get(at) else { return self.bodies[at].clone() };
+        let difference = Random(self.seed << 32 | request).next().to_be_bytes();
+        let mut body = self.bodies[at].to_vec();
+        for id in trace_ids {
+            for (byte, difference) in body[*id..].iter_mut().zip(difference) {
+                *byte ^= difference;
+            }
+        }
+        body.into()
+    }
+}
+
+/// Where the trace ids of a body's spans begin.
+fn trace_ids(body: &[u8]) -> Vec<usize> {
+    fn inner(message: &[u8], wanted: u32) -> impl Iterator<Item = &[u8]> {
+        MessageFields::new(message).filter_map(move |(number, value)| match value {
+            WireValue::Len(inner) if number == wanted => Some(inner),
+            _ => None,
+        })
+    }
+    let spans = inner(body, 1).flat_map(|entry| inner(entry, 2)).flat_map(|scope| inner(scope, 2));
+    spans.flat_map(|span| inner(span, 1)).map(|id| id.as_ptr() as usize - body.as_ptr() as usize).collect()
+}
+
 /// Several different bodies of the same kind, so that a coding can't reuse one body for the next.
 pub(crate) fn bodies(signal: &str, items: u32) -> Vec<Vec<u8>> {
     match signal {
-        "traces" => (0..16).map(|round| traces(items, round)).collect(),
+        "traces" | NEW_TRACES => (0..16).map(|round| traces(items, round)).collect(),
         // With the clients' addresses as a dimension, as many series as there are spans in all bodies.
         SERIES => (0..100).map(|round| traces(items, round)).collect(),
         _ => (0..64).map(|round| metrics(items, round)).collect(),

@@ -85,3 +85,24 @@ fn overload_bench_accounts_for_every_accepted_span() {
         assert_eq!(cells[9], "0", "{table}");
     }
 }
+
+#[test]
+fn processor_rows_compare_with_the_row_without_and_pass_on_the_same_share() {
+    let all = ["attributes-insert", "transform-set", "transform-set-3", "transform-replace-pattern"];
+    let rows = [&["--only", "otelcore", "forward-grpc-none"], &all[..], &["filter-95", "tail-sampling"]].concat();
+    let table = run_measurement(27_005, &[&rows[..], &["tail-sampling-memory"]].concat());
+    for row in all {
+        let cells = table_cells(&table, row, "otelcore");
+        assert!(cells[6].parse::<f64>().is_ok(), "nothing to compare {row} with: {table}");
+        assert_eq!((cells[7], cells[12], cells[13]), ("1.00", "0", "100.00"), "{table}");
+    }
+    let plain: f64 = table_cells(&table, "forward-grpc-none", "otelcore")[6].parse().expect("bytes an item");
+    let inserted: f64 = table_cells(&table, "attributes-insert", "otelcore")[8].parse().expect("bytes an item");
+    // The key has 27 bytes, the value 10, and their messages have 8.
+    assert!((44.5..45.5).contains(&(inserted - plain)), "{table}");
+    for (row, share) in [("filter-95", 3.0..7.0), ("tail-sampling", 5.0..60.0)] {
+        let passed_on = table_cells(&table, row, "otelcore")[13].parse::<f64>();
+        assert!(passed_on.is_ok_and(|passed_on| share.contains(&passed_on)), "{row}: {table}");
+    }
+    assert_eq!(table_cells(&table, "tail-sampling-memory", "otelcore")[9], "996", "{table}");
+}
