@@ -57,6 +57,7 @@ impl Log {
             previous_used: u32::try_from(self.previous.1.used).unwrap_or(u32::MAX),
             previous_items: u32::try_from(self.previous.1.items).unwrap_or(u32::MAX),
             previous_number: self.previous.0,
+            previous_torn_from: self.previous.1.torn_from.filter(|_| !is_planted(Fault::ForgetTornGroup)).unwrap_or(0),
         });
         let offset = if header.is_some() { HEADER_BYTES as u64 } else { segment.used };
         let (records, length) = self.take_group(segment.file_bytes.saturating_sub(offset));
@@ -89,7 +90,7 @@ impl Log {
         if let Some(number) = self.active.take()
             && let Some(segment) = self.segments.get(&number)
         {
-            if segment.used > 0 {
+            if segment.used > 0 && !is_planted(Fault::ForgetPreviousSegment) {
                 self.previous = (number, *segment);
             }
             self.maintenance.check.insert(number);

@@ -25,6 +25,8 @@ pub struct LogConfig {
     pub read_bytes: usize,
     /// How many bytes are kept reserved, so that deliveries can be marked on a full disk.
     pub reserve_bytes: u64,
+    /// Above this size, and twice what its intervals need, the file of marks is written anew.
+    pub max_marks_bytes: u64,
     /// How many bytes `dead/` may have. Above it, [`crate::Log::bury`] is refused.
     pub max_dead_bytes: u64,
     /// Whether records are synced before they are reported durable. Without it they survive the end of the process, not
@@ -48,6 +50,7 @@ impl Default for LogConfig {
             max_record_bytes: 256 << 20,
             read_bytes: 1 << 20,
             reserve_bytes: 1 << 20,
+            max_marks_bytes: 256 << 10,
             max_dead_bytes: 1 << 30,
             fsync: true,
             create_directory: true,

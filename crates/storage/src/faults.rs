@@ -31,20 +31,62 @@ pub(crate) enum Fault {
     AcknowledgeFailedGroup,
     /// Marks are rewritten in place.
     RewriteMarksInPlace,
-    /// Records beyond the durable end of a sealed segment are read.
-    ReadBeyondDurableEnd,
+    /// Marks that a start has loaded are taken for durable.
+    TrustLoadedMarks,
+    /// A start does not make the directory durable that it has found.
+    SkipStartDirectorySync,
+    /// Sequences without a record are not marked.
+    ForgetGaps,
+    /// What a crash has left is forgotten with the next segment.
+    ForgetTornGroup,
+    /// A header with a bad checksum is taken for one of another version.
+    TrustTornHeader,
+    /// A new segment does not say what is durable in the one before.
+    ForgetPreviousSegment,
     /// Marks are not loaded at a start.
     ForgetMarks,
     /// Bad bytes are skipped without a copy.
     SkipQuarantine,
-    /// What lies between the last valid record and the end is never checked again.
-    IgnoreFullDisk,
+    /// The configured size is not kept.
+    IgnoreMaxBytes,
     /// The interval of a mark is one too long.
     MarkOneTooMany,
     /// A lock that another process holds is ignored.
     IgnoreLock,
     /// The order of two records in a group is swapped.
     SwapRecords,
+}
+
+#[cfg(test)]
+impl Fault {
+    /// All of them.
+    pub(crate) const ALL: [Self; 25] = [
+        Self::SkipDirectorySync,
+        Self::AcknowledgeBeforeSync,
+        Self::ChecksumWithoutPosition,
+        Self::RetrySync,
+        Self::RemoveTooEarly,
+        Self::RemoveBeforeMarksAreDurable,
+        Self::StopAtFirstBadRecord,
+        Self::ReuseSegmentNumber,
+        Self::IgnorePayloadChecksum,
+        Self::IgnoreMarkChecksum,
+        Self::ForgetFailedGroup,
+        Self::AcknowledgeFailedGroup,
+        Self::RewriteMarksInPlace,
+        Self::TrustLoadedMarks,
+        Self::SkipStartDirectorySync,
+        Self::ForgetGaps,
+        Self::ForgetTornGroup,
+        Self::TrustTornHeader,
+        Self::ForgetPreviousSegment,
+        Self::ForgetMarks,
+        Self::SkipQuarantine,
+        Self::IgnoreMaxBytes,
+        Self::MarkOneTooMany,
+        Self::IgnoreLock,
+        Self::SwapRecords,
+    ];
 }
 
 #[cfg(not(test))]

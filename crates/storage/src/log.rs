@@ -241,7 +241,7 @@ impl Log {
         let used = self.bytes();
         if let Some(max) = self.config.max_bytes
             && used.saturating_add(length) > max
-            && !is_planted(Fault::IgnoreFullDisk)
+            && !is_planted(Fault::IgnoreMaxBytes)
         {
             return Err(Refused::Full { used, max });
         }

@@ -145,7 +145,7 @@ impl Log {
         let base = self.segments.values().next().map_or(self.durable, |segment| segment.first);
         self.delivered.insert(0..base);
         let sync = sync && self.config.fsync && !(has_removals && is_planted(Fault::RemoveBeforeMarksAreDurable));
-        Some(self.marks.take_write(&self.dir, self.identity, (sync, self.config.file_mode), &self.delivered))
+        Some(self.marks.take_write(&self.dir, self.identity, &self.config, sync, &self.delivered))
     }
 
     /// The number and size of the segment to be made ahead.
@@ -178,6 +178,7 @@ impl Log {
 
     pub(crate) fn maintain_ended(&mut self, result: MaintainResult) {
         let removing = std::mem::take(&mut self.maintenance.removing);
+        self.marks.is_writing = false;
         if let Some(lost) = result.is_lost {
             // Files that were made are removed at the next start; marks are written anew.
             self.marks.needs_rewrite = true;

@@ -9,15 +9,13 @@ use std::path::{Path, PathBuf};
 
 use otelcore_pipeline::FileSystem;
 
+use crate::config::LogConfig;
 use crate::faults::{Fault, is_planted};
 use crate::format::{
     FileHeader, FileKey, FoundHeader, HEADER_BYTES, MARK_BYTES, MARKS_MAGIC, MARKS_NUMBERS, decode_mark, encode_mark,
 };
 use crate::interval_set::IntervalSet;
 use crate::layout::{MARKS, RESERVE};
-
-/// Below this size the file is not written anew to make it smaller.
-const SMALL_BYTES: u64 = 256 << 10;
 
 /// How many bytes are read at a time.
 const PART_BYTES: usize = 1 << 20;
@@ -32,6 +30,8 @@ pub(crate) struct Marks {
     /// Where the next mark goes.
     pub(crate) file_bytes: u64,
     pub(crate) is_unsynced: bool,
+    /// A job writes marks.
+    pub(crate) is_writing: bool,
     pub(crate) needs_rewrite: bool,
     pub(crate) is_sync_wanted: bool,
     /// A write has failed, and [`crate::Log::retry`] was not called.
@@ -67,13 +67,13 @@ pub(crate) struct FoundMarks {
 impl Marks {
     /// Whether there are marks that a crash of the machine could undo.
     pub(crate) fn has_unsynced(&self) -> bool {
-        self.waiting.len() > 0 || self.is_unsynced || self.needs_rewrite
+        self.waiting.len() > 0 || self.is_unsynced || self.needs_rewrite || self.is_writing
     }
 
     /// Whether the file is much larger than these intervals need.
-    fn is_oversized(&self, intervals: usize) -> bool {
+    fn is_oversized(&self, intervals: usize, least: u64) -> bool {
         let needed = (HEADER_BYTES + intervals * MARK_BYTES) as u64;
-        self.file_bytes > needed.saturating_mul(8).max(SMALL_BYTES)
+        self.file_bytes > needed.saturating_mul(2).max(least)
     }
 
     /// The next write. `all` is what a new file would have.
@@ -81,11 +81,14 @@ impl Marks {
         &mut self,
         dir: &Path,
         log: [u8; 16],
-        (sync, mode): (bool, u32),
+        config: &LogConfig,
+        sync: bool,
         all: &IntervalSet,
     ) -> MarksWrite {
-        let is_new = self.needs_rewrite || self.is_oversized(all.len());
+        let is_new = self.needs_rewrite || self.is_oversized(all.len(), config.max_marks_bytes);
+        let mode = config.file_mode;
         let waiting = std::mem::take(&mut self.waiting);
+        self.is_writing = true;
         if is_new {
             self.generation += 1;
         }

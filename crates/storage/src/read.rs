@@ -96,7 +96,7 @@ impl Log {
             self.report(LogEvent::Read(ReadResult { records: Vec::new(), next }));
             return None;
         };
-        let limit = if is_planted(Fault::ReadBeyondDurableEnd) { segment.file_bytes } else { segment.used };
+        let limit = segment.used;
         let cursor = match self.cursor.take() {
             Some(mut cursor) if cursor.number == number && cursor.expected <= from => {
                 cursor.scanner.set_limit(limit);

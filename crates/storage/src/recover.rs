@@ -83,6 +83,8 @@ pub(crate) struct FoundLog {
     empty: Vec<u64>,
     torn: Vec<(u64, u64)>,
     missing: u64,
+    /// Sequences that no record has.
+    gaps: IntervalSet,
     progress: (u64, u64),
 }
 
@@ -141,6 +143,8 @@ impl Log {
         self.delivered = found.marks.delivered;
         self.marks.generation = found.marks.generation;
         self.marks.file_bytes = found.marks.file_bytes;
+        // The process before may have ended between a write and its sync.
+        self.marks.is_unsynced = !is_planted(Fault::TrustLoadedMarks);
         self.marks.needs_rewrite =
             found.marks.is_damaged || found.marks.file_bytes == 0 || found.missing > 0 || found.marks.log.is_none();
         (self.dead.bytes, self.dead.next_number) = found.dead;
@@ -149,6 +153,15 @@ impl Log {
         let marked = self.delivered.iter().last().map_or(1, |range| range.end);
         self.next_sequence = last.map_or(1, |(_, segment)| segment.end).max(marked).max(self.next_sequence);
         self.durable = self.next_sequence;
+        // The segments that say so may be removed before others: the marks say it then.
+        let mut gaps = found.gaps;
+        gaps.insert(last.map_or(1, |(_, segment)| segment.end)..self.durable);
+        for gap in gaps.iter() {
+            if !self.delivered.covers(&gap) && !is_planted(Fault::ForgetGaps) {
+                self.marks.waiting.insert(gap.clone());
+                self.delivered.insert(gap);
+            }
+        }
         let none = Segment { first: self.durable, end: self.durable, ..Segment::default() };
         self.previous = last.unwrap_or((0, none));
         self.maintenance.check.extend(found.segments.keys());
@@ -210,6 +223,7 @@ fn begin(
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse(dir.to_owned())),
         locked => locked.map_err(|e| io_error(&e))?,
     };
+    sync_dirs(files, dir, config).map_err(|e| io_error(&e))?;
     // Others may have changed it before the lock.
     let entries = files.read_dir(dir).map_err(|e| io_error(&e))?;
     let segments = read_headers(files, dir, &entries)?;
@@ -238,6 +252,7 @@ fn begin(
         empty: Vec::new(),
         torn: Vec::new(),
         missing: 0,
+        gaps: IntervalSet::default(),
         progress: (0, 0),
         files: segments,
     };
@@ -259,6 +274,22 @@ fn make_dirs(files: &mut dyn FileSystem, dir: &Path, mode: u32) -> io::Result<()
         }
         made => made,
     }
+}
+
+/// Makes the entries of the directory and those above it durable: a process may have ended, or a sync have failed,
+/// after they were made. Those above may belong to others.
+fn sync_dirs(files: &mut dyn FileSystem, dir: &Path, config: &LogConfig) -> io::Result<()> {
+    if !config.fsync || is_planted(Fault::SkipStartDirectorySync) {
+        return Ok(());
+    }
+    files.sync_dir(dir)?;
+    for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        match files.sync_dir(above) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 fn read_headers(
@@ -417,7 +448,8 @@ impl FoundLog {
                     used: u64::from(after.previous_used),
                     items: u64::from(after.previous_items),
                     file_bytes: file.length,
-                    ..Segment::default()
+                    is_kept: false,
+                    torn_from: (after.previous_torn_from > 0).then_some(after.previous_torn_from),
                 },
                 None => Segment {
                     first: first.min(summary.first),
@@ -435,6 +467,7 @@ impl FoundLog {
             // Records between two segments were in segments that are gone.
             let expected = header.map_or(segment.first, |header| header.previous_end);
             self.note_missing(least..expected.min(segment.first));
+            self.gaps.insert(expected..segment.first);
             end = Some(segment.end);
             self.segments.insert(number, segment);
         }

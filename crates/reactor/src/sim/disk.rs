@@ -43,6 +43,9 @@ pub struct DiskFaults {
     pub write_errors: u32,
     /// Of 1000 syncs, how many fail with an input/output error, and lose what was to be synced at the next crash.
     pub sync_errors: u32,
+    /// Of 1000 writes, how many reach another place of the disk: sectors of any file, of which they overwrite what is
+    /// there. The file that was meant has its new length, and what was there before.
+    pub misdirected_writes: u32,
     /// Whether every change fails with `ReadOnlyFilesystem`.
     pub is_read_only: bool,
 }
@@ -55,6 +58,7 @@ impl Default for DiskFaults {
             read_errors: 0,
             write_errors: 0,
             sync_errors: 0,
+            misdirected_writes: 0,
             is_read_only: false,
         }
     }
@@ -117,6 +121,8 @@ pub struct SimDisk {
     has_crashed: bool,
     /// Who holds a file's lock. The process of the holder, or its end, drops the other reference.
     locks: BTreeMap<Inode, Weak<()>>,
+    bytes_read: u64,
+    misdirected: u64,
 }
 
 impl SimDisk {
@@ -136,6 +142,8 @@ impl SimDisk {
             crash_at: None,
             has_crashed: false,
             locks: BTreeMap::new(),
+            bytes_read: 0,
+            misdirected: 0,
         }
     }
 
@@ -164,6 +172,36 @@ impl SimDisk {
         self.operations
     }
 
+    /// How many bytes of files were read.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// How many writes have reached another place.
+    #[must_use]
+    pub fn misdirected(&self) -> u64 {
+        self.misdirected
+    }
+
+    /// Flips a bit of a file, on the disk and for processes. The seed decides which file and which bit. Returns the
+    /// file and the byte; `None` where all files are empty.
+    pub fn flip_bit(&mut self) -> Option<(PathBuf, usize)> {
+        let mut paths = self.paths();
+        paths.retain(|path| self.content(path).is_some_and(|content| !content.is_empty()));
+        let path = paths.get(self.random.below(paths.len()))?.clone();
+        let inode = self.find("open", &path).ok()?;
+        let (choice, bit) = (self.random.next(), self.random.below(8));
+        let Some(Node::File(file)) = self.nodes.get_mut(&inode) else { return None };
+        let at = usize::try_from(choice % file.content.len().max(1) as u64).unwrap_or(0);
+        for image in [&mut file.content, &mut file.durable] {
+            if let Some(byte) = image.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
+        }
+        Some((path, at))
+    }
+
     /// Lets the machine crash when `count` more operations have been carried out: all later ones fail and change
     /// nothing.
     /// [`SimDisk::crash`] then has to be called; a [`crate::Sim`] does that and ends the process.
@@ -172,7 +210,7 @@ impl SimDisk {
     }
 
     /// Runs a job whose process ends when `count` operations have been carried out. Nothing is lost.
-    pub(crate) fn run_in_part(&mut self, job: FileJob, count: u64) {
+    pub fn run_in_part(&mut self, job: FileJob, count: u64) {
         let crash_at = self.crash_at.replace(self.operations.saturating_add(count));
         job(self);
         self.crash_at = crash_at;
@@ -437,6 +475,20 @@ impl SimDisk {
             return Err(system_error(name, path, libc::EIO));
         }
         Ok(())
+    }
+
+    /// Overwrites sectors of a file that the seed chooses, without changing its length.
+    fn write_elsewhere(&mut self, data: &[u8]) {
+        let has_content = |(inode, node): (&Inode, &Node)| match node {
+            Node::File(file) => (!file.content.is_empty()).then_some(*inode),
+            Node::Dir(_) => None,
+        };
+        let inodes: Vec<Inode> = self.nodes.iter().filter_map(has_content).collect();
+        let (Some(inode), choice) = (inodes.get(self.random.below(inodes.len())), self.random.next()) else { return };
+        if let Some(Node::File(file)) = self.nodes.get_mut(inode) {
+            self.misdirected += 1;
+            file.overwrite(choice, data);
+        }
     }
 
     /// How many bytes more the files may have.

@@ -5,7 +5,8 @@ use otelcore_reactor::{DiskFaults, SimDisk};
 use std::path::Path;
 
 use super::rig::{DIR, Rig, body, meta, small_config};
-use crate::{JobKind, Log, LogConfig, LogEvent, OpenError, Recovered, Refused, Trouble};
+use crate::format::set_version;
+use crate::{JobKind, Log, LogConfig, LogEvent, OpenError, Recovered, Refused};
 
 fn faults() -> DiskFaults {
     DiskFaults::default()
@@ -132,12 +133,12 @@ fn failed_sync_leaves_the_segment_and_the_records_are_written_to_another() {
 
 #[test]
 fn disk_that_does_not_work_refuses_records_until_a_retry_succeeds() {
-    let cases: [(DiskFaults, fn(&Trouble) -> bool); 3] = [
-        (DiskFaults { capacity: Some(0), ..faults() }, |t| matches!(t, Trouble::NoSpace(_))),
-        (DiskFaults { is_read_only: true, ..faults() }, |t| matches!(t, Trouble::ReadOnly(_))),
-        (DiskFaults { sync_errors: 1000, ..faults() }, |t| matches!(t, Trouble::Broken(_))),
+    let cases = [
+        (DiskFaults { capacity: Some(0), ..faults() }, "no space is left on the disk: "),
+        (DiskFaults { is_read_only: true, ..faults() }, "the file system is read-only: "),
+        (DiskFaults { sync_errors: 1000, ..faults() }, "the disk has failed: "),
     ];
-    for (fault, is_expected) in cases {
+    for (fault, expected) in cases {
         let mut rig = Rig::opened();
         rig.disk.set_faults(fault);
         rig.append(1, 100);
@@ -146,7 +147,7 @@ fn disk_that_does_not_work_refuses_records_until_a_retry_succeeds() {
         let events = rig.take_events();
         let [LogEvent::Refused { range, trouble }, LogEvent::Trouble(_)] = &events[..] else { panic!("{events:?}") };
         assert_eq!(range, &(1..3));
-        assert!(is_expected(trouble), "{trouble}");
+        assert!(trouble.to_string().starts_with(expected), "{trouble}");
         let refused = rig.log.append(meta(3), body(3, 10)).unwrap_err();
         assert_eq!(refused, Refused::Trouble(trouble.clone()));
         rig.log.retry();
@@ -207,7 +208,7 @@ fn directory_of_another_version_of_go_and_of_another_process_is_left_as_it_is() 
     let mut disk = newer.restart().disk;
     let path = disk.paths().into_iter().find(|path| path.extension().is_some_and(|e| e == "seg")).unwrap();
     let mut content = disk.content(&path).unwrap();
-    content[8] = 2;
+    set_version(&mut content, 2);
     disk.write(&path, content.clone());
     let (rig, e) = open(disk);
     assert!(matches!(e, OpenError::Newer { found: 2, known: 1, .. }), "{e}");

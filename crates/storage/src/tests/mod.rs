@@ -1,4 +1,9 @@
 //! Tests of the log on a simulated disk.
 
 mod basics;
+mod crashes;
+mod fuzz;
+mod model;
+mod planted;
+mod random_runs;
 mod rig;

@@ -37,6 +37,7 @@ pub(super) fn small_config() -> LogConfig {
         max_record_bytes: 64 << 10,
         read_bytes: 4096,
         reserve_bytes: 1024,
+        max_marks_bytes: 256,
         max_dead_bytes: 64 << 10,
         ..LogConfig::default()
     }

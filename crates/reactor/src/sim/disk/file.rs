@@ -36,6 +36,18 @@ impl File {
         self.mark(before.min(offset)..end);
     }
 
+    /// Overwrites existing bytes from a sector on, durably. `choice` says which sector.
+    pub(super) fn overwrite(&mut self, choice: u64, data: &[u8]) {
+        let sectors = self.content.len().div_ceil(SECTOR_BYTES).max(1) as u64;
+        let start = usize::try_from(choice % sectors).unwrap_or(0) * SECTOR_BYTES;
+        for image in [&mut self.content, &mut self.durable] {
+            let end = start.saturating_add(data.len()).min(image.len());
+            if let (Some(place), Some(data)) = (image.get_mut(start..end), data.get(..end.saturating_sub(start))) {
+                place.copy_from_slice(data);
+            }
+        }
+    }
+
     pub(super) fn set_len(&mut self, length: usize) {
         let before = self.content.len();
         self.content.resize(length, 0);

@@ -41,6 +41,7 @@ impl FileSystem for SimDisk {
         };
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
         let end = start.saturating_add(length).min(content.len());
+        self.bytes_read += (end - start) as u64;
         Ok(content.get(start..end).unwrap_or_default().to_vec())
     }
 
@@ -66,18 +67,28 @@ impl FileSystem for SimDisk {
             Ok(()) => data.len(),
             Err(_) => self.random.below(data.len()),
         };
+        let misdirected = self.faults.misdirected_writes;
+        let is_misdirected = misdirected > 0 && begun.is_ok() && self.random.below(1000) < misdirected as usize;
         let file = self.file("open", path)?;
         let offset = usize::try_from(offset).map_err(|_| system_error("write", path, libc::EFBIG))?;
         let before = file.content.len();
         // Bytes inside the file need no room.
         let most = before.saturating_add(usize::try_from(room).unwrap_or(usize::MAX)).saturating_sub(offset);
         let fits = written.min(most);
-        if fits > 0 {
+        if is_misdirected {
+            if offset + fits > before {
+                file.set_len(offset + fits);
+            }
+            file.modified = now;
+        } else if fits > 0 {
             file.write(offset, data.get(..fits).unwrap_or_default());
             file.modified = now;
         }
         let grown = file.content.len() - before;
         self.used += grown as u64;
+        if is_misdirected {
+            self.write_elsewhere(data.get(..fits).unwrap_or_default());
+        }
         begun?;
         if fits < written { Err(system_error("write", path, libc::ENOSPC)) } else { Ok(()) }
     }

@@ -205,3 +205,33 @@ fn equal_seeds_give_equal_crashes() {
     assert_eq!(run(3), run(3));
     assert!((0..10).map(run).collect::<BTreeSet<_>>().len() > 5);
 }
+
+#[test]
+fn misdirected_write_keeps_the_old_bytes_and_overwrites_others() {
+    let mut disk = SimDisk::new(4);
+    disk.write("/a", vec![1; 2048]);
+    disk.write("/b", vec![2; 2048]);
+    disk.set_faults(DiskFaults { misdirected_writes: 1000, ..DiskFaults::default() });
+    disk.write_at(path("/a"), 0, &[&[9; 512]]).unwrap();
+    disk.sync_file(path("/a")).unwrap();
+    assert_eq!(disk.misdirected(), 1);
+    let changed = [disk.content("/a").unwrap(), disk.content("/b").unwrap()].concat();
+    assert_eq!(changed.iter().filter(|b| **b == 9).count(), 512);
+    disk.crash();
+    assert_eq!([disk.content("/a").unwrap(), disk.content("/b").unwrap()].concat(), changed);
+    let (flipped, at) = disk.flip_bit().unwrap();
+    let before = if flipped == path("/a") { &changed[..2048] } else { &changed[2048..] };
+    assert_eq!((disk.content(&flipped).unwrap()[at] ^ before[at]).count_ones(), 1);
+}
+
+#[test]
+fn lock_of_a_file_ends_with_its_holder_and_with_the_machine() {
+    let mut disk = SimDisk::new(1);
+    let held = disk.lock_file(path("/lock"), PRIVATE_FILE).unwrap();
+    assert_eq!(disk.lock_file(path("/lock"), PRIVATE_FILE).unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(held);
+    let held = disk.lock_file(path("/lock"), PRIVATE_FILE).unwrap();
+    disk.crash();
+    disk.lock_file(path("/lock"), PRIVATE_FILE).unwrap();
+    drop(held);
+}

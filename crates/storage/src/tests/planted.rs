@@ -1,0 +1,26 @@
+//! Mistakes that are planted in the code, each of which the random runs must find; and one that must be found on one seed
+//! in a hundred, which shows that failures are reported.
+
+use super::random_runs::run;
+use crate::faults::Fault;
+
+/// How many runs may be needed.
+const MAX_RUNS: u64 = 1000;
+
+#[test]
+fn each_planted_fault_is_found_within_a_thousand_runs() {
+    let mut missed = Vec::new();
+    for fault in Fault::ALL {
+        match (0..MAX_RUNS).find_map(|seed| run(seed, Some(fault)).err()) {
+            Some(text) => println!("{fault:?}: {text}"),
+            None => missed.push(fault),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+#[test]
+fn canary_fails_on_one_seed_in_a_hundred() {
+    let failed: Vec<u64> = (0..300).filter(|seed| super::random_runs::run_with_canary(*seed).is_err()).collect();
+    assert_eq!(failed, [37, 137, 237]);
+}
