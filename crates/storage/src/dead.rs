@@ -12,10 +12,9 @@ use otelcore_pipeline::FileSystem;
 use crate::config::LogConfig;
 use crate::event::Refused;
 use crate::format::{
-    DEAD_NUMBERS, FLAG_DEAD, FileHeader, FileKey, HEADER_BYTES, RecordHeader, SEGMENT_MAGIC, record_length,
+    DEAD_NUMBERS, FLAG_DEAD, FileHeader, FileKey, HEADER_BYTES, Record, RecordHeader, SEGMENT_MAGIC, record_length,
 };
 use crate::layout::{DEAD, segment_path};
-use crate::log::Record;
 
 /// Longer reasons are cut.
 const MAX_REASON_BYTES: usize = 4096;

@@ -2,10 +2,11 @@
 //!
 //! Owns the types and their texts.
 
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::log::Record;
+use crate::format::Record;
 
 /// Why the disk can't take records now. [`crate::Log::retry`] tries again.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -19,6 +20,17 @@ pub enum Trouble {
     /// A write or a sync has failed, and the attempt with another file as well.
     #[error("the disk has failed: {0}")]
     Broken(String),
+}
+
+impl Trouble {
+    /// What an error of the system means for the log.
+    pub(crate) fn of(e: &io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace(e.to_string()),
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(e.to_string()),
+            _ => Self::Broken(e.to_string()),
+        }
+    }
 }
 
 /// Why [`crate::Log::append`] or [`crate::Log::bury`] has not taken a record. A retry may help, except for `TooLarge`.

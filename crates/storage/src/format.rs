@@ -61,6 +61,17 @@ pub struct RecordMeta {
     pub context: Bytes,
 }
 
+/// A record of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Its number. Later records have larger ones; not every number has a record.
+    pub sequence: u64,
+    /// What was said about it.
+    pub meta: RecordMeta,
+    /// Its body.
+    pub body: Bytes,
+}
+
 /// The header of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct FileHeader {

@@ -1,6 +1,6 @@
 //! The names in a log's directory, and files that are not the log's.
 //!
-//! Owns the names. Changes nothing on disk.
+//! Owns the names, and how a directory is made.
 
 use std::ffi::OsStr;
 use std::io;
@@ -54,4 +54,15 @@ fn is_bbolt(begin: &[u8]) -> bool {
 /// The directory of a path, as it is passed to a sync.
 pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Makes a directory, durably, unless it exists.
+pub(crate) fn make_dir(files: &mut dyn FileSystem, path: &Path, mode: u32) -> io::Result<()> {
+    match files.create_dir(path, mode) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => {
+            created?;
+            files.sync_dir(parent(path))
+        }
+    }
 }

@@ -30,27 +30,25 @@
 //! interval for each gap between delivered sequences. Nothing depends on how much is on disk otherwise.
 #![forbid(unsafe_code)]
 
-mod commit;
 mod config;
 mod dead;
 mod event;
 mod faults;
 mod format;
+mod inspect;
 mod interval_set;
 mod layout;
 mod log;
-mod maintain;
 mod marks;
-mod read;
-mod recover;
 mod scan;
 mod slot;
 
 pub use config::LogConfig;
 pub use event::{LogEvent, OpenError, ReadResult, Recovered, Refused, Stats, Trouble};
-pub use format::{FORMAT_VERSION, RecordMeta};
+pub use format::{FORMAT_VERSION, Record, RecordMeta};
+pub use inspect::{Damage, LogReader, ReaderStep, SegmentSummary};
 pub use layout::{BBOLT_NOTE, find_bbolt_file};
-pub use log::{JobKind, Log, Record};
+pub use log::{JobKind, Log};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,13 @@
 //! The log as its owner sees it.
 //!
 //! Owns what is in memory: records that wait to be written, an entry for each segment, and the delivered sequences.
-//! Performs no IO: jobs do (`commit`, `maintain`, `read`, `recover`).
+//! Performs no IO: the jobs of its modules do.
+
+mod commit;
+mod maintain;
+pub(crate) mod read;
+pub(crate) mod recover;
+mod segments;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -10,30 +16,21 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use otelcore_pipeline::{FileJob, FileLock};
 
-use crate::commit::{CommitResult, Group};
 use crate::config::LogConfig;
 use crate::dead::DeadFiles;
 use crate::event::{LogEvent, Refused, Stats, Trouble};
 use crate::faults::{Fault, is_planted};
-use crate::format::{FileKey, RecordMeta, record_length};
+use crate::format::{FileKey, Record, RecordMeta, record_length};
 use crate::interval_set::IntervalSet;
 use crate::layout::segment_path;
-use crate::maintain::{MaintainResult, Maintenance};
 use crate::marks::Marks;
-use crate::read::{Cursor, ReadOutcome};
-use crate::recover::{Recovery, RecoveryStep};
 use crate::slot::{JobEnd, Slot};
 
-/// A record of the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Record {
-    /// Its number. Later records have larger ones; not every number has a record.
-    pub sequence: u64,
-    /// What was said about it.
-    pub meta: RecordMeta,
-    /// Its body.
-    pub body: Bytes,
-}
+use self::commit::{CommitResult, Group};
+use self::maintain::{MaintainResult, Maintenance};
+use self::read::{Cursor, ReadOutcome};
+use self::recover::{Recovery, RecoveryStep};
+pub(crate) use self::segments::Segment;
 
 /// Which job was given out. Jobs of different kinds may run at the same time; each needs a key of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -61,6 +58,9 @@ impl JobKind {
 /// The size of the first segment of a process. Each further one has twice the size, up to that of the configuration.
 const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// How many records may wait to be written.
+const MAX_PENDING_RECORDS: usize = 1 << 16;
+
 /// How far the log is.
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -71,30 +71,6 @@ pub(crate) enum Phase {
     /// What waits is written, then the lock is given back.
     Closing,
     Closed,
-}
-
-/// A segment with records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Segment {
-    /// The sequence of its first record.
-    pub(crate) first: u64,
-    /// The sequence after its last durable record.
-    pub(crate) end: u64,
-    /// How many bytes are durable.
-    pub(crate) used: u64,
-    pub(crate) items: u64,
-    /// The length of the file.
-    pub(crate) file_bytes: u64,
-    /// It is not removed in this process: bytes that are no record could not be copied.
-    pub(crate) is_kept: bool,
-    /// From this sequence on, a crash may have left what was not acknowledged.
-    pub(crate) torn_from: Option<u64>,
-}
-
-impl Segment {
-    pub(crate) fn range(&self) -> Range<u64> {
-        self.first..self.end
-    }
 }
 
 /// A record that is not durable.
@@ -246,7 +222,8 @@ impl Log {
             return Err(Refused::Full { used, max });
         }
         let waiting = usize::try_from(self.pending_bytes).unwrap_or(usize::MAX);
-        if waiting > 0 && waiting.saturating_add(size) > self.config.max_pending_bytes {
+        let is_full = waiting.saturating_add(size) > self.config.max_pending_bytes;
+        if waiting > 0 && (is_full || self.pending.len() >= MAX_PENDING_RECORDS) {
             return Err(Refused::Busy(waiting));
         }
         let sequence = self.next_sequence;
@@ -309,7 +286,7 @@ impl Log {
     }
 
     /// Tries again what has failed: opening the log, making segments, marks, removals. A component calls it from a
-    /// timer, for example each second, after [`LogEvent::OpenFailed`] and while [`Log::trouble`].
+    /// timer, for example each second, while [`Log::needs_retry`].
     pub fn retry(&mut self) {
         match self.phase {
             Phase::Failed => self.phase = Phase::Recovering(Recovery::default()),
@@ -354,6 +331,15 @@ impl Log {
     #[must_use]
     pub fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
+    }
+
+    /// Whether something has failed that [`Log::retry`] tries again: opening the log, records, marks, removals. It is
+    /// tried again by itself when records can be written.
+    #[must_use]
+    pub fn needs_retry(&self) -> bool {
+        let is_open = matches!(self.phase, Phase::Open | Phase::Closing);
+        let has_failed = self.trouble.is_some() || self.marks.has_failed || self.maintenance.has_failures();
+        matches!(self.phase, Phase::Failed) || (is_open && has_failed)
     }
 
     /// Counts.
@@ -478,66 +464,6 @@ impl Log {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// The segments whose ranges overlap `range`, in order.
-    pub(crate) fn segments_in(&self, range: &Range<u64>) -> impl Iterator<Item = (u64, Segment)> {
-        let end = range.end;
-        self.by_end
-            .range(range.start.saturating_add(1)..)
-            .filter_map(|(_, number)| self.segments.get(number).map(|segment| (*number, *segment)))
-            .take_while(move |(_, segment)| segment.first < end)
-    }
-
-    /// How many records of the range are durable.
-    fn durable_in(&self, range: &Range<u64>) -> u64 {
-        let overlap = |segment: Segment| segment.end.min(range.end).saturating_sub(segment.first.max(range.start));
-        self.segments_in(range).map(|(_, segment)| overlap(segment)).sum()
-    }
-
-    /// How many of them are delivered.
-    fn delivered_durable_in(&self, range: &Range<u64>) -> u64 {
-        let overlap = |segment: Segment| segment.first.max(range.start)..segment.end.min(range.end);
-        self.segments_in(range).map(|(_, segment)| self.delivered.count_in(&overlap(segment))).sum()
-    }
-
-    /// Adds a segment, or replaces its entry.
-    pub(crate) fn set_segment(&mut self, number: u64, segment: Segment) {
-        if let Some(old) = self.segments.insert(number, segment) {
-            self.segment_bytes = self.segment_bytes.saturating_sub(old.file_bytes);
-            if self.by_end.get(&old.end) == Some(&number) {
-                self.by_end.remove(&old.end);
-            }
-        }
-        self.segment_bytes += segment.file_bytes;
-        if !segment.range().is_empty() {
-            self.by_end.insert(segment.end, number);
-        }
-    }
-
-    pub(crate) fn forget_segment(&mut self, number: u64) {
-        if let Some(old) = self.segments.remove(&number) {
-            self.segment_bytes = self.segment_bytes.saturating_sub(old.file_bytes);
-            if self.by_end.get(&old.end) == Some(&number) {
-                self.by_end.remove(&old.end);
-            }
-        }
-    }
-
-    /// Whether everything in a segment is delivered, and nothing is written to it any more.
-    pub(crate) fn is_removable(&self, number: u64, segment: &Segment) -> bool {
-        let range = if is_planted(Fault::RemoveTooEarly) {
-            segment.first..segment.end.saturating_sub(1).max(segment.first)
-        } else {
-            segment.range()
-        };
-        self.active != Some(number) && !segment.is_kept && self.delivered.covers(&range)
-    }
-
-    /// Notes the segments of a range that may have become removable.
-    fn find_removable(&mut self, range: &Range<u64>) {
-        let numbers: Vec<u64> = self.segments_in(range).map(|(number, _)| number).collect();
-        self.maintenance.check.extend(numbers);
     }
 
     fn close_if_idle(&mut self) {

@@ -167,6 +167,50 @@ fn disk_that_does_not_work_refuses_records_until_a_retry_succeeds() {
 }
 
 #[test]
+fn deliveries_on_a_full_disk_are_marked_and_make_room() {
+    let mut rig = Rig::opened();
+    for number in 1..30 {
+        rig.append(number, 500);
+        rig.run();
+    }
+    let used: u64 = rig.disk.paths().iter().map(|path| rig.disk.content(path).unwrap().len() as u64).sum();
+    rig.disk.set_faults(DiskFaults { capacity: Some(used), ..faults() });
+    while rig.log.append(meta(1), body(1, 900)).is_ok() {
+        rig.run();
+    }
+    rig.take_events();
+    for sequence in 1..25 {
+        rig.log.mark_delivered(sequence..sequence + 1);
+        rig.run();
+    }
+    assert!(rig.take_events().contains(&LogEvent::Working));
+    rig.append(1, 900);
+    rig.run();
+    rig.disk.crash();
+    let mut rig = rig.restart();
+    rig.run();
+    assert!(rig.read_all().iter().all(|record| record.sequence > 20), "segments with delivered records are gone");
+}
+
+#[test]
+fn marks_that_failed_are_written_with_the_next_records() {
+    let mut rig = Rig::opened();
+    for number in 1..30 {
+        rig.append(number, 500);
+        rig.run();
+    }
+    rig.disk.set_faults(DiskFaults { is_read_only: true, ..faults() });
+    rig.log.mark_delivered(1..20);
+    rig.run();
+    assert!(rig.log.needs_retry() && rig.log.trouble().is_none());
+    rig.disk.set_faults(faults());
+    rig.append(1, 10);
+    rig.run();
+    assert!(!rig.log.needs_retry() && !rig.log.has_unsynced_marks());
+    assert!(rig.log.stats().segments < 4);
+}
+
+#[test]
 fn flipped_bit_costs_one_record_which_is_copied_to_quarantine() {
     let mut rig = Rig::opened();
     for number in 1..=6 {

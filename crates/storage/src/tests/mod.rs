@@ -3,6 +3,8 @@
 mod basics;
 mod crashes;
 mod fuzz;
+mod inspect;
+mod machine;
 mod model;
 mod planted;
 mod random_runs;

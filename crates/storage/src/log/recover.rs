@@ -4,25 +4,23 @@
 //! one, only its header is read; the last one is read whole, once. What a crash left of a write that was not
 //! acknowledged is cut off. Every step may be repeated after a crash.
 
+pub(crate) mod directory;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use otelcore_pipeline::{DirEntry, FileJob, FileKind, FileLock, FileSystem};
+use otelcore_pipeline::{DirEntry, FileJob, FileLock, FileSystem};
 
+use self::directory::begin;
+use super::{Log, Phase, Segment};
 use crate::config::LogConfig;
 use crate::event::{LogEvent, OpenError, Recovered};
 use crate::faults::{Fault, is_planted};
-use crate::format::{
-    FORMAT_VERSION, FileHeader, FileKey, FoundHeader, HEADER_BYTES, IDENTITY_MAGIC, RECORD_HEADER_BYTES, SEGMENT_MAGIC,
-};
+use crate::format::{FileHeader, FileKey, HEADER_BYTES, RECORD_HEADER_BYTES};
 use crate::interval_set::IntervalSet;
-use crate::layout::{
-    DEAD, IDENTITY, LOCK, MARKS, QUARANTINE, RESERVE, find_bbolt_file, parent, segment_number, segment_path,
-};
-use crate::log::{Log, Phase, Segment};
-use crate::marks::{self, FoundMarks};
-use crate::read::make_dir;
+use crate::layout::{DEAD, QUARANTINE, make_dir, segment_number, segment_path};
+use crate::marks::FoundMarks;
 use crate::scan::{Found, Progress, Scanner};
 use crate::slot::Slot;
 
@@ -67,22 +65,23 @@ struct Summary {
 /// What a start has found.
 #[derive(Debug)]
 pub(crate) struct FoundLog {
-    lock: FileLock,
-    identity: [u8; 16],
+    /// `None` where the directory is read only.
+    lock: Option<FileLock>,
+    pub(crate) identity: [u8; 16],
     files: BTreeMap<u64, SegmentFile>,
     summaries: BTreeMap<u64, Summary>,
     /// Segments that are still to be read, the last one first.
     to_scan: Vec<u64>,
     scan: Option<(u64, Scanner, u64, Summary)>,
-    marks: FoundMarks,
+    pub(crate) marks: FoundMarks,
     next_number: u64,
-    dead: (u64, u64),
+    pub(crate) dead: (u64, u64),
     has_reserve: bool,
     /// Segments of the open log, and those that hold nothing.
-    segments: BTreeMap<u64, Segment>,
+    pub(crate) segments: BTreeMap<u64, Segment>,
     empty: Vec<u64>,
-    torn: Vec<(u64, u64)>,
-    missing: u64,
+    pub(crate) torn: Vec<(u64, u64)>,
+    pub(crate) missing: u64,
     /// Sequences that no record has.
     gaps: IntervalSet,
     progress: (u64, u64),
@@ -138,7 +137,7 @@ impl Log {
     fn open(&mut self, found: FoundLog) {
         self.phase = Phase::Open;
         self.identity = found.identity;
-        self.lock = Some(found.lock);
+        self.lock = found.lock;
         self.next_number = found.next_number;
         self.delivered = found.marks.delivered;
         self.marks.generation = found.marks.generation;
@@ -196,154 +195,6 @@ impl Log {
     }
 }
 
-fn io_error(e: &io::Error) -> OpenError {
-    OpenError::Io(e.to_string())
-}
-
-fn other_version(path: PathBuf, found: u32) -> OpenError {
-    let known = FORMAT_VERSION;
-    if found > known { OpenError::Newer { path, found, known } } else { OpenError::Older { path, found, known } }
-}
-
-/// The first job: what is in the directory.
-fn begin(
-    files: &mut dyn FileSystem,
-    dir: &Path,
-    config: &LogConfig,
-    new_identity: [u8; 16],
-) -> Result<FoundLog, OpenError> {
-    if config.create_directory {
-        make_dirs(files, dir, config.directory_mode).map_err(|e| io_error(&e))?;
-    }
-    if let Some(path) = find_bbolt_file(files, dir).map_err(|e| io_error(&e))? {
-        return Err(OpenError::GoFiles(path));
-    }
-    let lock = match files.lock_file(&dir.join(LOCK), config.file_mode) {
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock && is_planted(Fault::IgnoreLock) => FileLock::new(()),
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse(dir.to_owned())),
-        locked => locked.map_err(|e| io_error(&e))?,
-    };
-    sync_dirs(files, dir, config).map_err(|e| io_error(&e))?;
-    // Others may have changed it before the lock.
-    let entries = files.read_dir(dir).map_err(|e| io_error(&e))?;
-    let segments = read_headers(files, dir, &entries)?;
-    let mut marks = marks::load(files, &dir.join(MARKS)).map_err(|e| io_error(&e))?;
-    if let Some(version) = marks.other_version {
-        return Err(other_version(dir.join(MARKS), version));
-    }
-    if is_planted(Fault::ForgetMarks) {
-        marks.delivered = IntervalSet::default();
-    }
-    let identity = find_identity(files, dir, config, (&segments, &marks), new_identity)?;
-    if marks.log.is_some_and(|log| log != identity) {
-        marks = FoundMarks { is_damaged: true, ..FoundMarks::default() };
-    }
-    let mut found = FoundLog {
-        lock,
-        identity,
-        summaries: BTreeMap::new(),
-        to_scan: Vec::new(),
-        scan: None,
-        marks,
-        next_number: 1,
-        dead: (0, 1),
-        has_reserve: entries.iter().any(|entry| entry.name == RESERVE),
-        segments: BTreeMap::new(),
-        empty: Vec::new(),
-        torn: Vec::new(),
-        missing: 0,
-        gaps: IntervalSet::default(),
-        progress: (0, 0),
-        files: segments,
-    };
-    found.find_numbers(files, dir).map_err(|e| io_error(&e))?;
-    found.choose_scans();
-    Ok(found)
-}
-
-/// Makes a directory with its missing parents, durably.
-fn make_dirs(files: &mut dyn FileSystem, dir: &Path, mode: u32) -> io::Result<()> {
-    match make_dir(files, dir, mode) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let above = parent(dir);
-            if above == dir || above == Path::new(".") {
-                return Err(e);
-            }
-            make_dirs(files, above, mode)?;
-            make_dir(files, dir, mode)
-        }
-        made => made,
-    }
-}
-
-/// Makes the entries of the directory and those above it durable: a process may have ended, or a sync have failed,
-/// after they were made. Those above may belong to others.
-fn sync_dirs(files: &mut dyn FileSystem, dir: &Path, config: &LogConfig) -> io::Result<()> {
-    if !config.fsync || is_planted(Fault::SkipStartDirectorySync) {
-        return Ok(());
-    }
-    files.sync_dir(dir)?;
-    for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
-        match files.sync_dir(above) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced?,
-        }
-    }
-    Ok(())
-}
-
-fn read_headers(
-    files: &mut dyn FileSystem,
-    dir: &Path,
-    entries: &[DirEntry],
-) -> Result<BTreeMap<u64, SegmentFile>, OpenError> {
-    let mut segments = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.kind == FileKind::File) {
-        let Some(number) = segment_number(&entry.name) else { continue };
-        let path = dir.join(&entry.name);
-        let length = files.metadata(&path).map_err(|e| io_error(&e))?.length;
-        let bytes = files.read_at(&path, 0, HEADER_BYTES).map_err(|e| io_error(&e))?;
-        let header = match FileHeader::decode(&bytes, SEGMENT_MAGIC) {
-            FoundHeader::Valid(header) => Some(header),
-            FoundHeader::OtherVersion(version) => return Err(other_version(path, version)),
-            FoundHeader::Zeros | FoundHeader::Bad => None,
-        };
-        // A header that a disk has written to another file is none.
-        let header = header.filter(|header| header.number == number);
-        segments.insert(number, SegmentFile { length, header });
-    }
-    Ok(segments)
-}
-
-/// Which log this is: `log` says it, or else a segment. A log without segments and marks is a new one.
-fn find_identity(
-    files: &mut dyn FileSystem,
-    dir: &Path,
-    config: &LogConfig,
-    (segments, marks): (&BTreeMap<u64, SegmentFile>, &FoundMarks),
-    new_identity: [u8; 16],
-) -> Result<[u8; 16], OpenError> {
-    let path = dir.join(IDENTITY);
-    let bytes = match files.read_at(&path, 0, HEADER_BYTES) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-        bytes => bytes.map_err(|e| io_error(&e))?,
-    };
-    match FileHeader::decode(&bytes, IDENTITY_MAGIC) {
-        FoundHeader::Valid(header) => return Ok(header.log),
-        FoundHeader::OtherVersion(version) => return Err(other_version(path, version)),
-        FoundHeader::Zeros | FoundHeader::Bad => {}
-    }
-    let in_segment = segments.values().find_map(|file| file.header.map(|header| header.log));
-    let identity = match in_segment.or(marks.log) {
-        Some(identity) => identity,
-        None if segments.is_empty() => new_identity,
-        None => return Err(OpenError::Damaged(path)),
-    };
-    let header = FileHeader { log: identity, ..FileHeader::default() }.encode(IDENTITY_MAGIC);
-    files.replace(&path, config.file_mode, &[&header]).map_err(|e| io_error(&e))?;
-    Ok(identity)
-}
-
 impl FoundLog {
     /// The numbers of files that exist, so that none is used again.
     fn find_numbers(&mut self, files: &mut dyn FileSystem, dir: &Path) -> io::Result<()> {
@@ -351,7 +202,11 @@ impl FoundLog {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             entries => entries,
         };
-        let quarantined = list(&dir.join(QUARANTINE))?;
+        // A directory with too many files is no reason not to open the log.
+        let quarantined = match list(&dir.join(QUARANTINE)) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Vec::new(),
+            entries => entries?,
+        };
         let dead = list(&dir.join(DEAD))?;
         let prefix = |entry: &DirEntry| u64::from_str_radix(entry.name.to_str()?.get(..16)?, 16).ok();
         let in_quarantine = quarantined.iter().filter_map(prefix).max().unwrap_or(0);
@@ -389,7 +244,7 @@ impl FoundLog {
     }
 
     /// Reads a part of a segment. False where none is left to read.
-    fn scan_part(&mut self, files: &mut dyn FileSystem, dir: &Path, config: &LogConfig) -> io::Result<bool> {
+    pub(crate) fn scan_part(&mut self, files: &mut dyn FileSystem, dir: &Path, config: &LogConfig) -> io::Result<bool> {
         let (number, mut scanner, needed, mut summary) = match self.scan.take() {
             Some(scan) => scan,
             None => {
@@ -423,7 +278,7 @@ impl FoundLog {
     }
 
     /// Decides what each segment holds.
-    fn resolve(&mut self) {
+    pub(crate) fn resolve(&mut self) {
         let mut end = None;
         let numbers: Vec<u64> = self.files.keys().copied().collect();
         for number in numbers {

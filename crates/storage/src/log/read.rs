@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use otelcore_pipeline::{FileJob, FileSystem, WallTime};
 
+use super::{Log, Phase, Segment};
 use crate::event::{LogEvent, ReadResult};
 use crate::faults::{Fault, is_planted};
-use crate::format::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordMeta};
-use crate::layout::QUARANTINE;
-use crate::log::{Log, Phase, Record};
+use crate::format::{FileKey, HEADER_BYTES, RECORD_HEADER_BYTES, Record, RecordHeader, RecordMeta};
+use crate::layout::{QUARANTINE, make_dir};
 use crate::scan::{Found, Progress, Scanner};
 use crate::slot::Slot;
 
@@ -36,35 +36,48 @@ pub(crate) struct Cursor {
     expected: u64,
 }
 
+impl Cursor {
+    /// The begin of a segment.
+    pub(crate) fn new(key: FileKey, segment: &Segment) -> Self {
+        let scanner = Scanner::new(key, HEADER_BYTES as u64, segment.used);
+        Self { number: key.number, scanner, expected: segment.first }
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.scanner.is_at_end()
+    }
+}
+
 /// What a job reads.
-struct ReadPlan {
-    path: PathBuf,
-    quarantine: PathBuf,
-    cursor: Cursor,
-    from: u64,
+pub(crate) struct ReadPlan {
+    pub(crate) path: PathBuf,
+    /// Where bytes that are no record are copied to, if they are.
+    pub(crate) quarantine: Option<PathBuf>,
+    pub(crate) cursor: Cursor,
+    pub(crate) from: u64,
     /// The sequence after the last record of the segment.
-    end: u64,
-    max_bytes: usize,
-    part_bytes: usize,
+    pub(crate) end: u64,
+    pub(crate) max_bytes: usize,
+    pub(crate) part_bytes: usize,
     /// Whether what can't be read is taken for zeros.
-    skips_unreadable: bool,
-    modes: (u32, u32),
+    pub(crate) skips_unreadable: bool,
+    pub(crate) modes: (u32, u32),
 }
 
 /// Records that are lost.
 #[derive(Debug)]
-struct Lost {
-    sequences: Range<u64>,
-    bytes: u64,
+pub(crate) struct Lost {
+    pub(crate) sequences: Range<u64>,
+    pub(crate) bytes: u64,
     copy: Option<PathBuf>,
     /// The bytes could not be copied.
     is_kept: bool,
 }
 
 #[derive(Debug, Default)]
-struct ReadDone {
-    records: Vec<Record>,
-    lost: Vec<Lost>,
+pub(crate) struct ReadDone {
+    pub(crate) records: Vec<Record>,
+    pub(crate) lost: Vec<Lost>,
 }
 
 #[derive(Debug)]
@@ -96,21 +109,16 @@ impl Log {
             self.report(LogEvent::Read(ReadResult { records: Vec::new(), next }));
             return None;
         };
-        let limit = segment.used;
         let cursor = match self.cursor.take() {
             Some(mut cursor) if cursor.number == number && cursor.expected <= from => {
-                cursor.scanner.set_limit(limit);
+                cursor.scanner.set_limit(segment.used);
                 cursor
             }
-            _ => Cursor {
-                number,
-                scanner: Scanner::new(self.key(number), HEADER_BYTES as u64, limit),
-                expected: segment.first,
-            },
+            _ => Cursor::new(self.key(number), &segment),
         };
         let plan = ReadPlan {
             path: self.segment_path(number),
-            quarantine: self.dir.join(QUARANTINE),
+            quarantine: Some(self.dir.join(QUARANTINE)),
             cursor,
             from,
             end: segment.end,
@@ -183,7 +191,7 @@ impl ReadPlan {
         ReadOutcome { result, from, end, max_bytes, number }
     }
 
-    fn read(&mut self, files: &mut dyn FileSystem) -> io::Result<ReadDone> {
+    pub(crate) fn read(&mut self, files: &mut dyn FileSystem) -> io::Result<ReadDone> {
         let mut done = ReadDone::default();
         let mut needed = RECORD_HEADER_BYTES as u64;
         let (mut bytes, mut parts) = (0, 0);
@@ -264,18 +272,19 @@ impl ReadPlan {
     /// Copies bytes that are no record to `quarantine/`.
     fn copy_bad(&self, files: &mut dyn FileSystem, range: Range<u64>, is_zero: bool, bad: &mut Bad) {
         bad.bytes += range.end - range.start;
-        if is_zero || is_planted(Fault::SkipQuarantine) {
+        let Some(quarantine) = self.quarantine.as_ref().filter(|_| !is_zero && !is_planted(Fault::SkipQuarantine))
+        else {
             return;
-        }
-        match self.copy(files, range) {
+        };
+        match self.copy(files, quarantine, range) {
             Ok(path) => bad.copy = Some(path),
             Err(_) => bad.is_unreadable = true,
         }
     }
 
-    fn copy(&self, files: &mut dyn FileSystem, range: Range<u64>) -> io::Result<PathBuf> {
-        make_dir(files, &self.quarantine, self.modes.0)?;
-        let path = self.quarantine.join(format!("{:016x}-{:08x}.bad", self.cursor.number, range.start));
+    fn copy(&self, files: &mut dyn FileSystem, quarantine: &Path, range: Range<u64>) -> io::Result<PathBuf> {
+        make_dir(files, quarantine, self.modes.0)?;
+        let path = quarantine.join(format!("{:016x}-{:08x}.bad", self.cursor.number, range.start));
         let temporary = path.with_extension("tmp");
         match files.create_file(&temporary, self.modes.1) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => files.set_len(&temporary, 0)?,
@@ -293,19 +302,8 @@ impl ReadPlan {
         }
         files.sync_file(&temporary)?;
         files.rename(&temporary, &path)?;
-        files.sync_dir(&self.quarantine)?;
+        files.sync_dir(quarantine)?;
         Ok(path)
-    }
-}
-
-/// Makes a directory, durably, unless it exists.
-pub(crate) fn make_dir(files: &mut dyn FileSystem, path: &Path, mode: u32) -> io::Result<()> {
-    match files.create_dir(path, mode) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        created => {
-            created?;
-            files.sync_dir(crate::layout::parent(path))
-        }
     }
 }
 

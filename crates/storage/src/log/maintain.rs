@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use otelcore_pipeline::{FileJob, FileSystem};
 
-use crate::commit::trouble;
+use super::{Log, PendingRecord, Phase};
 use crate::dead::DeadWrite;
 use crate::event::{LogEvent, Trouble};
 use crate::faults::{Fault, is_planted};
 use crate::layout::RESERVE;
-use crate::log::{Log, Phase};
 use crate::marks::MarksWrite;
 use crate::slot::Slot;
 
@@ -70,6 +69,13 @@ impl MaintainResult {
 
     pub(crate) fn failed(trouble: &Trouble) -> Self {
         Self { is_lost: Some(Some(trouble.clone())), ..Self::default() }
+    }
+}
+
+impl Maintenance {
+    /// Whether the removal of a segment has failed.
+    pub(crate) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
     }
 }
 
@@ -169,7 +175,7 @@ impl Log {
 
     /// Bytes that the first waiting record may have in the active segment; zero where it does not fit.
     fn active_room(&self) -> u64 {
-        let length = self.pending.front().map_or(0, crate::log::PendingRecord::length);
+        let length = self.pending.front().map_or(0, PendingRecord::length);
         let active = self.active.and_then(|number| self.segments.get(&number));
         active
             .map_or(0, |segment| segment.file_bytes.saturating_sub(segment.used))
@@ -257,7 +263,7 @@ impl MaintainPlan {
         let mut result = MaintainResult::default();
         let mut are_marks_written = true;
         if let Some(marks) = &self.marks {
-            let written = marks.run(files).map_err(|e| trouble(&e));
+            let written = marks.run(files).map_err(|e| Trouble::of(&e));
             are_marks_written = written.is_ok();
             let is_synced = marks.sync || marks.offset.is_none() || !self.fsync;
             result.marks = Some((written, is_synced));
@@ -274,12 +280,12 @@ impl MaintainPlan {
             }
         }
         if let Some(dead) = self.dead {
-            let written = dead.run(files).map_err(|e| trouble(&e));
+            let written = dead.run(files).map_err(|e| Trouble::of(&e));
             result.dead = Some((dead, written));
         }
         if let Some((number, path, bytes)) = &self.prepare {
             let made = make_segment(files, (&self.dir, path), *bytes, self.file_mode, self.fsync);
-            result.prepared = Some((*number, *bytes, made.map_err(|e| trouble(&e))));
+            result.prepared = Some((*number, *bytes, made.map_err(|e| Trouble::of(&e))));
         }
         if let Some((path, bytes)) = &self.reserve {
             result.has_reserve = Some(make_zeros(files, path, *bytes, self.file_mode).is_ok());

@@ -3,16 +3,18 @@
 //! Owns the group that is being written, which stays in memory until it is durable. After a failed write or sync the
 //! segment is never written or synced again: the group is written to the next segment, once, or refused.
 
-use std::io;
 use std::path::PathBuf;
 
 use otelcore_pipeline::{FileJob, FileSystem};
 
+use super::{Log, PendingRecord, Phase, Segment};
 use crate::event::{LogEvent, Trouble};
 use crate::faults::{Fault, is_planted};
 use crate::format::{FileHeader, FileKey, HEADER_BYTES, RecordHeader, SEGMENT_MAGIC};
-use crate::log::{Log, PendingRecord, Phase, Segment};
 use crate::slot::Slot;
+
+/// How many records a group has at most, so that a turn of the loop is short however small they are.
+const MAX_GROUP_RECORDS: usize = 4096;
 
 pub(crate) type CommitResult = Result<(), Trouble>;
 
@@ -103,7 +105,7 @@ impl Log {
         let (mut records, mut length) = (Vec::new(), 0_u64);
         while let Some(record) = self.pending.front() {
             let with_it = length.saturating_add(record.length());
-            if !records.is_empty() && with_it > room {
+            if !records.is_empty() && (with_it > room || records.len() >= MAX_GROUP_RECORDS) {
                 break;
             }
             length = with_it;
@@ -138,6 +140,9 @@ impl Log {
 
     fn group_is_durable(&mut self, group: &Group) {
         self.failed_groups = 0;
+        // The disk works: what has failed beside may be tried again.
+        self.maintenance.is_retry_wanted |= self.marks.has_failed || self.maintenance.has_failures();
+        self.marks.has_failed = false;
         self.pending_bytes = self.pending_bytes.saturating_sub(group.length);
         let end = group.records.last().map_or(self.durable, |record| record.sequence + 1);
         let first = group.records.first().map_or(end, |record| record.sequence);
@@ -218,22 +223,13 @@ impl GroupWrite {
             parts.extend([header.as_slice(), &record.meta.context, &record.body, [0; 7].get(..padding).unwrap_or(&[])]);
         }
         let begin = if file_header.is_some() { 0 } else { self.offset };
-        files.write_at(&self.path, begin, &parts).map_err(|e| trouble(&e))?;
+        files.write_at(&self.path, begin, &parts).map_err(|e| Trouble::of(&e))?;
         if !self.fsync || is_planted(Fault::AcknowledgeBeforeSync) {
             return Ok(());
         }
         match files.sync_file(&self.path) {
-            Err(_) if is_planted(Fault::RetrySync) => files.sync_file(&self.path).map_err(|e| trouble(&e)),
-            synced => synced.map_err(|e| trouble(&e)),
+            Err(_) if is_planted(Fault::RetrySync) => files.sync_file(&self.path).map_err(|e| Trouble::of(&e)),
+            synced => synced.map_err(|e| Trouble::of(&e)),
         }
-    }
-}
-
-/// What an error of the system means for the log.
-pub(crate) fn trouble(e: &io::Error) -> Trouble {
-    match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::NoSpace(e.to_string()),
-        io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly(e.to_string()),
-        _ => Trouble::Broken(e.to_string()),
     }
 }
