@@ -77,6 +77,7 @@ built_in_types! {
     "processor-tail-sampling": otelcore_processor_tail_sampling::TailSamplingFactory;
     "processor-transform": otelcore_processors::TransformFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
+    "receiver-zipkin": otelcore_receivers::ZipkinReceiverFactory;
 }
 
 /// The feature that would build in the type of this name, where it is off.

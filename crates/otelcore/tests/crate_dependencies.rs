@@ -5,6 +5,7 @@ use std::process::Command;
 
 /// Every crate of the workspace, and the crates of the workspace that it may depend on. Tests may depend on any crate.
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
+    ("thrift", &[]),
     ("go-number", &[]),
     ("go-regexp", &[]),
     ("pdata", &["go-number"]),
@@ -29,6 +30,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processor-k8s-attributes", &["kubernetes-client", "pipeline", "pdata", "config", "go-regexp"]),
     ("processor-resource-detection", &["kubernetes-client", "net", "pipeline", "http", "pdata", "config", "go-regexp"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
+    ("receivers", &["thrift", "net", "pipeline", "http", "pdata", "config"]),
     ("exporter-file", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),
     ("exporter-zipkin", COMPONENT_DEPENDENCIES),

@@ -328,10 +328,10 @@ const CASES: &[WorstCase] = &[
     }),
     ("unknown components", |n| {
         let pipelines =
-            concat_n(n, |i| format!("    traces/{i}: {{receivers: [zipkin/{i}, kafka/0], exporters: [nop]}}\n"));
+            concat_n(n, |i| format!("    traces/{i}: {{receivers: [redis/{i}, kafka/0], exporters: [nop]}}\n"));
         format!(
             "receivers:\n{}exporters: {{nop: }}\nservice:\n  pipelines:\n{pipelines}",
-            concat_n(n, |i| format!("  zipkin/{i}:\n  nopp/{i}:\n"))
+            concat_n(n, |i| format!("  redis/{i}:\n  nopp/{i}:\n"))
         )
     }),
     ("connectors", |n| {

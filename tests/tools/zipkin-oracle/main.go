@@ -1,9 +1,13 @@
-// Reads trace export requests on standard input and writes the spans that the Go exporter makes of them.
+// Answers for the Go exporter and the Go receiver. Inputs are on standard input, answers on standard output, each behind
+// its length (u32, little endian). The first byte of an input says what it is:
 //
-// Input: a byte, 0 for JSON and 1 for protobuf, and the body of an ExportTraceServiceRequest, behind their length (u32,
-// little endian). Each span is translated by itself, so that one that can't be translated does not lose the others.
-// Output for each input, behind its length: for each span its result behind a length; a result of length 0 means that
-// the span can't be translated.
+// 0 and 1: the body of an ExportTraceServiceRequest, whose spans the exporter writes as JSON or as protobuf. Each span is
+// translated by itself, so that one that can't be translated does not lose the others. The answer is the result of each
+// span behind a length; a result of length 0 means that the span can't be translated.
+//
+// 2 to 5: a body that is posted to the receiver, in version 1 as JSON or Thrift, or in version 2 as JSON or protobuf,
+// behind a byte that is 1 if tags are parsed. The answer is 1 and the body of an ExportTraceServiceRequest, or 0 and the
+// error.
 package main
 
 import (
@@ -20,6 +24,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/zipkin/zipkinv1"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/zipkin/zipkinv2"
 )
 
@@ -48,7 +53,11 @@ func run(in io.Reader, out io.Writer) error {
 			return err
 		}
 		var answer bytes.Buffer
-		if err := translate(input, &answer); err != nil {
+		answerTo := translate
+		if input[0] >= 2 {
+			answerTo = receive
+		}
+		if err := answerTo(input, &answer); err != nil {
 			return err
 		}
 		if err := writeFrame(out, answer.Bytes()); err != nil {
@@ -90,6 +99,27 @@ func translate(input []byte, out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+func receive(input []byte, out io.Writer) error {
+	parseTags := input[1] == 1
+	unmarshalers := []ptrace.Unmarshaler{
+		zipkinv1.NewJSONTracesUnmarshaler(parseTags),
+		zipkinv1.NewThriftTracesUnmarshaler(),
+		zipkinv2.NewJSONTracesUnmarshaler(parseTags),
+		zipkinv2.NewProtobufTracesUnmarshaler(false, parseTags),
+	}
+	traces, err := unmarshalers[input[0]-2].UnmarshalTraces(input[2:])
+	if err != nil {
+		_, err = io.WriteString(out, "\x00"+err.Error())
+		return err
+	}
+	body, err := ptraceotlp.NewExportRequestFromTraces(traces).MarshalProto()
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(append([]byte{1}, body...))
+	return err
 }
 
 func encode(traces ptrace.Traces, serializer reporter.SpanSerializer) []byte {

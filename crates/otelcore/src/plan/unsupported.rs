@@ -23,7 +23,7 @@ const RECEIVERS: &str = "
     pulsar purefa purefb rabbitmq receivercreator redis riak saphana sapm sematext signalfx simpleprometheus
     skywalking snmp snowflake solace splunkenterprise splunkhec sqlquery sqlserver sshcheck statsd stef syslog
     systemd tcpcheck tcplog tlscheck udplog vcenter wavefront webhookevent windowseventlog windowsperfcounters
-    windowsservice yanggrpc zipkin zookeeper
+    windowsservice yanggrpc zookeeper
 ";
 const PROCESSORS: &str = "
     cardinalityguardian coralogix datadog deltatorate drain experimentalmetricsgeneration

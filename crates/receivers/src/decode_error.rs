@@ -1,0 +1,50 @@
+//! Why a body is not accepted, and the limit of what is held for one span.
+
+use otelcore_http::Status;
+use otelcore_net::ingest::no_room_status;
+use otelcore_pipeline::NoRoom;
+use otelcore_thrift::ThriftError;
+
+/// The most tags, annotations, logs or references of one span: what is held beside the body while it is read.
+pub(crate) const MAX_PER_SPAN: usize = 16_384;
+
+/// Why a body is not accepted.
+#[derive(Debug)]
+pub enum DecodeError {
+    /// It is wrong: for the client.
+    Invalid(String),
+    /// There is no room for it now.
+    NoRoom(NoRoom),
+}
+
+impl From<NoRoom> for DecodeError {
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
+    }
+}
+
+impl From<ThriftError> for DecodeError {
+    fn from(e: ThriftError) -> Self {
+        Self::Invalid(e.to_string())
+    }
+}
+
+impl From<DecodeError> for Status {
+    fn from(e: DecodeError) -> Self {
+        match e {
+            DecodeError::Invalid(message) => Self::invalid_argument(message),
+            DecodeError::NoRoom(no_room) => no_room_status(no_room),
+        }
+    }
+}
+
+impl DecodeError {
+    pub(crate) fn invalid(what: impl std::fmt::Display) -> Self {
+        Self::Invalid(what.to_string())
+    }
+
+    /// A span has more of something than [`MAX_PER_SPAN`].
+    pub(crate) fn too_many(what: &str) -> Self {
+        Self::Invalid(format!("a span has more than {MAX_PER_SPAN} {what}"))
+    }
+}
