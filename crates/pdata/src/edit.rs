@@ -18,6 +18,7 @@ mod message;
 mod metrics;
 mod own;
 mod pass;
+mod read_index;
 mod scan;
 
 pub use attributes::{AttributeMut, AttributesMut};

@@ -243,6 +243,8 @@ fn edit_entry(
 /// A resource as it is now, to be read from an item below it.
 pub(super) trait ResourceAbove {
     fn resource_view(&self) -> Resource<'_>;
+    /// For its fields that are not repeated.
+    fn resource_fields(&self) -> Resource<'_>;
     fn resource_attribute(&self, key: &[u8]) -> Option<AnyValue<'_>>;
     fn resource_schema_url(&self) -> &[u8];
 }
@@ -250,6 +252,8 @@ pub(super) trait ResourceAbove {
 /// A scope as it is now, to be read from an item below it.
 pub(super) trait ScopeAbove {
     fn scope_view(&self) -> Scope<'_>;
+    /// For its fields that are not repeated.
+    fn scope_fields(&self) -> Scope<'_>;
     fn scope_attribute(&self, key: &[u8]) -> Option<AnyValue<'_>>;
     fn scope_schema_url(&self) -> &[u8];
 }
@@ -264,7 +268,7 @@ pub(super) fn get_resource<'c>(
             let find = |key: &[u8]| item.resource_attribute(key);
             return get_attributes(keys, resource::ATTRIBUTES, find, || item.resource_view().raw);
         }
-        ResourceField::DroppedAttributesCount => Value::Int(i64::from(item.resource_view().dropped_attributes_count)),
+        ResourceField::DroppedAttributesCount => Value::Int(i64::from(item.resource_fields().dropped_attributes_count)),
         ResourceField::SchemaUrl => text_value(item.resource_schema_url()),
     })
 }
@@ -289,13 +293,13 @@ pub(super) fn get_scope<'c>(
     keys: &[Key<'_>],
 ) -> Result<Value<'c>, EvalError> {
     Ok(match field {
-        ScopeField::Name => text_value(item.scope_view().name),
-        ScopeField::Version => text_value(item.scope_view().version),
+        ScopeField::Name => text_value(item.scope_fields().name),
+        ScopeField::Version => text_value(item.scope_fields().version),
         ScopeField::Attributes => {
             let find = |key: &[u8]| item.scope_attribute(key);
             return get_attributes(keys, scope::ATTRIBUTES, find, || item.scope_view().raw);
         }
-        ScopeField::DroppedAttributesCount => Value::Int(i64::from(item.scope_view().dropped_attributes_count)),
+        ScopeField::DroppedAttributesCount => Value::Int(i64::from(item.scope_fields().dropped_attributes_count)),
         ScopeField::SchemaUrl => text_value(item.scope_schema_url()),
     })
 }
@@ -327,6 +331,10 @@ impl ResourceAbove for ResourceMut<'_> {
         self.view()
     }
 
+    fn resource_fields(&self) -> Resource<'_> {
+        self.view()
+    }
+
     fn resource_attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
         self.attribute(key)
     }
@@ -338,6 +346,10 @@ impl ResourceAbove for ResourceMut<'_> {
 
 impl ScopeAbove for ScopeMut<'_> {
     fn scope_view(&self) -> Scope<'_> {
+        self.view()
+    }
+
+    fn scope_fields(&self) -> Scope<'_> {
         self.view()
     }
 
@@ -355,6 +367,10 @@ macro_rules! resource_above {
         impl ResourceAbove for otelcore_pdata::edit::$type<'_> {
             fn resource_view(&self) -> otelcore_pdata::views::Resource<'_> {
                 self.resource()
+            }
+
+            fn resource_fields(&self) -> otelcore_pdata::views::Resource<'_> {
+                self.resource_fields()
             }
 
             fn resource_attribute(&self, key: &[u8]) -> Option<otelcore_pdata::views::AnyValue<'_>> {
@@ -375,6 +391,10 @@ macro_rules! scope_above {
         impl ScopeAbove for otelcore_pdata::edit::$type<'_> {
             fn scope_view(&self) -> otelcore_pdata::views::Scope<'_> {
                 self.scope()
+            }
+
+            fn scope_fields(&self) -> otelcore_pdata::views::Scope<'_> {
+                self.scope_fields()
             }
 
             fn scope_attribute(&self, key: &[u8]) -> Option<otelcore_pdata::views::AnyValue<'_>> {

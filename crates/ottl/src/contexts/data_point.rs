@@ -14,7 +14,7 @@ use super::access::{
     ChangeMap, double, edit_attributes, expects, get_attributes, get_resource, get_scope, int, int32, nanos_value,
     no_map, set_attributes, set_resource, set_scope, time, time_value, uint32, unix_nanos,
 };
-use super::metric::{get_metric, renumbered, set_metric};
+use super::metric::{get_metric_of_point, renumbered, set_metric};
 use super::request::{get_request, read_only};
 use super::{
     ContextMut, ContextView, DataPointField, Field, MetricAccess, MetricField, OwnedMetric, RequestMetadata,
@@ -403,7 +403,7 @@ impl ContextView for DataPointContext<'_, '_> {
         let point = &*self.point;
         match field {
             Field::DataPoint(field) => get_point(point, field, keys),
-            Field::Metric(field) => get_metric(&point.metric(), field, keys),
+            Field::Metric(field) => get_metric_of_point(point, field, keys),
             Field::Resource(field) => get_resource(point, field, keys),
             Field::Scope(field) => get_scope(point, field, keys),
             Field::Request(field) => get_request(self.request, field, keys),

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use otelcore_pdata::edit::{AttributesMut, MetricKind, MetricMut};
+use otelcore_pdata::edit::{AttributesMut, MetricKind, MetricMut, PointMut};
 use otelcore_pdata::schema::metric;
 use otelcore_pdata::views::{AnyValue, KeyValue, Metric, RepeatedMessages, Temporality, View};
 use otelcore_pdata::{Value as Tree, wire_format::put_bytes_field};
@@ -100,7 +100,7 @@ fn points_value(kind: MetricKind, raw: &[u8]) -> Value<'_> {
 }
 
 /// Reads a field of a metric in the payload.
-pub(super) fn get_metric<'c>(view: &Metric<'c>, field: MetricField, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
+fn get_metric<'c>(view: &Metric<'c>, field: MetricField, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
     let (kind, points, temporality, is_monotonic) = data_of(view);
     Ok(match field {
         MetricField::Name => text_value(view.name),
@@ -123,6 +123,21 @@ pub(super) fn get_metric<'c>(view: &Metric<'c>, field: MetricField, keys: &[Key<
             return get_attributes(keys, metric::METADATA, |key| find(raw, metric::METADATA, key), || raw);
         }
     })
+}
+
+/// Reads a field of the metric of a point.
+pub(super) fn get_metric_of_point<'c>(
+    point: &'c PointMut<'_>,
+    field: MetricField,
+    keys: &[Key<'_>],
+) -> Result<Value<'c>, EvalError> {
+    match field {
+        MetricField::DataPoints => get_metric(&point.metric(), field, keys),
+        MetricField::Metadata => {
+            get_attributes(keys, metric::METADATA, |key| point.metric_metadata(key), || point.metric().raw)
+        }
+        _ => get_metric(&point.metric_fields(), field, keys),
+    }
 }
 
 fn find<'c>(raw: &'c [u8], number: u32, key: &[u8]) -> Option<AnyValue<'c>> {

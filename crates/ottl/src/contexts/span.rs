@@ -246,9 +246,9 @@ impl ContextView for SpanEventContext<'_, '_> {
         let field = match field {
             Field::SpanEvent(field) => field,
             Field::Span(field) => {
-                let span = || found.span();
-                let find = |key: &[u8]| span().attributes().find(|kv| kv.key == key).map(|kv| kv.value);
-                return get_span(span, find, field, keys);
+                let is_repeated = matches!(field, SpanField::Attributes | SpanField::Events | SpanField::Links);
+                let span = || if is_repeated { found.span() } else { found.span_fields() };
+                return get_span(span, |key| found.span_attribute(key), field, keys);
             }
             Field::Resource(field) => return get_resource(found, field, keys),
             Field::Scope(field) => return get_scope(found, field, keys),

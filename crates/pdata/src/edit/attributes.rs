@@ -3,13 +3,12 @@
 //! Keys are compared as bytes. A key that occurs twice is not legal in OTLP; the first occurrence is then the one that
 //! is read and written, and [`AttributesMut::remove`] removes all.
 
-use std::ops::Range;
-
 use super::message::MessageMut;
+use super::read_index::{self, Found};
 use crate::MAX_NESTING;
 use crate::value::{Value, key_len, put_key};
 use crate::views::{AnyValue, KeyValue, RepeatedMessages, View};
-use crate::wire_format::{MessageFields, WireValue, put_tag_and_len, raw_fields, short_tag_field_len};
+use crate::wire_format::{WireValue, put_tag_and_len, raw_fields, short_tag_field_len};
 
 /// Reads and changes attributes. Reads see what has been written.
 ///
@@ -19,14 +18,6 @@ pub struct AttributesMut<'a> {
     message: MessageMut<'a>,
     /// The field number of the attributes; below 16.
     number: u32,
-}
-
-/// Where an attribute is in its message.
-struct Found {
-    /// The whole field.
-    field: Range<usize>,
-    /// The `KeyValue`.
-    content: Range<usize>,
 }
 
 impl<'a> AttributesMut<'a> {
@@ -44,7 +35,7 @@ impl<'a> AttributesMut<'a> {
     #[inline]
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<AnyValue<'_>> {
-        get(self.message.read(), self.number, key)
+        self.message.attribute(self.number, key)
     }
 
     /// Whether there is an attribute with this key.
@@ -90,7 +81,7 @@ impl<'a> AttributesMut<'a> {
         self.message.begin();
         let Some(found) = self.find(key) else { return false };
         let raw = self.message.raw();
-        if find(raw.get(found.field.end..).unwrap_or_default(), self.number, key).is_some() {
+        if read_index::find(raw.get(found.field.end..).unwrap_or_default(), self.number, key).is_some() {
             self.retain(|attribute| attribute.key != key);
         } else {
             self.message.remove_range(found.field);
@@ -151,7 +142,7 @@ impl<'a> AttributesMut<'a> {
 
     #[inline]
     fn find(&self, key: &[u8]) -> Option<Found> {
-        find(self.message.read(), self.number, key)
+        self.message.find(self.number, key)
     }
 
     #[inline]
@@ -207,55 +198,6 @@ impl<'a> AttributeMut<'a> {
         self.out.truncate(self.start);
         self.is_written = true;
     }
-}
-
-/// The value under a key among the attributes in field `number` of a message.
-#[inline]
-pub(super) fn get<'a>(raw: &'a [u8], number: u32, key: &[u8]) -> Option<AnyValue<'a>> {
-    let found = find(raw, number, key)?;
-    Some(KeyValue::parse(raw.get(found.content)?).value)
-}
-
-/// The first attribute with a key.
-#[inline]
-fn find(raw: &[u8], number: u32, key: &[u8]) -> Option<Found> {
-    // The tag of a field below 16 is one byte.
-    let tag = (number << 3 | 2) as u8;
-    let mut rest = raw;
-    loop {
-        let start = raw.len() - rest.len();
-        if let Some((key_end, next)) = plain_attribute(rest, tag) {
-            if rest.get(4..key_end) == Some(key) {
-                let end = start + next;
-                return Some(Found { field: start..end, content: start + 2..end });
-            }
-            rest = rest.get(next..)?;
-            continue;
-        }
-        let mut fields = MessageFields::new(rest);
-        let (found, wire) = fields.next()?;
-        rest = fields.rest();
-        if let WireValue::Len(content) = wire
-            && found == number
-            && KeyValue::parse(content).key == key
-        {
-            let end = raw.len() - rest.len();
-            return Some(Found { field: start..end, content: end - content.len()..end });
-        }
-    }
-}
-
-/// Where the key and the whole attribute end at the beginning of `fields`, if it is `tag`, a key, a value and nothing
-/// else, with lengths of one byte. Nearly all are.
-#[inline]
-fn plain_attribute(fields: &[u8], tag: u8) -> Option<(usize, usize)> {
-    let [first, len, 0x0a, key_len, ..] = *fields else { return None };
-    let (len, key_end) = (usize::from(len), 4 + usize::from(key_len));
-    let [0x12, value_len] = *fields.get(key_end..key_end + 2)? else { return None };
-    let value_len = usize::from(value_len);
-    // The two other lengths are less than this one.
-    let is_plain = first == tag && len < 0x80 && len == key_end + value_len;
-    (is_plain && len + 2 <= fields.len()).then_some((key_end, len + 2))
 }
 
 /// Where the key ends in a `KeyValue` that is a key, followed by a value, and nothing else, with lengths of one byte.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::attributes::{self, AttributesMut};
+use super::attributes::AttributesMut;
 use super::message::{Message, MessageMut};
 use crate::schema::{resource, scope};
 use crate::views::{AnyValue, Resource, Scope, View};
@@ -52,6 +52,10 @@ impl Contexts {
         self.overflow || messages.iter().any(|message| message.overflow)
     }
 }
+
+/// The fields of a resource, and of a scope, that are not repeated.
+pub(super) const RESOURCE_FIELDS: &[u32] = &[resource::DROPPED_ATTRIBUTES_COUNT];
+pub(super) const SCOPE_FIELDS: &[u32] = &[scope::NAME, scope::VERSION, scope::DROPPED_ATTRIBUTES_COUNT];
 
 /// Setters, by the fields of a message in [`crate::schema`].
 macro_rules! setters {
@@ -138,7 +142,7 @@ impl ResourceMut<'_> {
     /// The value of one of its attributes.
     #[must_use]
     pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
-        attributes::get(self.cx.resource.read(self.part), resource::ATTRIBUTES, key)
+        self.cx.resource.attribute(self.part, resource::ATTRIBUTES, key)
     }
 
     /// Its attributes.
@@ -185,7 +189,7 @@ impl ScopeMut<'_> {
     /// The value of one of its attributes.
     #[must_use]
     pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
-        attributes::get(self.cx.scope.read(self.part), scope::ATTRIBUTES, key)
+        self.cx.scope.attribute(self.part, scope::ATTRIBUTES, key)
     }
 
     /// Its attributes.
@@ -229,11 +233,14 @@ macro_rules! contexts {
             #[inline]
             #[must_use]
             pub fn resource_attribute(&self, key: &[u8]) -> Option<$crate::views::AnyValue<'_>> {
-                $crate::edit::attributes::get(
-                    self.cx.resource.read(self.part),
-                    $crate::schema::resource::ATTRIBUTES,
-                    key,
-                )
+                self.cx.resource.attribute(self.part, $crate::schema::resource::ATTRIBUTES, key)
+            }
+
+            /// The resource, of which only fields that are not repeated may be read. However often items read them, the
+            /// resource is walked a few times only.
+            #[must_use]
+            pub fn resource_fields(&self) -> $crate::views::Resource<'_> {
+                $crate::views::View::parse(self.cx.resource.fields(self.part, $crate::edit::context::RESOURCE_FIELDS))
             }
 
             /// The schema URL of the resource's entry.
@@ -262,7 +269,14 @@ macro_rules! contexts {
             #[inline]
             #[must_use]
             pub fn scope_attribute(&self, key: &[u8]) -> Option<$crate::views::AnyValue<'_>> {
-                $crate::edit::attributes::get(self.cx.scope.read(self.part), $crate::schema::scope::ATTRIBUTES, key)
+                self.cx.scope.attribute(self.part, $crate::schema::scope::ATTRIBUTES, key)
+            }
+
+            /// The scope, of which only fields that are not repeated may be read. However often items read them, the
+            /// scope is walked a few times only.
+            #[must_use]
+            pub fn scope_fields(&self) -> $crate::views::Scope<'_> {
+                $crate::views::View::parse(self.cx.scope.fields(self.part, $crate::edit::context::SCOPE_FIELDS))
             }
 
             /// The schema URL of the scope's entry.

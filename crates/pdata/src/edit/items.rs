@@ -1,6 +1,6 @@
 //! Spans, their events and links, and log records under edit.
 
-use super::attributes::{self, AttributesMut};
+use super::attributes::AttributesMut;
 use super::context::{Contexts, contexts, setters};
 use super::message::{Message, MessageMut};
 use crate::MAX_NESTING;
@@ -39,7 +39,7 @@ macro_rules! item {
             #[inline]
             #[must_use]
             pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
-                attributes::get(self.message.read(self.source), $attributes, key)
+                self.message.attribute(self.source, $attributes, key)
             }
 
             /// Its attributes.
@@ -151,6 +151,23 @@ setters!(LinkMut in link {
     /// Sets the flags.
     set_flags: fixed32 FLAGS,});
 
+/// The fields of a span that are not repeated.
+const SPAN_FIELDS: &[u32] = &[
+    span::TRACE_ID,
+    span::SPAN_ID,
+    span::TRACE_STATE,
+    span::PARENT_SPAN_ID,
+    span::NAME,
+    span::KIND,
+    span::START_TIME_UNIX_NANO,
+    span::END_TIME_UNIX_NANO,
+    span::DROPPED_ATTRIBUTES_COUNT,
+    span::DROPPED_EVENTS_COUNT,
+    span::DROPPED_LINKS_COUNT,
+    span::STATUS,
+    span::FLAGS,
+];
+
 /// Access to the span from its events and links.
 macro_rules! span_around {
     ($type:ident) => {
@@ -159,6 +176,19 @@ macro_rules! span_around {
             #[must_use]
             pub fn span(&self) -> Span<'_> {
                 Span::parse(self.outer.read(self.source))
+            }
+
+            /// The span, of which only fields that are not repeated may be read. However often its events read them, the
+            /// span is walked a few times only.
+            #[must_use]
+            pub fn span_fields(&self) -> Span<'_> {
+                Span::parse(self.outer.fields(self.source, SPAN_FIELDS))
+            }
+
+            /// The value of one of the span's attributes.
+            #[must_use]
+            pub fn span_attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
+                self.outer.attribute(self.source, span::ATTRIBUTES, key)
             }
 
             /// The span without its events and links. A change takes effect for those that are visited later.

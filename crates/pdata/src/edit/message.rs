@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use super::read_index::{self, Found, ReadIndex};
+use crate::views::{AnyValue, KeyValue, View};
 use crate::wire_format::{
     MessageFields, WireValue, put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint, put_varint_field,
     raw_fields,
@@ -34,6 +36,8 @@ pub(super) struct Message {
     pub(super) overflow: bool,
     /// Bytes read and written since the last [`Message::take_cost`].
     cost: Cell<u64>,
+    /// What reads have found since the last write.
+    index: ReadIndex,
 }
 
 impl Message {
@@ -45,6 +49,7 @@ impl Message {
         self.writes = 0;
         self.strip = strip;
         self.room = room;
+        self.index.clear();
     }
 
     /// Begins a message that is in several pieces, which are joined.
@@ -58,6 +63,12 @@ impl Message {
         }
         self.edited = true;
         self.writes = 1;
+    }
+
+    #[inline]
+    fn count_write(&mut self) {
+        self.writes = self.writes.wrapping_add(1);
+        self.index.clear();
     }
 
     #[inline]
@@ -85,10 +96,16 @@ impl MessageMut<'_> {
         self.message.raw(self.source)
     }
 
-    /// The same, to be read from the beginning to the end.
+    /// The first attribute with a key in field `number`.
     #[inline]
-    pub(super) fn read(&self) -> &[u8] {
-        self.message.read(self.source)
+    pub(super) fn find(&self, number: u32, key: &[u8]) -> Option<Found> {
+        self.message.find(self.source, number, key)
+    }
+
+    /// Its value.
+    #[inline]
+    pub(super) fn attribute(&self, number: u32, key: &[u8]) -> Option<AnyValue<'_>> {
+        self.message.attribute(self.source, number, key)
     }
 
     /// The copy, made now if it is not there yet.
@@ -110,7 +127,7 @@ impl MessageMut<'_> {
             }
             message.edited = true;
         }
-        message.writes = message.writes.wrapping_add(1);
+        message.count_write();
         &mut message.buf
     }
 
@@ -123,7 +140,7 @@ impl MessageMut<'_> {
         let message = &mut *self.message;
         message.charge(raw.len());
         message.edited = true;
-        message.writes = message.writes.wrapping_add(1);
+        message.count_write();
         message.buf.clear();
         message.buf.extend_from_slice(raw);
     }
@@ -157,7 +174,7 @@ impl MessageMut<'_> {
                 message.buf.extend_from_slice(&field);
                 message.buf.extend_from_slice(source.get(at.end..).unwrap_or_default());
                 message.edited = true;
-                message.writes = message.writes.wrapping_add(1);
+                message.count_write();
             }
         }
         self.message.overflow |= !fits;
@@ -255,7 +272,7 @@ impl MessageMut<'_> {
         message.charge(written.len() * 2);
         if fits && !is_same {
             message.edited = true;
-            message.writes = message.writes.wrapping_add(1);
+            message.count_write();
             std::mem::swap(&mut message.buf, &mut written);
         }
         message.overflow |= !fits;
@@ -351,6 +368,36 @@ impl Message {
         let raw = self.raw(source);
         self.charge(raw.len());
         raw
+    }
+
+    /// Fields of the message as it is now, to be read item for item: at least the last occurrence of each field of
+    /// `keep`, whose numbers are below 32.
+    #[inline]
+    pub(super) fn fields<'r>(&'r self, source: &'r [u8], keep: &[u32]) -> &'r [u8] {
+        let raw = self.raw(source);
+        let (fields, cost) = if ReadIndex::is_for(raw) { self.index.fields(raw, keep) } else { (raw, raw.len()) };
+        self.charge(cost);
+        fields
+    }
+
+    /// The first attribute with a key in field `number`.
+    #[inline]
+    fn find(&self, source: &[u8], number: u32, key: &[u8]) -> Option<Found> {
+        let raw = self.raw(source);
+        if ReadIndex::is_for(raw) {
+            let (found, cost) = self.index.find(raw, number, key);
+            self.charge(cost);
+            return found;
+        }
+        self.charge(raw.len());
+        read_index::find(raw, number, key)
+    }
+
+    /// Its value.
+    #[inline]
+    pub(super) fn attribute<'r>(&'r self, source: &'r [u8], number: u32, key: &[u8]) -> Option<AnyValue<'r>> {
+        let found = self.find(source, number, key)?;
+        Some(KeyValue::parse(self.raw(source).get(found.content)?).value)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A metric is changed without its points, which are visited one by one. A change of its structure is a replacement:
 //! [`MetricMut::replace`], [`MetricMut::append`].
 
-use super::attributes::{self, AttributesMut};
+use super::attributes::AttributesMut;
 use super::context::{Contexts, Data, contexts, setters};
 use super::message::{Message, MessageMut};
 use crate::schema::{
@@ -55,6 +55,9 @@ impl MetricKind {
 pub(super) const DATA: &[u32] =
     &[metric::GAUGE, metric::SUM, metric::HISTOGRAM, metric::EXPONENTIAL_HISTOGRAM, metric::SUMMARY];
 
+/// The fields of a metric that are not repeated and are not its data.
+const METRIC_FIELDS: &[u32] = &[metric::NAME, metric::DESCRIPTION, metric::UNIT];
+
 /// One metric, without its points.
 #[derive(Debug)]
 pub struct MetricMut<'a> {
@@ -81,7 +84,8 @@ impl MetricMut<'_> {
     /// The metric as it is now, its points as they were before they were visited.
     #[must_use]
     pub fn view(&self) -> Metric<'_> {
-        view(self.message, &self.cx.data, self.part)
+        let points = self.part.get(self.cx.data.content.clone()).unwrap_or_default();
+        view(self.message.read(self.part), &self.cx.data, points)
     }
 
     /// What data it has.
@@ -139,8 +143,8 @@ impl MetricMut<'_> {
     }
 }
 
-fn view<'a>(message: &'a Message, data: &Data, part: &'a [u8]) -> Metric<'a> {
-    let raw = message.read(part);
+/// A metric's own fields in `raw`, with data of this kind and these points.
+fn view<'a>(raw: &'a [u8], data: &Data, points: &'a [u8]) -> Metric<'a> {
     let mut metric = Metric { raw, ..Metric::default() };
     for (number, wire) in MessageFields::new(raw) {
         match (number, wire) {
@@ -150,7 +154,7 @@ fn view<'a>(message: &'a Message, data: &Data, part: &'a [u8]) -> Metric<'a> {
             _ => {}
         }
     }
-    let raw = part.get(data.content.clone()).unwrap_or_default();
+    let raw = points;
     let temporality = match data.temporality() {
         1 => Temporality::Delta,
         2 => Temporality::Cumulative,
@@ -262,7 +266,21 @@ impl PointMut<'_> {
     /// The metric, its points as they were before they were visited.
     #[must_use]
     pub fn metric(&self) -> Metric<'_> {
-        view(self.outer, &self.cx.data, self.part)
+        let points = self.part.get(self.cx.data.content.clone()).unwrap_or_default();
+        view(self.outer.read(self.part), &self.cx.data, points)
+    }
+
+    /// The metric without its points, of which only fields that are not repeated may be read. However often its points
+    /// read them, the metric is walked a few times only.
+    #[must_use]
+    pub fn metric_fields(&self) -> Metric<'_> {
+        view(self.outer.fields(self.part, METRIC_FIELDS), &self.cx.data, &[])
+    }
+
+    /// The value of one of the metric's metadata attributes.
+    #[must_use]
+    pub fn metric_metadata(&self, key: &[u8]) -> Option<AnyValue<'_>> {
+        self.outer.attribute(self.part, metric::METADATA, key)
     }
 
     /// The metric, to be changed for all points that are visited later.
@@ -283,7 +301,7 @@ impl PointMut<'_> {
     #[inline]
     #[must_use]
     pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
-        attributes::get(self.message.read(self.part), self.attributes_number(), key)
+        self.message.attribute(self.part, self.attributes_number(), key)
     }
 
     /// Its attributes.
