@@ -97,6 +97,12 @@ impl Metadata {
         self.auth.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// All attributes of the sender that the authenticator knows.
+    #[must_use]
+    pub fn auth_attributes(&self) -> &[(String, String)] {
+        &self.auth
+    }
+
     /// True without any header.
     #[must_use]
     pub fn is_empty(&self) -> bool {

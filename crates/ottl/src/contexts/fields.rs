@@ -210,6 +210,8 @@ pub enum LogField {
 pub enum RequestField {
     /// `otelcol.client.metadata`
     ClientMetadata,
+    /// `otelcol.client.auth.attributes`
+    ClientAuthAttributes,
     /// `otelcol.grpc.metadata`
     GrpcMetadata,
 }

@@ -169,11 +169,9 @@ table!(LOG_PATHS, "log", "ottllog", [
 
 table!(REQUEST_PATHS, "otelcol", "ottlotelcol", [
     keyed ["client", "metadata"] => Field::Request(RequestField::ClientMetadata),
+    keyed ["client", "auth", "attributes"] => Field::Request(RequestField::ClientAuthAttributes),
     keyed ["grpc", "metadata"] => Field::Request(RequestField::GrpcMetadata),
 ], &["client", "grpc"]);
-
-/// Paths of requests that the Go collector has and this one does not.
-const REQUEST_PATHS_NOT_BUILT: [&str; 2] = ["addr", "auth"];
 
 fn table_of(context: &str) -> &'static PathTable {
     match context {
@@ -205,10 +203,10 @@ fn resolve(context: &str, path: &[Segment<'_>]) -> Result<ResolvedPath, UnknownP
     };
     if let ("otelcol", [first, second, ..]) = (context, path)
         && first.name == "client"
-        && REQUEST_PATHS_NOT_BUILT.contains(&second.name)
+        && second.name == "addr"
     {
-        let message = format!("the path \"otelcol.client.{}\" is not supported yet", second.name);
-        return Err(UnknownPath { message, segment: 1, valid: &["metadata"] });
+        let message = "the path \"otelcol.client.addr\" is not supported yet".to_owned();
+        return Err(UnknownPath { message, segment: 1, valid: &["auth", "metadata"] });
     }
     // The longest match.
     let matches = |found: &&Path| {
@@ -335,6 +333,7 @@ mod tests {
         // What follows a path that has nothing below it is found by the compiler.
         assert_eq!(resolved("span", "name.x").unwrap().segments, 1);
         assert_eq!(resolved("otelcol", "client").unwrap_err().segment, 0);
-        assert!(resolved("otelcol", "client.auth.attributes").unwrap_err().message.contains("not supported yet"));
+        assert_eq!(resolved("otelcol", "client.auth").unwrap_err().segment, 1);
+        assert!(resolved("otelcol", "client.addr").unwrap_err().message.contains("not supported yet"));
     }
 }

@@ -17,6 +17,11 @@ pub trait RequestMetadata {
 
     /// All names with their values.
     fn entries(&self) -> Vec<(&str, &[String])>;
+
+    /// What the receiver's authenticator knows of the client: names and values.
+    fn auth_attributes(&self) -> &[(String, String)] {
+        &[]
+    }
 }
 
 /// Reads a field. Without a request there are no headers.
@@ -25,7 +30,9 @@ pub(super) fn get_request<'c>(
     field: RequestField,
     keys: &[Key<'_>],
 ) -> Result<Value<'c>, EvalError> {
-    let (RequestField::ClientMetadata | RequestField::GrpcMetadata) = field;
+    if field == RequestField::ClientAuthAttributes {
+        return get_auth_attributes(request.map(|request| request.auth_attributes()).unwrap_or_default(), keys);
+    }
     let Some((first, rest)) = keys.split_first() else {
         let entry = |(name, values): (&str, &[String])| (name.as_bytes().to_vec(), Tree::Array(trees(values)));
         let entries: TreeMap =
@@ -34,7 +41,7 @@ pub(super) fn get_request<'c>(
     };
     let name = map_key(first).map_err(|error| match field {
         RequestField::ClientMetadata => EvalError::new(format!("cannot get map value: {error}")),
-        RequestField::GrpcMetadata => error,
+        RequestField::GrpcMetadata | RequestField::ClientAuthAttributes => error,
     })?;
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     let values = request.map(|request| request.values(&name)).unwrap_or_default();
@@ -49,6 +56,22 @@ pub(super) fn get_request<'c>(
     }
 }
 
+/// All attributes of the client, or one of them.
+fn get_auth_attributes<'c>(attributes: &'c [(String, String)], keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
+    let Some((first, rest)) = keys.split_first() else {
+        let entry =
+            |(name, value): &(String, String)| (name.clone().into_bytes(), Tree::String(value.clone().into_bytes()));
+        return Ok(Value::Map(Map::owned(attributes.iter().map(entry).collect())));
+    };
+    let name = map_key(first)?;
+    let value = attributes.iter().find(|(found, _)| found.as_bytes() == name).map(|(_, value)| value);
+    if !rest.is_empty() && !attributes.is_empty() {
+        let (name, kind) = (String::from_utf8_lossy(name), if value.is_some() { "Str" } else { "Empty" });
+        return Err(EvalError::new(format!("attribute {name:?} value is not indexable: {kind}")));
+    }
+    Ok(value.map_or(Value::Nil, Value::str))
+}
+
 fn trees(values: &[String]) -> Vec<Tree> {
     values.iter().map(|value| Tree::String(value.clone().into_bytes())).collect()
 }
@@ -58,7 +81,55 @@ fn trees(values: &[String]) -> Vec<Tree> {
 pub(super) fn read_only(field: RequestField) -> EvalError {
     let path = match field {
         RequestField::ClientMetadata => "otelcol.client.metadata",
+        RequestField::ClientAuthAttributes => "otelcol.client.auth.attributes",
         RequestField::GrpcMetadata => "otelcol.grpc.metadata",
     };
     EvalError::new(format!("\"{path}\" is read-only and cannot be modified"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Client(Vec<(String, String)>);
+
+    impl RequestMetadata for Client {
+        fn values(&self, _: &str) -> &[String] {
+            &[]
+        }
+
+        fn entries(&self) -> Vec<(&str, &[String])> {
+            Vec::new()
+        }
+
+        fn auth_attributes(&self) -> &[(String, String)] {
+            &self.0
+        }
+    }
+
+    fn read(client: &Client, keys: &[&str]) -> String {
+        let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::String(Cow::Borrowed(key.as_bytes()))).collect();
+        match get_request(Some(client), RequestField::ClientAuthAttributes, &keys) {
+            Ok(Value::Map(map)) => format!("{} entries", map.len()),
+            Ok(Value::String(text)) => String::from_utf8_lossy(&text).into_owned(),
+            Ok(value) => format!("{value:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn attributes_of_the_client_are_read_by_name() {
+        let client = Client(vec![("username".to_owned(), "bob".to_owned())]);
+        assert_eq!(read(&client, &[]), "1 entries");
+        assert_eq!(read(&client, &["username"]), "bob");
+        assert_eq!(read(&client, &["Username"]), "Nil");
+        assert_eq!(read(&client, &["username", "x"]), "attribute \"username\" value is not indexable: Str");
+        let unknown = Client(Vec::new());
+        assert_eq!(read(&unknown, &[]), "0 entries");
+        assert_eq!(read(&unknown, &["username", "x"]), "Nil");
+        assert_eq!(
+            read_only(RequestField::ClientAuthAttributes).to_string(),
+            "\"otelcol.client.auth.attributes\" is read-only and cannot be modified"
+        );
+    }
 }

@@ -20,10 +20,11 @@ config_struct! {
         pub value: Option<ConfigNode>,
         /// The attribute from which `insert`, `update` and `upsert` take the value. Without it nothing is done.
         pub from_attribute: String,
-        /// The request's metadata from which `insert`, `update` and `upsert` take the value: `client.address`, or
-        /// `metadata.` and the name of a header, which the receiver keeps with `include_metadata`. Several values are
-        /// joined with `;`. Without one nothing is done. An address that is not known, behind `batch` for example, is an
-        /// empty value.
+        /// The request's metadata from which `insert`, `update` and `upsert` take the value: `client.address`;
+        /// `metadata.` and the name of a header, which the receiver keeps with `include_metadata`; or `auth.` and an
+        /// attribute that the receiver's authenticator knows of the client, such as `auth.username` with `basicauth`.
+        /// Several values are joined with `;`. Without one nothing is done. An address that is not known, behind `batch`
+        /// for example, is an empty value.
         pub from_context: String,
         /// The value of `insert`, `update` and `upsert` where the other sources give none.
         pub default_value: Option<ConfigNode>,
@@ -158,7 +159,7 @@ impl ActionConfig {
         };
         let from_context = match self.from_context.as_str() {
             "" => None,
-            key => Some(ContextKey::parse(key).map_err(|why| ActionError::new("from_context", why))?),
+            key => Some(ContextKey::parse(key)),
         };
         Ok(Kind::Put(Put {
             mode,

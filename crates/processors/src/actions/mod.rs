@@ -72,20 +72,20 @@ enum ContextKey {
     Metadata(String),
     /// The address of the client.
     ClientAddress,
+    /// What the receiver's authenticator knows of the client, by name.
+    Auth(String),
 }
 
 impl ContextKey {
-    fn parse(key: &str) -> Result<Self, String> {
+    fn parse(key: &str) -> Self {
         if key == "client.address" {
-            return Ok(Self::ClientAddress);
+            return Self::ClientAddress;
         }
-        if key.starts_with("auth.") {
-            return Err(format!(
-                "'from_context' is not supported for {key:?} yet: write `client.address`, or `metadata.` and a header name"
-            ));
+        if let Some(name) = key.strip_prefix("auth.") {
+            return Self::Auth(name.to_owned());
         }
         // A key without a prefix is a header as well.
-        Ok(Self::Metadata(key.strip_prefix("metadata.").unwrap_or(key).to_lowercase()))
+        Self::Metadata(key.strip_prefix("metadata.").unwrap_or(key).to_lowercase())
     }
 
     fn value(&self, metadata: Option<&Metadata>) -> Option<Vec<u8>> {
@@ -99,6 +99,7 @@ impl ContextKey {
                 let address = metadata.and_then(Metadata::client_address);
                 Some(address.map(|address| address.to_string()).unwrap_or_default().into_bytes())
             }
+            Self::Auth(name) => metadata?.auth_attribute(name).map(|value| value.as_bytes().to_vec()),
         }
     }
 }

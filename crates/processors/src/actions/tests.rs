@@ -40,11 +40,15 @@ fn first_source_that_has_a_value_is_used() {
     let mut metadata = Metadata::default();
     metadata.add("X-Tenant", "t1");
     metadata.add("x-tenant", "t2");
+    metadata.set_auth_attributes(vec![("username".to_owned(), "bob".to_owned())]);
     let with = |actions: &str| edited_with(actions, &[], metadata.clone());
     assert_eq!(with("{key: c, from_context: metadata.X-Tenant, action: insert}"), ["c=\"t1;t2\""]);
     assert_eq!(with("{key: c, from_context: x-tenant, action: insert}"), ["c=\"t1;t2\""]);
     assert_eq!(with("{key: c, from_context: metadata.other, action: insert}"), [""; 0]);
     assert_eq!(with("{key: c, from_context: metadata.other, default_value: d, action: insert}"), ["c=\"d\""]);
+    assert_eq!(with("{key: c, from_context: auth.username, action: insert}"), ["c=\"bob\""]);
+    assert_eq!(with("{key: c, from_context: auth.other, action: insert}"), [""; 0]);
+    assert_eq!(with("{key: c, from_context: auth.Username, default_value: d, action: insert}"), ["c=\"d\""]);
     // As in the Go collector, an address that is not known is an empty value.
     let client_address = "{key: c, from_context: client.address, default_value: d, action: insert}";
     assert_eq!(with(client_address), ["c=\"\""]);
@@ -231,6 +235,4 @@ fn invalid_action_has_the_message_of_the_go_collector_at_its_key() {
     );
     let found = messages(&ResourceFactory, "attributes: [{key: a, action: insert, valeu: 1}]");
     assert_eq!(found.len(), 1, "an error that follows from a misspelt key is left out: {found:?}");
-    let found = messages(&ResourceFactory, "attributes: [{key: a, action: insert, from_context: auth.sub}]");
-    assert!(found[0].contains("not supported for \"auth.sub\" yet"), "{found:?}");
 }

@@ -95,4 +95,8 @@ impl RequestMetadata for RequestHeaders {
     fn entries(&self) -> Vec<(&str, &[String])> {
         self.0.iter().flat_map(|metadata| metadata.iter()).collect()
     }
+
+    fn auth_attributes(&self) -> &[(String, String)] {
+        self.0.as_ref().map(|metadata| metadata.auth_attributes()).unwrap_or_default()
+    }
 }
