@@ -41,6 +41,8 @@ pub(crate) enum ClientKind {
     Metadata,
     /// The Kubernetes API server.
     Kubernetes,
+    /// The API server of OpenShift, with the settings of its detector.
+    OpenShift,
 }
 
 /// A request to a service.

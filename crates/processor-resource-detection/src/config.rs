@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use otelcore_config::{GoDuration, Section, config_struct};
+use otelcore_config::declare::OpaqueString;
+use otelcore_config::{ConfigNode, GoDuration, NodeValue, Section, config_struct};
 use otelcore_go_regexp::GoRegexp;
 use otelcore_kubernetes_client::KubernetesAuthType;
 use otelcore_net::config::HttpClientConfig;
+use otelcore_net::tls::TlsClientConfig;
 
 use crate::detector_kind::{DetectorKind, NOT_BUILT};
 
@@ -205,6 +207,25 @@ attribute_switches! {
 }
 
 attribute_switches! {
+    /// `consul::resource_attributes`.
+    ConsulAttributesConfig {
+        cloud_region "cloud.region" true,
+        host_id "host.id" true,
+        host_name "host.name" true,
+    }
+}
+
+attribute_switches! {
+    /// `openshift::resource_attributes`.
+    OpenShiftAttributesConfig {
+        cloud_platform "cloud.platform" true,
+        cloud_provider "cloud.provider" true,
+        cloud_region "cloud.region" true,
+        k8s_cluster_name "k8s.cluster.name" true,
+    }
+}
+
+attribute_switches! {
     /// `lambda::resource_attributes`.
     LambdaAttributesConfig {
         aws_log_group_names "aws.log.group.names" true,
@@ -363,6 +384,68 @@ config_struct! {
 }
 
 config_struct! {
+    /// `consul`. What is not written here is taken from the variables of Consul's own programs, such as
+    /// `CONSUL_HTTP_ADDR`.
+    #[config(check = Self::check)]
+    pub struct ConsulConfig {
+        /// The address of the agent: `HOST:PORT`, or a URL with `http` or `https`. Empty means `127.0.0.1:8500`.
+        pub address: String,
+        /// The data center that is asked for; empty for that of the agent.
+        pub datacenter: String,
+        /// The token of an access control list.
+        pub token: OpaqueString,
+        /// A file with this token, in place of `token`.
+        pub token_file: String,
+        /// The namespace that is sent with the request.
+        pub namespace: String,
+        /// Keys of the agent's metadata that are added as attributes of these names. The values do not matter.
+        pub meta: Option<ConfigNode>,
+        /// Which attributes are added.
+        pub resource_attributes: ConsulAttributesConfig,
+    }
+}
+
+impl ConsulConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if self.meta.as_ref().is_some_and(|node| !matches!(node.value, NodeValue::Map(_))) {
+            s.error("meta", "expected a map").help("write the keys with any value: `meta: {rack: }`");
+        }
+        match self.address.split_once("://") {
+            Some(("unix", _)) => {
+                s.error("address", "sockets in the file system are not supported yet").help("write HOST:PORT");
+            }
+            Some((scheme, _)) if !matches!(scheme, "http" | "https") => {
+                let error = format!("failed creating consul client: Unknown protocol scheme: {scheme}");
+                s.start_error("address", error).help("write http:// or https://");
+            }
+            _ => {}
+        }
+    }
+
+    /// The keys of `meta`.
+    pub(crate) fn meta_keys(&self) -> Vec<&str> {
+        match self.meta.as_ref().map(|node| &node.value) {
+            Some(NodeValue::Map(map)) => map.iter().map(|entry| &*entry.key).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+config_struct! {
+    /// `openshift`.
+    pub struct OpenShiftConfig {
+        /// The URL of the API server; empty for that of the cluster in which the collector runs.
+        pub address: String,
+        /// The token of requests; empty for that of the service account.
+        pub token: OpaqueString,
+        /// TLS to the API server. Without an authority, that of the service account is used.
+        pub tls: TlsClientConfig,
+        /// Which attributes are added.
+        pub resource_attributes: OpenShiftAttributesConfig,
+    }
+}
+
+config_struct! {
     /// `k8s_api`.
     #[config(check = Self::check)]
     #[config(unsupported("context", "it belongs to `auth_type: kubeConfig`, which is not supported yet"))]
@@ -397,7 +480,6 @@ config_struct! {
     #[config(check = Self::check)]
     #[config(unsupported("akamai", "the detector is not supported yet"))]
     #[config(unsupported("alibaba_ecs", "the detector is not supported yet"))]
-    #[config(unsupported("consul", "the detector is not supported yet"))]
     #[config(unsupported("digitalocean", "the detector is not supported yet"))]
     #[config(unsupported("elasticbeanstalk", "the detector is not supported yet"))]
     #[config(unsupported("hetzner", "the detector is not supported yet"))]
@@ -405,7 +487,6 @@ config_struct! {
     #[config(unsupported("ibmcloud_vpc", "the detector is not supported yet"))]
     #[config(unsupported("kubeadm", "the detector is not supported yet"))]
     #[config(unsupported("nova", "the detector is not supported yet"))]
-    #[config(unsupported("openshift", "the detector is not supported yet"))]
     #[config(unsupported("oraclecloud", "the detector is not supported yet"))]
     #[config(unsupported("scaleway", "the detector is not supported yet"))]
     #[config(unsupported("tencent_cvm", "the detector is not supported yet"))]
@@ -450,6 +531,10 @@ config_struct! {
         pub heroku: HerokuConfig,
         /// The detector `lambda`.
         pub lambda: LambdaConfig,
+        /// The detector `consul`.
+        pub consul: ConsulConfig,
+        /// The detector `openshift`.
+        pub openshift: OpenShiftConfig,
         /// The detector `k8s_api`.
         pub k8s_api: K8sApiConfig,
         /// The detector `k8snode`, which is `k8s_api` under its old name.

@@ -20,7 +20,7 @@ use otelcore_net::{HttpClient, HttpRequest, HttpTimeouts, Method, ResponseMode, 
 use otelcore_pipeline::{Cx, Event, JobResult, LogField, Logger, MonotonicTime, StartError, TimerId};
 
 use crate::answers::{Answer, Answers, ClientKind, Halt, Interface, KnownAnswers, Question, Reply, Request, Response};
-use crate::config::ResourceDetectionConfig;
+use crate::config::{OpenShiftConfig, ResourceDetectionConfig};
 use crate::detected::DetectedResource;
 use crate::detector_kind::DetectorKind;
 use crate::detectors::{self, TagPatterns};
@@ -91,7 +91,7 @@ pub(crate) struct Detectors {
     config: Rc<ResourceDetectionConfig>,
     kinds: Vec<DetectorKind>,
     log: Logger,
-    clients: [HttpClient; 2],
+    clients: [HttpClient; 3],
     slots: Vec<Slot>,
     /// The number of the run; events of earlier ones are ignored.
     run: u64,
@@ -119,7 +119,11 @@ impl Detectors {
         let client = |settings: HttpClientConfig, number: u64| {
             HttpClient::new(Rc::new(settings), None, log.clone(), CLIENT_KEYS + number * CLIENT_KEY_RANGE)
         };
-        let clients = [client(config.client.clone(), 0), client(in_cluster_client_config(auth), 1)];
+        let clients = [
+            client(config.client.clone(), 0),
+            client(in_cluster_client_config(auth), 1),
+            client(open_shift_client_config(&config.openshift), 2),
+        ];
         let config = Rc::new(config.clone());
         Self {
             tags: TagPatterns::new(&config),
@@ -135,10 +139,12 @@ impl Detectors {
         }
     }
 
-    /// Prepares the client for metadata services. That of the Kubernetes API server uses no proxy, as in Go.
+    /// Prepares the clients for metadata services and OpenShift. That of the Kubernetes API server uses no proxy, as in
+    /// Go.
     pub(crate) fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let [metadata, _] = &mut self.clients;
-        metadata.start(cx, &[])
+        let [metadata, _, open_shift] = &mut self.clients;
+        metadata.start(cx, &[])?;
+        if self.kinds.contains(&DetectorKind::OpenShift) { open_shift.start(cx, &[]) } else { Ok(()) }
     }
 
     /// Begins a run.
@@ -311,10 +317,11 @@ impl Detectors {
         if let Some(slot) = self.slots.get_mut(index) {
             slot.attempts += 1;
         }
-        let [metadata, kubernetes] = &mut self.clients;
+        let [metadata, kubernetes, open_shift] = &mut self.clients;
         let client = match request.client {
             ClientKind::Metadata => metadata,
             ClientKind::Kubernetes => kubernetes,
+            ClientKind::OpenShift => open_shift,
         };
         client.start_request(cx, token, outgoing);
         // A request that failed at once is reported in the next turn.
@@ -417,6 +424,18 @@ impl Detectors {
             }
         }
     }
+}
+
+/// The client of the API server of OpenShift: without an authority, certificates are checked by that of the service
+/// account.
+fn open_shift_client_config(config: &OpenShiftConfig) -> HttpClientConfig {
+    let mut client = HttpClientConfig { tls: config.tls.clone(), ..HttpClientConfig::default() };
+    let common = &mut client.tls.common;
+    if !config.tls.insecure && common.ca_file.as_ref().is_none_or(String::is_empty) && common.ca_pem.0.is_empty() {
+        let in_cluster = in_cluster_client_config(KubernetesAuthType::ServiceAccount).tls.common;
+        (common.ca_file, common.reload_interval) = (in_cluster.ca_file, in_cluster.reload_interval);
+    }
+    client
 }
 
 /// Between half of the time and one and a half of it.

@@ -4,7 +4,6 @@
 pub(crate) const NOT_BUILT: &[&str] = &[
     "akamai",
     "alibaba_ecs",
-    "consul",
     "digitalocean",
     "dynatrace",
     "elastic_beanstalk",
@@ -13,7 +12,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "ibmcloud_vpc",
     "kubeadm",
     "nova",
-    "openshift",
     "oraclecloud",
     "scaleway",
     "tencent_cvm",
@@ -35,6 +33,8 @@ pub(crate) enum DetectorKind {
     Aks,
     Heroku,
     Lambda,
+    Consul,
+    OpenShift,
     K8sApi,
     K8sNode,
 }
@@ -53,6 +53,8 @@ impl DetectorKind {
         ("aks", Self::Aks),
         ("heroku", Self::Heroku),
         ("lambda", Self::Lambda),
+        ("consul", Self::Consul),
+        ("openshift", Self::OpenShift),
         ("k8s_api", Self::K8sApi),
         ("k8snode", Self::K8sNode),
     ];

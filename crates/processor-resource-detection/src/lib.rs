@@ -25,10 +25,11 @@ use otelcore_pdata::Signal;
 use otelcore_pipeline::{BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, StartError};
 
 pub use config::{
-    AksAttributesConfig, AksConfig, AttributeConfig, AzureAttributesConfig, AzureConfig, DockerAttributesConfig,
-    DockerConfig, Ec2AttributesConfig, Ec2Config, EcsAttributesConfig, EcsConfig, EksAttributesConfig, EksConfig,
-    GcpAttributesConfig, GcpConfig, HerokuAttributesConfig, HerokuConfig, K8sApiAttributesConfig, K8sApiConfig,
-    LambdaAttributesConfig, LambdaConfig, ResourceDetectionConfig, SystemAttributesConfig, SystemConfig,
+    AksAttributesConfig, AksConfig, AttributeConfig, AzureAttributesConfig, AzureConfig, ConsulAttributesConfig,
+    ConsulConfig, DockerAttributesConfig, DockerConfig, Ec2AttributesConfig, Ec2Config, EcsAttributesConfig, EcsConfig,
+    EksAttributesConfig, EksConfig, GcpAttributesConfig, GcpConfig, HerokuAttributesConfig, HerokuConfig,
+    K8sApiAttributesConfig, K8sApiConfig, LambdaAttributesConfig, LambdaConfig, OpenShiftAttributesConfig,
+    OpenShiftConfig, ResourceDetectionConfig, SystemAttributesConfig, SystemConfig,
 };
 pub use otelcore_kubernetes_client::KubernetesAuthType;
 

@@ -125,7 +125,13 @@ fn invalid_variable_is_an_error_of_the_start() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     assert_eq!(messages("detectors: [env, system, ec2, gcp, k8s_api]"), Vec::<String>::new());
-    assert_eq!(messages("detectors: [consul]"), ["detector \"consul\" is not supported yet"]);
+    assert_eq!(messages("detectors: [vultr]"), ["detector \"vultr\" is not supported yet"]);
+    assert_eq!(messages("consul: {address: 'unix:///a'}"), ["sockets in the file system are not supported yet"]);
+    assert_eq!(messages("consul: {meta: [a]}"), ["expected a map"]);
+    assert_eq!(
+        messages("consul: {address: 'ftp://a'}"),
+        ["failed creating consul client: Unknown protocol scheme: ftp"]
+    );
     assert_eq!(messages("detectors: [moon]"), ["invalid detector key: moon"]);
     assert_eq!(messages("detectors: [gke]"), ["detector \"gke\" is now a part of \"gcp\""]);
     assert_eq!(messages("system: {hostname_sources: [x]}"), ["hostname_sources contains invalid value: \"x\""]);

@@ -5,11 +5,13 @@
 
 mod aws;
 mod azure;
+mod consul;
 mod docker;
 mod env;
 mod gcp;
 mod heroku;
 mod kubernetes;
+mod openshift;
 mod system;
 mod system_hosts;
 mod system_platform;
@@ -59,6 +61,8 @@ pub(crate) fn detect(
         DetectorKind::Aks => azure::detect_aks(&config.aks, answers),
         DetectorKind::Heroku => heroku::detect(&config.heroku, answers),
         DetectorKind::Lambda => aws::lambda::detect(&config.lambda, answers),
+        DetectorKind::Consul => consul::detect(&config.consul, answers),
+        DetectorKind::OpenShift => openshift::detect(&config.openshift, answers),
         DetectorKind::K8sApi => kubernetes::detect(&config.k8s_api, answers),
         DetectorKind::K8sNode => kubernetes::detect(&config.k8snode, answers),
     }

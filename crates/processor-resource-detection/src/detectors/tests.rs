@@ -267,3 +267,122 @@ fn answers_beyond_the_limit_of_bytes_are_errors() {
     }
     assert_eq!(sizes, [1 << 20, 1 << 20, 1 << 20, 1 << 20, 0, 0]);
 }
+
+#[test]
+fn consul_attributes_are_those_of_the_agent() {
+    const AGENT: &str =
+        r#"{"Config": {"NodeName": "n", "Datacenter": "dc1", "NodeID": "u"}, "Meta": {"rack": "r1", "other": "o"}}"#;
+    let url = "GET http://127.0.0.1:8500/v1/agent/self";
+    let found = |yaml: &str, env: Table<'_>, url: &str| detect(DetectorKind::Consul, yaml, env, &[(url, AGENT)]);
+    assert_eq!(found("{}", &[], url).unwrap(), "host.name=n, cloud.region=dc1, host.id=u");
+    let yaml = "consul: {meta: {rack: , absent: 1}, resource_attributes: {host.id: {enabled: false}}}";
+    assert_eq!(found(yaml, &[], url).unwrap(), "host.name=n, cloud.region=dc1, rack=r1");
+    let yaml = "consul: {address: 'https://c:1/prefix', datacenter: 'd 1', namespace: 'a&b'}";
+    let asked = "GET https://c:1/prefix/v1/agent/self?dc=d+1&ns=a%26b&partition=p";
+    assert!(found(yaml, &[("CONSUL_PARTITION", "p"), ("CONSUL_NAMESPACE", "x")], asked).is_ok());
+    let env = [("CONSUL_HTTP_ADDR", "c:2"), ("CONSUL_HTTP_SSL", "true")];
+    assert!(found("{}", &env, "GET https://c:2/v1/agent/self").is_ok());
+    let env = [("CONSUL_HTTP_SSL", "1"), ("CONSUL_CACERT", "/a")];
+    assert!(found("{}", &env, url).unwrap_err().contains("CONSUL_CACERT is not supported yet"));
+    assert_eq!(
+        found("{}", &[], "").unwrap_err(),
+        "failed to get consul metadata: failed to get local agent information: Unexpected response code: 404 ()"
+    );
+    for (agent, error) in [
+        ("{}", "failed getting consul agent configuration. was 'Config' returned by consul?"),
+        (r#"{"Config": {}}"#, "failed getting consul hostname. was 'NodeName' returned by consul?"),
+        (r#"{"Config": {"NodeName": "n"}}"#, "failed getting consul datacenter. was 'Datacenter' returned by consul?"),
+        (
+            r#"{"Config": {"NodeName": "n", "Datacenter": "d", "NodeID": 1}}"#,
+            "failed getting node ID. was 'NodeID' returned by consul?",
+        ),
+    ] {
+        let found = detect(DetectorKind::Consul, "{}", &[], &[(url, agent)]).unwrap_err();
+        assert_eq!(found, format!("failed to get consul metadata: {error}"));
+    }
+}
+
+/// The header fields of the request that a detector makes.
+fn request_headers(kind: DetectorKind, yaml: &str, env: Table<'_>, files: Table<'_>) -> Result<String, String> {
+    let config = config(yaml);
+    let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let (mut known, tags) = (KnownAnswers::default(), super::TagPatterns::new(&config));
+    loop {
+        let result = super::detect(kind, &config, &tags, &mut Answers::new(&mut known, &env, false));
+        if let Err(Halt::Failed(error)) = result {
+            return Err(error);
+        }
+        if let Some(Question::Http(request)) = known.asked() {
+            let fields = request.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+            return Ok(fields.collect::<Vec<_>>().join(", "));
+        }
+        let reply = answer(known.asked().unwrap(), files);
+        known.answer(reply);
+    }
+}
+
+#[test]
+fn consul_token_is_that_of_the_first_source_with_one() {
+    let headers = |yaml: &str, env: Table<'_>| {
+        let files = [("/t", " file \n"), ("/env", "of-env-file"), ("/empty", "\n")];
+        request_headers(DetectorKind::Consul, yaml, env, &files)
+    };
+    let env = [("CONSUL_HTTP_TOKEN_FILE", "/env"), ("CONSUL_HTTP_TOKEN", "of-env")];
+    assert_eq!(headers("{}", &[]).unwrap(), "");
+    assert_eq!(headers("consul: {token: a}", &[]).unwrap(), "X-Consul-Token: a");
+    assert_eq!(headers("consul: {token: a, token_file: /t}", &env).unwrap(), "X-Consul-Token: file");
+    assert_eq!(headers("consul: {token: a, token_file: /empty}", &env).unwrap(), "X-Consul-Token: a");
+    assert_eq!(headers("consul: {token: a}", &env).unwrap(), "X-Consul-Token: a");
+    assert_eq!(headers("{}", &env).unwrap(), "X-Consul-Token: of-env-file");
+    assert_eq!(headers("{}", &env[1..]).unwrap(), "X-Consul-Token: of-env");
+    assert_eq!(headers("{}", &[("CONSUL_HTTP_AUTH", "u:p")]).unwrap(), "Authorization: Basic dTpw");
+    assert_eq!(headers("{}", &[("CONSUL_HTTP_AUTH", "ab")]).unwrap(), "Authorization: Basic YWI6");
+    assert_eq!(
+        headers("consul: {token_file: /none}", &[]).unwrap_err(),
+        "failed creating consul client: Error loading token file /none : open /none: no such file"
+    );
+}
+
+#[test]
+fn openshift_attributes_are_those_of_the_infrastructure() {
+    const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let env = [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBERNETES_SERVICE_PORT", "443")];
+    let path = "/apis/config.openshift.io/v1/infrastructures/cluster/status";
+    let in_cluster = format!("GET https://10.0.0.1:443{path}");
+    let found = |status: &str| {
+        let body = format!(r#"{{"status": {status}}}"#);
+        detect(DetectorKind::OpenShift, "{}", &env, &[(TOKEN, "t"), (&in_cluster, &body)])
+    };
+    let status = r#"{"infrastructureName": "c", "platformStatus": {"type": "AWS", "aws": {"region": "US-east-1"}}}"#;
+    assert_eq!(
+        found(status).unwrap(),
+        "k8s.cluster.name=c, cloud.provider=aws, cloud.platform=aws_openshift, cloud.region=us-east-1"
+    );
+    for (platform, expected) in [
+        (
+            r#"{"type": "Azure", "azure": {"cloudName": "AzurePublicCloud"}}"#,
+            "cloud.provider=azure, cloud.platform=azure.openshift, cloud.region=azurepubliccloud",
+        ),
+        (r#"{"type": "GCP"}"#, "cloud.provider=gcp, cloud.platform=gcp_openshift, cloud.region="),
+        (
+            r#"{"type": "IBMCloud", "ibmcloud": {"location": "eu"}}"#,
+            "cloud.provider=ibm_cloud, cloud.platform=ibm_cloud_openshift, cloud.region=eu",
+        ),
+        (r#"{"type": "OpenStack", "openstack": {"cloudName": "x"}}"#, "cloud.region=x"),
+        (r#"{"type": "None"}"#, ""),
+    ] {
+        assert_eq!(found(&format!(r#"{{"platformStatus": {platform}}}"#)).unwrap(), expected, "{platform}");
+    }
+    let configured = format!("GET http://api:1{path}");
+    let yaml = "openshift: {address: 'http://api:1', token: t}";
+    let table = [(configured.as_str(), r#"{"status": {"infrastructureName": "c"}}"#)];
+    assert_eq!(detect(DetectorKind::OpenShift, yaml, &[], &table).unwrap(), "k8s.cluster.name=c");
+    assert_eq!(request_headers(DetectorKind::OpenShift, yaml, &[], &[]).unwrap(), "Authorization: Bearer t");
+    assert_eq!(
+        detect(DetectorKind::OpenShift, yaml, &[], &[]).unwrap(),
+        "\nOpenShift detector metadata retrieval failed: the response has status 404"
+    );
+    assert!(detect(DetectorKind::OpenShift, "{}", &env, &[]).unwrap_err().contains("no such file"));
+    let outside = detect(DetectorKind::OpenShift, "{}", &[], &[(TOKEN, "t")]).unwrap_err();
+    assert!(outside.starts_with("could not extract openshift api host"), "{outside}");
+}
