@@ -138,6 +138,11 @@ pub trait Connector {
         let _ = (cx, output);
     }
 
+    /// The process ends now, whatever is left: settles the acks that it holds with
+    /// [`LossReason::Shutdown`](crate::LossReason::Shutdown). An ack that it does not settle is dropped, and its sender
+    /// does not learn why the payload was lost.
+    fn abort(&mut self) {}
+
     /// Items that it holds, for the report at shutdown. Zero means that it is drained.
     fn held_items(&self) -> u64 {
         0

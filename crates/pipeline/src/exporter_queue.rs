@@ -575,7 +575,7 @@ impl ExporterQueue {
 
     /// Ends now: all data that is still held is lost, and the senders that wait get this outcome. Returns the number of
     /// items.
-    pub(crate) fn abort(&mut self) -> u64 {
+    pub fn abort(&mut self) -> u64 {
         let undelivered = self.held_items();
         let items = std::mem::take(&mut self.queued).into_iter();
         let items = items.chain(std::mem::take(&mut self.in_flight).into_values());

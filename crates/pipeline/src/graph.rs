@@ -288,6 +288,9 @@ impl Graph {
             }
             slot.exporter.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
         }
+        for slot in &mut self.data_path.connectors {
+            slot.connector.abort();
+        }
         self.deliver_outcomes(world);
         self.phase = Phase::Closed;
         self.statuses.set_all(ComponentStatus::Stopped, world.wall_time());

@@ -15,8 +15,8 @@ use otelcore_config::{GoDuration, PipelineId, Section, config_struct};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Ack, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Connector, ConnectorOutput, Cx, Error,
-    Event, ExporterQueue, ExporterQueueConfig, LogField, Logger, MonotonicTime, Outcome, Payload, QueueConfig,
-    RetryConfig, StartError, TimerId,
+    Event, ExporterQueue, ExporterQueueConfig, LogField, Logger, LossReason, MonotonicTime, Outcome, Payload,
+    QueueConfig, RetryConfig, StartError, TimerId,
 };
 
 use levels::{Attempt, Levels};
@@ -290,7 +290,7 @@ impl Connector for Failover {
             }
             Outcome::Permanent(why) => self.handle_refusal(cx, ack_id, what, &why, output),
             // What the end of the process loses is lost at every level.
-            Outcome::Lost(otelcore_pipeline::LossReason::Shutdown) => {
+            Outcome::Lost(LossReason::Shutdown) => {
                 self.finish(cx, &what.payload, what.origin, outcome);
             }
             Outcome::Lost(_) => {
@@ -315,6 +315,18 @@ impl Connector for Failover {
         // The graph ends at its deadline, whatever is left.
         self.queue.iter_mut().for_each(|queue| queue.drain(now, MonotonicTime::NEVER));
         self.run(cx, output);
+    }
+
+    fn abort(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.abort();
+        }
+        self.queued_items_in_flight = 0;
+        for what in std::mem::take(&mut self.tries).into_values() {
+            if let Origin::Sender(ack) = what.origin {
+                ack.settle(Outcome::Lost(LossReason::Shutdown));
+            }
+        }
     }
 
     /// What is with a level is counted there.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otelcore_pdata::{Rope, Signal};
-use otelcore_pipeline::{Connector, MonotonicTime, Outcome, Payload};
+use otelcore_pipeline::{Connector, LossReason, MonotonicTime, Outcome, Payload};
 use otelcore_testkit::{ConnectorTest, TestContext, connector, parse_config, payload};
 
 use super::FailoverFactory;
@@ -161,6 +161,25 @@ fn sender_that_waits_for_the_result_of_the_queue_gets_it() {
     test.settle(0, Outcome::retry("down"));
     test.settle(0, Outcome::retry("down"));
     assert_eq!(test.take_outcomes(), [(0, Outcome::retry("All provided pipelines return errors: down"))]);
+}
+
+#[test]
+fn end_of_the_process_is_the_answer_of_every_sender_that_waits() {
+    for (yaml, payloads) in [(NO_QUEUE, 2), ("sending_queue: {wait_for_result: true, num_consumers: 2}", 5)] {
+        let mut test = failover(yaml);
+        for _ in 0..payloads {
+            test.process(one_log());
+        }
+        assert!(test.take_outcomes().is_empty(), "{yaml}");
+        test.connector.abort();
+        let expected: Vec<_> = (0..payloads).map(|number| (number, Outcome::Lost(LossReason::Shutdown))).collect();
+        let mut outcomes = test.take_outcomes();
+        outcomes.sort_by_key(|(number, _)| *number);
+        assert_eq!((outcomes, test.connector.held_items()), (expected, 0), "{yaml}");
+        // Outcomes of its levels that come later change nothing.
+        pipelines(&mut test);
+        assert!(test.take_outcomes().is_empty(), "{yaml}");
+    }
 }
 
 #[test]

@@ -35,6 +35,10 @@ pub(crate) struct Load {
     pub(crate) traces: u64,
     /// Bytes of an attribute that each span carries.
     pub(crate) padding: usize,
+    /// The `SpanKind` of each span.
+    pub(crate) kind: i32,
+    /// The client whose spans are the parents, each of the span of the same number. Zero: spans have no parent.
+    pub(crate) parents: u64,
     /// Whether refused requests are sent again, not before the time that the refusal asks to wait.
     pub(crate) retry: bool,
     /// The header field of each request.
@@ -51,6 +55,8 @@ impl Default for Load {
             spans: 1,
             traces: 0,
             padding: 0,
+            kind: 0,
+            parents: 0,
             retry: false,
             authorization: None,
         }
@@ -83,11 +89,19 @@ impl Load {
         [first.to_be_bytes(), second.to_be_bytes()].concat()
     }
 
+    fn parent_id(&self, id: u64) -> Vec<u8> {
+        const NUMBER: u64 = (1 << 48) - 1;
+        let parent = self.parents << 48 | id & NUMBER;
+        if self.parents == 0 { Vec::new() } else { parent.to_be_bytes().to_vec() }
+    }
+
     fn body(&self, request: u64) -> Bytes {
         let padding = (self.padding > 0).then(|| string_attribute("padding", "x".repeat(self.padding)));
         let span = |id: u64| Span {
             trace_id: self.trace_id(id),
             span_id: id.to_be_bytes().to_vec(),
+            parent_span_id: self.parent_id(id),
+            kind: self.kind,
             name: "work".to_owned(),
             attributes: padding.iter().cloned().collect(),
             ..Span::default()

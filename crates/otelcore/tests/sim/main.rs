@@ -18,6 +18,7 @@ mod metric_connectors;
 mod processors;
 mod reload;
 mod routing;
+mod service_graph;
 mod shutdown;
 mod soak;
 mod tail_sampling;

@@ -12,7 +12,7 @@ use crate::client::Load;
 use crate::fixture::{Fixture, MS, SEC, collector_graph, seeds};
 
 /// `connectors` between traces and metrics; the backend gets the metrics.
-fn yaml(connectors: &str, names: &str) -> String {
+pub(crate) fn yaml(connectors: &str, names: &str) -> String {
     format!(
         "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '0.0.0.0:4317'}}}}}}}}
 exporters: {{otlp_grpc: {{endpoint: 'jaeger:14250', tls: {{insecure: true}}}}}}
@@ -30,15 +30,16 @@ fn spans_sent(fixture: &Fixture) -> u64 {
     fixture.clients.iter().map(|(_, load, _)| load.requests * load.spans).sum()
 }
 
-/// The values of the sums and the counts of the histograms, by metric and attributes, in the order of arrival.
+/// The values of the sums and the counts of the histograms, by metric, start time and attributes, in the order of arrival.
 fn counts(fixture: &Fixture) -> BTreeMap<(String, String), Vec<u64>> {
     let mut counts: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
     for request in &fixture.backend.borrow().metrics_requests {
         for entry in &request.resource_metrics {
             let resource = format!("{:?}", entry.resource);
             for metric in entry.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-                let mut add = |attributes: String, count: u64| {
-                    counts.entry((metric.name.clone(), resource.clone() + &attributes)).or_default().push(count);
+                let mut add = |start: u64, attributes: String, count: u64| {
+                    let series = format!("{start} {resource}{attributes}");
+                    counts.entry((metric.name.clone(), series)).or_default().push(count);
                 };
                 match metric.data.as_ref().unwrap() {
                     Data::Sum(sum) => sum.data_points.iter().for_each(|point| {
@@ -46,10 +47,12 @@ fn counts(fixture: &Fixture) -> BTreeMap<(String, String), Vec<u64>> {
                             Value::AsInt(count) => count as u64,
                             Value::AsDouble(sum) => sum as u64,
                         };
-                        add(format!("{:?}", point.attributes), count);
+                        add(point.start_time_unix_nano, format!("{:?}", point.attributes), count);
                     }),
                     Data::Histogram(data) => {
-                        data.data_points.iter().for_each(|point| add(format!("{:?}", point.attributes), point.count));
+                        data.data_points.iter().for_each(|point| {
+                            add(point.start_time_unix_nano, format!("{:?}", point.attributes), point.count);
+                        });
                     }
                     other => panic!("{other:?}"),
                 }
@@ -61,7 +64,7 @@ fn counts(fixture: &Fixture) -> BTreeMap<(String, String), Vec<u64>> {
 
 /// The counts of one metric: with deltas all of them, otherwise the largest of each series, because a request that was refused
 /// at first may arrive after later ones.
-fn total(fixture: &Fixture, metric: &str, is_delta: bool) -> u64 {
+pub(crate) fn total(fixture: &Fixture, metric: &str, is_delta: bool) -> u64 {
     let of_metric = counts(fixture).into_iter().filter(|((name, _), _)| name == metric);
     of_metric
         .map(|(_, counts)| if is_delta { counts.iter().sum() } else { counts.into_iter().max().unwrap_or(0) })
