@@ -276,7 +276,8 @@ impl HostPayload {
     /// The bytes are no valid request of this signal: where and why. The payload is then as it was.
     pub fn replace(&mut self, body: Bytes) -> Result<(), String> {
         let body = checked_rope(self.payload.signal, body).map_err(|e| e.to_string())?;
-        self.payload.held = self.payload.held.hold_derived(body.len() as u64);
+        let bytes = body.len() as u64 + self.payload.metadata_bytes();
+        self.payload.held = self.payload.held.hold_derived(bytes);
         self.payload.body = body;
         Ok(())
     }
@@ -289,10 +290,11 @@ impl HostPayload {
     pub fn edit<E: Editor + ?Sized>(&mut self, editor: &mut E) -> Result<Edited, EditError> {
         let edited = edit(self.payload.signal, &mut self.payload.body, editor)?;
         if edited.changed_parts > 0 {
-            let held = self.payload.held.hold_derived(self.payload.body.len() as u64);
+            let bytes = self.payload.body.len() as u64;
             if edited.shared_parts == 0 {
-                self.payload.held = held;
+                self.payload.held = self.payload.held.hold_derived(bytes + self.payload.metadata_bytes());
             } else {
+                let held = self.payload.held.hold_derived(bytes);
                 self.payload.held.merge(held);
             }
         }

@@ -115,10 +115,11 @@ impl EditedPayload {
             }
         };
         if edited.changed_parts > 0 {
-            output.grow(rope.len() as u64);
             if edited.shared_parts == 0 {
+                output.grow(rope.len() as u64 + payload.metadata_bytes());
                 payload.held = output;
             } else {
+                output.grow(rope.len() as u64);
                 payload.held.merge(output);
             }
         }
@@ -164,6 +165,11 @@ impl<E> Default for EditQueue<E> {
     }
 }
 
+/// Bytes that a payload takes while it waits.
+fn waiting_bytes(payload: &Payload) -> usize {
+    payload.body.len().saturating_add(usize::try_from(payload.metadata_bytes()).unwrap_or(usize::MAX))
+}
+
 impl<E> EditQueue<E> {
     /// The local key of the event at the end of a job: [`EditQueue::end_job`] follows it.
     pub const JOB_KEY: u64 = 0;
@@ -186,7 +192,7 @@ impl<E> EditQueue<E> {
 
     /// Has a payload wait. It is refused if too much waits already.
     pub fn push(&mut self, payload: Payload, ack: Ack) {
-        let bytes = self.waiting_bytes + payload.body.len();
+        let bytes = self.waiting_bytes + waiting_bytes(&payload);
         if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
             return ack.settle(Outcome::retry("too much data waits for a processor"));
         }
@@ -205,7 +211,7 @@ impl<E> EditQueue<E> {
             return None;
         }
         let (payload, ack) = self.waiting.pop_front()?;
-        self.waiting_bytes -= payload.body.len();
+        self.waiting_bytes -= waiting_bytes(&payload);
         // What the next components do with it in the same turn.
         turn.charge(payload.body.len() as u64);
         Some((payload, ack))
@@ -293,5 +299,21 @@ mod tests {
         assert_eq!(push(2), 1);
         let refusal = Outcome::retry("too much data waits for a processor");
         assert_eq!(acks.take(), [(2, refusal)]);
+    }
+
+    #[test]
+    fn charge_for_a_changed_body_is_for_the_metadata_as_well() {
+        let (acks, budget) = (AckRecorder::default(), Arc::new(Budget::default()));
+        let mut metadata = crate::Metadata::default();
+        metadata.add("tenant", "1234");
+        let metadata = Some(Arc::new(metadata));
+        let payload = Payload { signal: Signal::Logs, body: Rope::default(), metadata, held: budget.hold(100) };
+        let output = payload.held.hold_derived(0);
+        let rope = Rope::new(vec![0; 7].into(), 1);
+        let edited = Edited { changed_parts: 1, ..Edited::default() };
+        let edited = EditedPayload { payload, ack: acks.ack(1), result: Ok((rope, edited, output)) };
+        let (payload, ack) = edited.finish().unwrap();
+        assert_eq!((payload.held.bytes(), budget.held()), (7 + 20, 27));
+        ack.settle(Outcome::Delivered);
     }
 }

@@ -264,7 +264,7 @@ impl ExporterQueue {
         if size > queue.size() {
             self.metrics.enqueue_failed.add(u64::from(payload.items()));
             ack.settle(Outcome::permanent("element size too large"));
-        } else if self.blocked.is_empty() && self.has_room(size, payload.body.len() as u64) {
+        } else if self.blocked.is_empty() && self.has_room(size, bytes_of(&payload)) {
             self.accept(payload, ack, size);
         } else if queue.block_on_overflow {
             self.blocked_items += u64::from(payload.items());
@@ -293,7 +293,7 @@ impl ExporterQueue {
 
     fn enqueue(&mut self, payload: Payload, ack: Option<Ack>, size: u64) {
         self.size += size;
-        let bytes = payload.body.len() as u64;
+        let bytes = bytes_of(&payload);
         self.bytes += bytes;
         self.items += u64::from(payload.items());
         let interval = self.config.retry.initial_interval;
@@ -369,7 +369,8 @@ impl ExporterQueue {
             Some((body, after, why)) => {
                 // Frees the bytes that the item no longer has. An item that shares its size with other pieces may have
                 // none to free.
-                let less = item.bytes.saturating_sub(body.len() as u64);
+                let left = body.len() as u64 + item.payload.metadata_bytes();
+                let less = item.bytes.saturating_sub(left);
                 item.bytes -= less;
                 self.bytes -= less;
                 self.items = self.items.saturating_sub(u64::from(item.payload.items()));
@@ -452,7 +453,7 @@ impl ExporterQueue {
         item.waiters.into_iter().for_each(|waiter| waiter.settle(outcome.clone()));
         while let Some((payload, _)) = self.blocked.front() {
             let size = self.config.queue.get().map_or(0, |queue| size_of(queue.sizer, payload));
-            if !self.has_room(size, payload.body.len() as u64) {
+            if !self.has_room(size, bytes_of(payload)) {
                 break;
             }
             if let Some((payload, ack)) = self.blocked.pop_front() {
@@ -598,6 +599,11 @@ impl ExporterQueue {
         self.metrics.queue_size.set(self.size);
         self.metrics.in_flight.set((self.in_flight.len() + self.backing_off.len()) as u64);
     }
+}
+
+/// Bytes of a payload that count for `max_bytes`.
+fn bytes_of(payload: &Payload) -> u64 {
+    payload.body.len() as u64 + payload.metadata_bytes()
 }
 
 #[cfg(test)]

@@ -27,6 +27,13 @@ impl Payload {
     pub fn items(&self) -> u32 {
         self.body.items()
     }
+
+    /// About how many bytes of memory its metadata take, apart from an address. The charge of a payload is for these as
+    /// well as for its body.
+    #[must_use]
+    pub fn metadata_bytes(&self) -> u64 {
+        self.metadata.as_ref().map_or(0, |metadata| metadata.memory_size())
+    }
 }
 
 /// The address of the client that sent a payload, and headers of its request, names in lower case.
@@ -101,6 +108,15 @@ impl Metadata {
     #[must_use]
     pub fn auth_attributes(&self) -> &[(String, String)] {
         &self.auth
+    }
+
+    /// About how many bytes of memory it takes: twice the length of its texts. The address is not counted.
+    #[must_use]
+    pub fn memory_size(&self) -> u64 {
+        let entry = |(name, values): &(String, Vec<String>)| name.len() + values.iter().map(String::len).sum::<usize>();
+        let headers = self.entries.iter().map(entry).sum::<usize>();
+        let auth = self.auth.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        2 * (headers + auth) as u64
     }
 
     /// True without any header.

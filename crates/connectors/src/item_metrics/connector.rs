@@ -46,7 +46,8 @@ fn finish(finished: Finished<ItemMachine>, output: &mut ConnectorOutput) {
     match result {
         Err(outcome) => ack.settle(outcome),
         Ok((body, _)) if body.items() == 0 => ack.settle(Outcome::Delivered),
-        Ok((body, held)) => {
+        Ok((body, mut held)) => {
+            held.charge_copy(payload.metadata_bytes());
             output.send(Payload { signal: Signal::Metrics, body, metadata: payload.metadata, held }, ack);
         }
     }

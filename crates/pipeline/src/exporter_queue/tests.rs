@@ -204,6 +204,25 @@ fn queue_with_any_sizer_is_bounded_by_bytes() {
 }
 
 #[test]
+fn metadata_count_for_the_bound_of_bytes() {
+    let queue = QueueConfig { queue_size: 100, max_bytes: 100, ..small_queue() };
+    let mut fixture = Fixture::new(queue, RetryConfig::default());
+    let mut metadata = crate::Metadata::default();
+    metadata.add("tenant", &"x".repeat(30));
+    for request in 0..2 {
+        let body = Rope::new(Bytes::from_static(&[0; 10]), 1);
+        let metadata = Some(Arc::new(metadata.clone()));
+        let payload = Payload { signal: Signal::Traces, body, metadata, held: Held::default() };
+        fixture.queue.offer(payload, Ack::new(AckTarget::Receiver(0, request), &fixture.settlements));
+    }
+    let refusal = Outcome::retry("sending queue is full");
+    assert_eq!(fixture.take_outcomes(), [(0, Outcome::Delivered), (1, refusal)]);
+    let attempt = fixture.start_attempt().unwrap();
+    fixture.finish(attempt, Outcome::Delivered);
+    assert_eq!((fixture.queue.held_items(), fixture.queue.bytes), (0, 0));
+}
+
+#[test]
 fn queue_with_items_sizer_is_bounded_by_items() {
     let queue = QueueConfig { queue_size: 10, sizer: Sizer::Items, ..small_queue() };
     let mut fixture = Fixture::new(queue, RetryConfig::default());
