@@ -72,6 +72,32 @@ fn shutdown_decides_what_waits_and_the_next_process_begins_anew() {
 }
 
 #[test]
+fn reload_under_load_decides_what_waits_and_loses_nothing() {
+    let yaml = config_yaml(&processor(EVERYTHING, &["decision_wait: 5s"]), &otlp_exporter(""));
+    for seed in seeds().take(5) {
+        let mut fixture = Fixture::with_yaml(otelcore::reactor::Sim::new(seed), seed, &yaml);
+        for client in 1..=3 {
+            let load = Load { requests: 400, interval: 17 * MS, retry: true, ..load(client, 30, 0) };
+            fixture.start_client(load);
+        }
+        fixture.sim.run_for(3 * SEC);
+        assert!(fixture.held_items() > 0, "seed {seed}");
+        // As on SIGHUP: the running graph drains, then the new one starts.
+        fixture.sim.close(fixture.collector, 20 * SEC);
+        while fixture.sim.graph(fixture.collector).is_some() {
+            fixture.sim.run_for(10 * MS);
+        }
+        let at_reload = fixture.delivered();
+        assert!(at_reload.is_superset(&fixture.acknowledged()), "seed {seed}");
+        fixture.sim.restart(fixture.collector, collector_graph(&yaml).0).unwrap();
+        fixture.sim.run_for(60 * SEC);
+        assert!(fixture.missing().is_empty(), "seed {seed}");
+        assert!(fixture.delivered().len() > at_reload.len(), "seed {seed}");
+        assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
+    }
+}
+
+#[test]
 fn killed_process_loses_what_waits_and_nothing_else() {
     let yaml = config_yaml(&processor(PADDED, &["decision_wait: 30s"]), &otlp_exporter(""));
     for seed in seeds().take(5) {
