@@ -160,7 +160,7 @@ pub enum LogEvent {
         /// How many bytes they had.
         bytes: u64,
         /// The copy of these bytes. `None` where they are zeros, and where they could not be read or copied; in the
-        /// last case their segment is not removed by this process.
+        /// last case they stay where they are, and the next process tries again.
         copy: Option<PathBuf>,
         /// The segment.
         segment: PathBuf,

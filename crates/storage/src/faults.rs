@@ -39,6 +39,10 @@ pub(crate) enum Fault {
     ForgetGaps,
     /// What a crash has left is forgotten with the next segment.
     ForgetTornGroup,
+    /// A segment that is left while a group is on its way to it does not get the group.
+    ForgetGroupOnItsWay,
+    /// What can't be read is taken for lost.
+    GiveUpUnreadable,
     /// A header with a bad checksum is taken for one of another version.
     TrustTornHeader,
     /// A new segment does not say what is durable in the one before.
@@ -60,7 +64,7 @@ pub(crate) enum Fault {
 #[cfg(test)]
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::SkipDirectorySync,
         Self::AcknowledgeBeforeSync,
         Self::ChecksumWithoutPosition,
@@ -78,6 +82,8 @@ impl Fault {
         Self::SkipStartDirectorySync,
         Self::ForgetGaps,
         Self::ForgetTornGroup,
+        Self::ForgetGroupOnItsWay,
+        Self::GiveUpUnreadable,
         Self::TrustTornHeader,
         Self::ForgetPreviousSegment,
         Self::ForgetMarks,

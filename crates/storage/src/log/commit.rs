@@ -22,7 +22,7 @@ pub(crate) type CommitResult = Result<(), Trouble>;
 #[derive(Debug)]
 pub(crate) struct Group {
     records: Vec<PendingRecord>,
-    segment: u64,
+    pub(super) segment: u64,
     /// Bytes of the records.
     length: u64,
 }
@@ -152,6 +152,11 @@ impl Log {
             segment.end = end;
             segment.items += group.records.iter().map(|record| u64::from(record.meta.items)).sum::<u64>();
             self.set_segment(group.segment, segment);
+            // A refusal of later records has sealed it meanwhile.
+            if self.active != Some(group.segment) && !is_planted(Fault::ForgetGroupOnItsWay) {
+                self.previous = (group.segment, segment);
+                self.maintenance.check.insert(group.segment);
+            }
         }
         self.undelivered += end.saturating_sub(first).saturating_sub(self.delivered.count_in(&(first..end)));
         self.durable = end;

@@ -70,7 +70,7 @@ pub(crate) struct Lost {
     pub(crate) sequences: Range<u64>,
     pub(crate) bytes: u64,
     copy: Option<PathBuf>,
-    /// The bytes could not be copied.
+    /// The bytes could not be read or copied. They stay where they are, for the next process.
     is_kept: bool,
 }
 
@@ -168,14 +168,14 @@ impl Log {
     fn records_are_lost(&mut self, number: u64, lost: Lost) {
         let range = lost.sequences;
         let count = range.end.saturating_sub(range.start).saturating_sub(self.delivered.count_in(&range));
-        let mut is_unacknowledged = false;
-        if let Some(mut segment) = self.segments.get(&number).copied() {
-            is_unacknowledged = segment.torn_from.is_some_and(|from| range.start >= from);
-            segment.is_kept |= lost.is_kept && count > 0;
-            self.set_segment(number, segment);
+        let segment = self.segments.get(&number).copied().unwrap_or_default();
+        let is_unacknowledged = segment.torn_from.is_some_and(|from| range.start >= from);
+        // Without its header, a segment may seem to begin with records that another one had.
+        let is_elsewhere = lost.bytes == 0 && range.start == segment.first;
+        if !lost.is_kept || is_planted(Fault::GiveUpUnreadable) {
+            self.mark_delivered(range);
         }
-        self.mark_delivered(range);
-        if count > 0 {
+        if count > 0 && !is_elsewhere {
             self.stats.quarantined += count;
             let segment = self.segment_path(number);
             let (bytes, copy) = (lost.bytes, lost.copy);

@@ -303,7 +303,6 @@ impl FoundLog {
                     used: u64::from(after.previous_used),
                     items: u64::from(after.previous_items),
                     file_bytes: file.length,
-                    is_kept: false,
                     torn_from: (after.previous_torn_from > 0).then_some(after.previous_torn_from),
                 },
                 None => Segment {
@@ -312,7 +311,6 @@ impl FoundLog {
                     used: summary.used,
                     items: summary.items,
                     file_bytes: file.length,
-                    is_kept: false,
                     torn_from: Some(summary.last_group),
                 },
             };
@@ -321,7 +319,12 @@ impl FoundLog {
             }
             // Records between two segments were in segments that are gone.
             let expected = header.map_or(segment.first, |header| header.previous_end);
-            self.note_missing(least..expected.min(segment.first));
+            // Without a segment before it, none was left when it was begun.
+            if header.is_none_or(|header| header.previous_number > 0) {
+                self.note_missing(least..expected.min(segment.first));
+            } else {
+                self.gaps.insert(least..expected);
+            }
             self.gaps.insert(expected..segment.first);
             end = Some(segment.end);
             self.segments.insert(number, segment);

@@ -19,8 +19,6 @@ pub(crate) struct Segment {
     pub(crate) items: u64,
     /// The length of the file.
     pub(crate) file_bytes: u64,
-    /// It is not removed in this process: bytes that are no record could not be copied.
-    pub(crate) is_kept: bool,
     /// From this sequence on, a crash may have left what was not acknowledged.
     pub(crate) torn_from: Option<u64>,
 }
@@ -83,7 +81,9 @@ impl Log {
         } else {
             segment.range()
         };
-        self.active != Some(number) && !segment.is_kept && self.delivered.covers(&range)
+        let is_written =
+            self.active == Some(number) || self.group.as_ref().is_some_and(|group| group.segment == number);
+        !is_written && self.delivered.covers(&range)
     }
 
     /// Notes the segments of a range that may have become removable.

@@ -331,7 +331,8 @@ impl Model {
             LogEvent::Recovered(_) => self.check_recovery()?,
             LogEvent::Quarantined { records, copy, is_unacknowledged, .. } => {
                 self.reported += records;
-                let is_expected = self.has_damage() || is_unacknowledged || self.had_sync_errors;
+                let is_unreadable = copy.is_none() && self.had_io_errors;
+                let is_expected = self.has_damage() || is_unacknowledged || is_unreadable || self.had_sync_errors;
                 ensure!(is_expected, "I9: {records} records in quarantine without damage");
                 let only_flips = self.flips < 10_000
                     && self.rig.disk.misdirected() == 0

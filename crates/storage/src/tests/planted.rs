@@ -14,6 +14,7 @@ fn kind_of_run(fault: Fault) -> Option<u64> {
         Fault::RetrySync => Some(5),
         Fault::StopAtFirstBadRecord | Fault::IgnoreMarkChecksum | Fault::TrustTornHeader => Some(6),
         Fault::RewriteMarksInPlace | Fault::IgnoreMaxBytes => Some(1),
+        Fault::ForgetGroupOnItsWay | Fault::GiveUpUnreadable => Some(4),
         Fault::ForgetGaps | Fault::ForgetTornGroup => Some(3),
         _ => None,
     }
