@@ -17,8 +17,8 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use otelcore_config::{EffectiveValue, Section, config_struct};
 use otelcore_pipeline::{
     Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType,
-    CredentialCheck, Cx, Event, Extension, LogField, Logger, MonotonicTime, OfferedCapabilities, OutgoingHeaders,
-    ServerAuth, StartError, Unauthenticated,
+    CredentialCheck, CredentialsUnavailable, Cx, Event, Extension, LogField, Logger, MonotonicTime,
+    OfferedCapabilities, OutgoingHeaders, ServerAuth, StartError, Unauthenticated,
 };
 
 use self::users::{CheckStart, Credentials, LookupResult, Users};
@@ -399,11 +399,12 @@ impl CredentialValue {
         }
     }
 
-    fn get(&self) -> Result<Secret, String> {
+    fn get(&self) -> Result<Secret, CredentialsUnavailable> {
         match self {
             Self::Text(text) => Ok(text.clone()),
             Self::File(_, file) => {
-                file.value().map(|value| (*value).clone()).ok_or_else(|| NO_CREDENTIAL_SOURCE.to_owned())
+                let absent = || CredentialsUnavailable(NO_CREDENTIAL_SOURCE.to_owned());
+                file.value().map(|value| (*value).clone()).ok_or_else(absent)
             }
         }
     }
@@ -432,7 +433,7 @@ impl Extension for BasicAuthClient {
 }
 
 impl ClientAuth for BasicCredentials {
-    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
+    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable> {
         let (name, password) = (self.username.get()?, self.password.get()?);
         let encoded = BASE64.encode(format!("{}:{}", name.expose(), password.expose()));
         headers.set("authorization", format!("Basic {encoded}"));

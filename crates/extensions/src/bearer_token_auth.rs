@@ -8,11 +8,13 @@ use std::rc::Rc;
 
 use otelcore_config::{Section, config_struct};
 use otelcore_pipeline::{
-    Authentication, BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event,
-    Extension, OfferedCapabilities, OutgoingHeaders, ServerAuth, StartError, Unauthenticated,
+    Authentication, BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType,
+    CredentialsUnavailable, Cx, Event, Extension, OfferedCapabilities, OutgoingHeaders, ServerAuth, StartError,
+    Unauthenticated,
 };
 
 use crate::Secret;
+use crate::header_syntax::is_header_name;
 use crate::watched_file::WatchedFile;
 
 config_struct! {
@@ -112,12 +114,6 @@ impl ComponentType for BearerTokenAuthFactory {
     }
 }
 
-/// Whether it is a token of RFC 9110.
-fn is_header_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(allowed)
-}
-
 /// The tokens of a file. Empty lines are left out: the last line often is empty, and an empty token would give no
 /// protection.
 fn parse_token_file(text: &str) -> Result<Vec<Secret>, String> {
@@ -202,9 +198,11 @@ impl ServerAuth for BearerTokenAuthenticator {
 }
 
 impl ClientAuth for BearerTokenAuthenticator {
-    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
+    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable> {
         let tokens = self.tokens();
-        let Some(token) = tokens.first().map(Secret::expose) else { return Err("no bearer token provided".to_owned()) };
+        let Some(token) = tokens.first().map(Secret::expose) else {
+            return Err(CredentialsUnavailable("no bearer token provided".to_owned()));
+        };
         let value = if self.scheme.is_empty() { token.to_owned() } else { format!("{} {token}", self.scheme) };
         headers.set(&self.lower_case_header, value);
         Ok(())

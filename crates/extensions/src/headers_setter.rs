@@ -4,15 +4,16 @@
 //! A client asks it once for each request, with the metadata of the telemetry in it. It reads no telemetry and keeps
 //! nothing between requests.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use otelcore_config::declare::OpaqueString;
 use otelcore_config::{ComponentId, Section, config_enum, config_struct};
 use otelcore_pipeline::{
-    BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Extension, Metadata,
-    OfferedCapabilities, OutgoingHeaders, RequestProtocol, StartError,
+    BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType, CredentialsUnavailable, Cx,
+    Extension, Metadata, OfferedCapabilities, OutgoingHeaders, RequestProtocol, StartError,
 };
+
+use crate::header_syntax::{is_field_value, is_header_name, remove_last_line_breaks};
 
 config_enum! {
     /// What is done with a header field.
@@ -75,7 +76,7 @@ impl HeaderConfig {
             Some(_) => {}
         }
         for text in self.value.iter_mut().chain([&mut self.default_value.0]) {
-            text.truncate(text.trim_end_matches(['\r', '\n']).len());
+            remove_last_line_breaks(text);
         }
         if self.value.as_deref().is_some_and(|value| !is_field_value(value)) {
             s.start_error("value", "'value' has characters that a header can't have").help(ONE_LINE_HINT);
@@ -130,17 +131,6 @@ impl HeadersSetterConfig {
     fn additional_auth(&self) -> Option<ComponentId> {
         self.additional_auth.parse().ok()
     }
-}
-
-/// Whether it is a token of RFC 9110.
-fn is_header_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(allowed)
-}
-
-/// Whether a header field can carry it (RFC 9110, 5.5): no control characters inside.
-fn is_field_value(value: &str) -> bool {
-    value.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
 /// The `headers_setter` extension.
@@ -208,27 +198,27 @@ enum ValueSource {
 }
 
 impl ValueSource {
-    fn value<'v>(&'v self, metadata: Option<&'v Metadata>) -> Result<Cow<'v, str>, String> {
+    fn value<'v>(&'v self, metadata: Option<&'v Metadata>) -> Result<&'v str, CredentialsUnavailable> {
         match self {
-            Self::Fixed(value) => Ok(Cow::Borrowed(value)),
+            Self::Fixed(value) => Ok(value),
             Self::Metadata { name, default } => match metadata.map_or(&[][..], |metadata| metadata.get(name)) {
-                [] => Ok(Cow::Borrowed(default)),
-                [value] => Ok(Cow::Borrowed(value)),
-                values => Err(format!(
+                [] => Ok(default),
+                [value] => Ok(value),
+                values => Err(CredentialsUnavailable(format!(
                     "failed to determine the source: {} source keys found in the context, can't determine which one to use",
                     values.len()
-                )),
+                ))),
             },
             Self::Attribute { name, default } => {
-                Ok(Cow::Borrowed(metadata.and_then(|metadata| metadata.auth_attribute(name)).unwrap_or(default)))
+                Ok(metadata.and_then(|metadata| metadata.auth_attribute(name)).unwrap_or(default))
             }
         }
     }
 }
 
 impl HeaderRule {
-    fn apply(&self, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
-        let value = self.source.value(headers.metadata())?.into_owned();
+    fn apply(&self, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable> {
+        let value = self.source.value(headers.metadata())?;
         // As in the Go collector, an empty field counts as absent over HTTP, and as present over gRPC.
         let is_http = headers.protocol() == RequestProtocol::Http;
         let exists = headers.get(&self.name).is_some_and(|old| !(is_http && old.is_empty()));
@@ -236,21 +226,21 @@ impl HeaderRule {
             HeaderAction::Insert if exists => {}
             HeaderAction::Update if !exists => {}
             HeaderAction::Delete => headers.remove(&self.name),
-            _ => headers.set(&self.name, value),
+            _ => headers.set(&self.name, value.to_owned()),
         }
         Ok(())
     }
 }
 
 impl HeadersSetter {
-    fn apply_rules(&self, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
+    fn apply_rules(&self, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable> {
         self.rules.iter().try_for_each(|rule| rule.apply(headers))
     }
 }
 
 impl ClientAuth for HeadersSetter {
     /// In the order of the Go collector: over gRPC the other authenticator comes first, over HTTP last.
-    fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
+    fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable> {
         match (&self.additional, headers.protocol()) {
             (None, _) => self.apply_rules(headers),
             (Some(additional), RequestProtocol::Grpc) => {

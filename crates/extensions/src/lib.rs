@@ -6,6 +6,8 @@
 mod basic_auth;
 #[cfg(feature = "bearertokenauth")]
 mod bearer_token_auth;
+#[cfg(any(feature = "basicauth", feature = "bearertokenauth", feature = "headers_setter"))]
+mod header_syntax;
 #[cfg(feature = "headers_setter")]
 mod headers_setter;
 #[cfg(feature = "health_check")]

@@ -4,6 +4,8 @@ use otelcore_config::declare::{ConfigItem, ConfigValue, Shape};
 use otelcore_config::{EffectiveValue, Section};
 use subtle::ConstantTimeEq;
 
+use crate::header_syntax::remove_last_line_breaks;
+
 /// A token, a password, or the content of a file with them. Redacted in `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
@@ -56,13 +58,14 @@ impl ConfigItem for Secret {
 impl Secret {
     /// Without the line breaks at the end.
     pub(crate) fn without_line_breaks(mut text: String) -> Self {
-        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        remove_last_line_breaks(&mut text);
         Self(text)
     }
 
-    /// Whether a header field can carry it (RFC 9110, 5.5): no control characters inside.
+    /// Whether a header field can carry it.
+    #[cfg(feature = "bearertokenauth")]
     pub(crate) fn is_valid_field_value(&self) -> bool {
-        self.0.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
+        crate::header_syntax::is_field_value(&self.0)
     }
 
     /// The text itself.

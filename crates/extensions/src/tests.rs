@@ -94,7 +94,7 @@ impl Fixture {
     fn headers(&mut self) -> Result<Vec<(String, String)>, String> {
         let auth = self.offered::<dyn ClientAuth>().unwrap();
         let mut headers = OutgoingHeaders::new(RequestProtocol::Grpc, None, Vec::new());
-        auth.apply(&mut self.world.cx(), &mut headers)?;
+        auth.apply(&mut self.world.cx(), &mut headers).map_err(|why| why.0)?;
         Ok(headers.into_fields().into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 

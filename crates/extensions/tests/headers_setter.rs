@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use otelcore_extensions::HeadersSetterFactory;
 use otelcore_pipeline::{
-    Capabilities, ClientAuth, Cx, Metadata, OfferedCapabilities, OutgoingHeaders, RequestProtocol,
+    Capabilities, ClientAuth, CredentialsUnavailable, Cx, Metadata, OfferedCapabilities, OutgoingHeaders,
+    RequestProtocol,
 };
 use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, tool_path, write_corpus};
 use otelcore_testkit::{TestContext, TestWorld, extension, parse_config};
@@ -21,7 +22,7 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/headers_se
 struct FixedAuth;
 
 impl ClientAuth for FixedAuth {
-    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
+    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable> {
         headers.set("authorization", "fixed".to_owned());
         Ok(())
     }
@@ -157,7 +158,7 @@ impl Case {
         let protocol = if self.is_grpc { RequestProtocol::Grpc } else { RequestProtocol::Http };
         let fields = self.fields.iter().map(|(name, value)| (Cow::Owned(name.clone()), Cow::Owned(value.clone())));
         let mut headers = OutgoingHeaders::new(protocol, Some(&metadata), fields.collect());
-        auth.apply(&mut TestWorld::new().cx(), &mut headers).map_err(|e| vec![e])?;
+        auth.apply(&mut TestWorld::new().cx(), &mut headers).map_err(|e| vec![e.0])?;
         let line = |(name, value): (Cow<'_, str>, Cow<'_, str>)| format!("{}: {value}", name.to_ascii_lowercase());
         let mut lines: Vec<String> = headers.into_fields().into_iter().map(line).collect();
         lines.sort();

@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,8 @@ use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::client::{GrpcClientConn, GrpcClientConnConfig, OutgoingCall};
 use otelcore_http::{Bytes, CloseReason, Code, Status, Workspace};
 use otelcore_pipeline::{
-    ClientAuth, Cx, Event, JobResult, LogField, Logger, Metadata, MonotonicTime, OutgoingField, OutgoingHeaders,
-    PeerAddr, RequestProtocol, StartError, Stream, TimerId,
+    ClientAuth, CredentialsUnavailable, Cx, Event, JobResult, LogField, Logger, Metadata, MonotonicTime, OutgoingField,
+    OutgoingHeaders, PeerAddr, RequestProtocol, ResolveError, StartError, Stream, TimerId,
 };
 use smallvec::SmallVec;
 
@@ -323,7 +324,7 @@ impl GrpcChannel {
         }
     }
 
-    fn handle_resolved(&mut self, cx: &mut Cx<'_>, result: &Result<Vec<std::net::SocketAddr>, String>) {
+    fn handle_resolved(&mut self, cx: &mut Cx<'_>, result: &Result<Vec<SocketAddr>, ResolveError>) {
         self.is_resolving = false;
         if self.closed {
             return;
@@ -694,7 +695,7 @@ impl GrpcChannel {
             match auth.apply(cx, &mut headers).and_then(|()| auth_headers(headers.into_fields())) {
                 Ok(auth_headers) => metadata.to_mut().extend(auth_headers),
                 Err(why) => {
-                    self.results.push_back((call.token, Err(Status::new(Code::Unauthenticated, why))));
+                    self.results.push_back((call.token, Err(Status::new(Code::Unauthenticated, why.0))));
                     return true;
                 }
             }
@@ -801,18 +802,17 @@ fn authority_host(authority: &http::uri::Authority) -> &str {
 }
 
 /// The header fields of an authenticator, as metadata.
-fn auth_headers(fields: Vec<OutgoingField>) -> Result<Headers, String> {
+fn auth_headers(fields: Vec<OutgoingField>) -> Result<Headers, CredentialsUnavailable> {
     let parse_field = |(name, value): OutgoingField| {
         let name = HeaderName::try_from(&*name).ok()?;
         let mut value = HeaderValue::try_from(&*value).ok()?;
         value.set_sensitive(true);
         Some((name, value))
     };
-    fields
-        .into_iter()
-        .map(parse_field)
-        .collect::<Option<_>>()
-        .ok_or_else(|| "the authenticator's credentials have characters that a header can't have".to_owned())
+    fields.into_iter().map(parse_field).collect::<Option<_>>().ok_or_else(|| {
+        let why = "the authenticator's credentials have characters that a header can't have";
+        CredentialsUnavailable(why.to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -21,7 +21,9 @@ use std::time::Duration;
 use otelcore_http::CloseReason;
 use otelcore_http::h1::ResponseHead;
 use otelcore_http::h1::client::{ClientResponse, H1ClientConn, H1ClientConnConfig};
-use otelcore_pipeline::{ClientAuth, Cx, Event, LogField, Logger, MonotonicTime, OutgoingHeaders, StartError, TimerId};
+use otelcore_pipeline::{
+    ClientAuth, Cx, Event, LogField, Logger, MonotonicTime, OutgoingHeaders, ResolveError, StartError, TimerId,
+};
 use slab::Slab;
 
 use crate::config::HttpClientConfig;
@@ -472,7 +474,7 @@ impl HttpClient {
         }
     }
 
-    fn handle_resolved(&mut self, cx: &mut Cx<'_>, number: usize, result: &Result<Vec<SocketAddr>, String>) {
+    fn handle_resolved(&mut self, cx: &mut Cx<'_>, number: usize, result: &Result<Vec<SocketAddr>, ResolveError>) {
         let Some(origin) = self.origins.get_mut(number) else { return };
         origin.is_resolving = false;
         let why = match result {
@@ -481,7 +483,7 @@ impl HttpClient {
                 return self.serve_origin(cx, number);
             }
             Ok(_) => format!("lookup {}: no such host", origin.host),
-            Err(why) => why.clone(),
+            Err(e) => e.to_string(),
         };
         let prefix = if origin.proxy.is_some() { "proxyconnect tcp: " } else { "" };
         origin.resolve_error = Some(format!("{prefix}dial tcp: {why}"));

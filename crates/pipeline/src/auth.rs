@@ -29,6 +29,12 @@ pub trait ServerAuth {
 #[error("{0}")]
 pub struct Unauthenticated(pub String);
 
+/// Our side is at fault: a client has no credentials, or no header fields, for a request now. The text never goes to a
+/// sender of telemetry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CredentialsUnavailable(pub String);
+
 /// The decision of a [`ServerAuth`].
 pub enum Authentication {
     /// The request is permitted.
@@ -94,7 +100,7 @@ pub trait ClientAuth {
     ///
     /// # Errors
     /// The reason why the request can't be sent now.
-    fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String>;
+    fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable>;
 
     /// Whether a gRPC client must not send them without TLS.
     fn requires_tls(&self) -> bool {

@@ -46,8 +46,8 @@ mod world;
 pub use ack::{Ack, AckPieces, AckRecorder, Error, LossReason, Outcome};
 pub use attempt::{AttemptId, Outcomes, PartialOutcome};
 pub use auth::{
-    Authentication, CheckStep, ClientAuth, CredentialCheck, OutgoingField, OutgoingHeaders, RequestProtocol,
-    ServerAuth, Unauthenticated,
+    Authentication, CheckStep, ClientAuth, CredentialCheck, CredentialsUnavailable, OutgoingField, OutgoingHeaders,
+    RequestProtocol, ServerAuth, Unauthenticated,
 };
 pub use budget::{Budget, Held, Kept, NoRoom};
 pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
@@ -83,6 +83,6 @@ pub use telemetry::{
 pub use time::{MonotonicTime, WallTime};
 pub use topology::{Cycle, order_by_needs};
 pub use world::{
-    Endpoint, Event, Job, JobResult, Key, Listener, MemorySample, Notifier, PeerAddr, ProcessSample, Stream, TimerId,
-    World,
+    Endpoint, Event, Job, JobResult, Key, Listener, MemorySample, Notifier, PeerAddr, ProcessSample, ResolveError,
+    Stream, TimerId, World,
 };

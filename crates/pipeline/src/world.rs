@@ -33,8 +33,14 @@ pub enum Event<'a> {
     /// A timer is due.
     Timer,
     /// A look-up ended: the addresses in the order of preference, or the error of the resolver.
-    Resolved(&'a Result<Vec<SocketAddr>, String>),
+    Resolved(&'a Result<Vec<SocketAddr>, ResolveError>),
 }
+
+/// The name, its name server or the system is at fault: a look-up found no address. The text is Go's:
+/// `lookup X: no such host`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ResolveError(pub String);
 
 /// Where to listen.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,8 +3,10 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use otelcore_pipeline::ResolveError;
+
 /// The addresses of a host, each once, in the order in which to try them.
-pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
     let mut found: Vec<SocketAddr> = match (host, port).to_socket_addrs() {
         Ok(found) => found.collect(),
         Err(e) => {
@@ -13,7 +15,7 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
             let found =
                 if go_error_text(&text) == TEMPORARY_FAILURE { look_up_in_parts(host, port) } else { Vec::new() };
             if found.is_empty() {
-                return Err(format!("lookup {host}: {}", go_error_text(&text)));
+                return Err(ResolveError(format!("lookup {host}: {}", go_error_text(&text))));
             }
             found
         }
@@ -23,7 +25,7 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
     if found.len() >= musl::MAX_ADDRESSES {
         found = musl::all_addresses(host, port, found);
     }
-    if found.is_empty() { Err(format!("lookup {host}: no such host")) } else { Ok(found) }
+    if found.is_empty() { Err(ResolveError(format!("lookup {host}: no such host"))) } else { Ok(found) }
 }
 
 /// Go's text for a server that fails or does not answer.

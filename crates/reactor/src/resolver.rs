@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use otelcore_pipeline::Key;
+use otelcore_pipeline::{Key, ResolveError};
 
 use crate::helper_threads::HelperThreads;
 use crate::lookup::look_up;
 use crate::waker::Waker;
 
 /// A look-up's key and result.
-pub(crate) type CompletedLookup = (Key, Result<Vec<SocketAddr>, String>);
+pub(crate) type CompletedLookup = (Key, Result<Vec<SocketAddr>, ResolveError>);
 
 /// How many look-ups may be under way at once.
 const MAX_THREADS: usize = 4;
@@ -50,7 +50,7 @@ impl Resolver {
         let name = host.to_owned();
         let job_result = send_result.clone();
         if let Err((_, e)) = self.threads.run(Box::new(move || job_result(look_up(&name, port)))) {
-            send_result(Err(format!("lookup {host}: {e}")));
+            send_result(Err(ResolveError(format!("lookup {host}: {e}"))));
         }
     }
 

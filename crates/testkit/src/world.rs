@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use otelcore_pipeline::{
     Cx, DatagramDrops, DatagramSocket, Endpoint, Event, FileJob, Graph, Job, Key, Listener, MAX_FILE_JOBS,
-    MemorySample, MonotonicTime, Notifier, PeerAddr, ProcessSample, Stream, TimerId, TooManyFileJobs, WallTime, World,
+    MemorySample, MonotonicTime, Notifier, PeerAddr, ProcessSample, ResolveError, Stream, TimerId, TooManyFileJobs,
+    WallTime, World,
 };
 use otelcore_reactor::SimDisk;
 
@@ -44,7 +45,7 @@ impl Notifier for TestNotifier {
 enum DueEvent {
     Ready,
     Timer,
-    Resolved(Result<Vec<SocketAddr>, String>),
+    Resolved(Result<Vec<SocketAddr>, ResolveError>),
 }
 
 impl DueEvent {
@@ -86,8 +87,8 @@ pub struct TestWorld {
     outputs: Rc<RefCell<Outputs>>,
     output_errors: BTreeMap<String, String>,
     env: BTreeMap<String, String>,
-    lookup_results: BTreeMap<String, Result<Vec<IpAddr>, String>>,
-    lookups: VecDeque<(Key, Result<Vec<SocketAddr>, String>)>,
+    lookup_results: BTreeMap<String, Result<Vec<IpAddr>, ResolveError>>,
+    lookups: VecDeque<(Key, Result<Vec<SocketAddr>, ResolveError>)>,
     listeners: Vec<Rc<RefCell<ListenerState>>>,
     listen_error: Option<(io::ErrorKind, String)>,
     connected: Vec<(PeerAddr, PeerStream)>,
@@ -308,7 +309,7 @@ impl TestWorld {
     }
 
     /// Sets the result of looking up a name. Without it, a name does not exist.
-    pub fn set_lookup_result(&mut self, host: &str, result: Result<Vec<IpAddr>, String>) {
+    pub fn set_lookup_result(&mut self, host: &str, result: Result<Vec<IpAddr>, ResolveError>) {
         self.lookup_results.insert(host.to_owned(), result);
     }
 
@@ -458,7 +459,7 @@ impl World for TestWorld {
     }
 
     fn resolve(&mut self, key: Key, host: &str, port: u16) {
-        let no_such_host = || Err(format!("lookup {host}: no such host"));
+        let no_such_host = || Err(ResolveError(format!("lookup {host}: no such host")));
         let result = match host.parse::<IpAddr>() {
             Ok(ip) => Ok(vec![ip]),
             Err(_) => self.lookup_results.get(host).cloned().unwrap_or_else(no_such_host),

@@ -15,7 +15,7 @@ fn apply(yaml: &str, metadata: &Metadata) -> Result<String, String> {
     let auth = fixture.offered::<dyn ClientAuth>().unwrap();
     let fields = vec![(Cow::Borrowed("X-Old"), Cow::Borrowed("old"))];
     let mut headers = OutgoingHeaders::new(RequestProtocol::Http, Some(metadata), fields);
-    auth.apply(&mut TestWorld::new().cx(), &mut headers)?;
+    auth.apply(&mut TestWorld::new().cx(), &mut headers).map_err(|why| why.0)?;
     Ok(headers.into_fields().iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", "))
 }
 

@@ -8,7 +8,9 @@ use http::Method;
 use otelcore_http::Bytes;
 use otelcore_http::h1::ResponseHead;
 use otelcore_http::h1::client::{OutgoingRequest, StartRequestError};
-use otelcore_pipeline::{Metadata, MonotonicTime, OutgoingField, OutgoingHeaders, RequestProtocol};
+use otelcore_pipeline::{
+    CredentialsUnavailable, Metadata, MonotonicTime, OutgoingField, OutgoingHeaders, RequestProtocol,
+};
 use smallvec::SmallVec;
 
 use crate::USER_AGENT;
@@ -252,7 +254,7 @@ impl PendingRequest {
         &mut self,
         settings: &HttpClientConfig,
         cookies: Option<String>,
-        authorize: impl FnOnce(&mut OutgoingHeaders<'_>) -> Result<(), String>,
+        authorize: impl FnOnce(&mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable>,
         proxy: Option<&Proxy>,
     ) -> Result<(), String> {
         let url = &self.request.url;
@@ -281,7 +283,7 @@ impl PendingRequest {
             }
         }
         if !self.withhold_credentials {
-            authorize(&mut fields)?;
+            authorize(&mut fields).map_err(|e| e.0)?;
         }
         self.target = url.target().to_owned();
         if let Some(proxy) = proxy {

@@ -11,8 +11,8 @@ use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_http::Bytes;
 use otelcore_pipeline::{
-    Budget, Endpoint, Graph, GraphBuilder, Listener, NoopLogSink, Outcome, PeerAddr, PipelineInput, Receiver,
-    StartError, Stream, World,
+    Budget, CredentialsUnavailable, Endpoint, Graph, GraphBuilder, Listener, NoopLogSink, Outcome, PeerAddr,
+    PipelineInput, Receiver, StartError, Stream, World,
 };
 use otelcore_reactor::Sim;
 
@@ -304,13 +304,13 @@ const BASE: u64 = 1000;
 struct ExpiringAuth;
 
 impl ClientAuth for ExpiringAuth {
-    fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
+    fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable> {
         match cx.now().0 / 1_000_000_000 {
             0..5 => {
                 headers.set("authorization", "Bearer t".to_owned());
                 Ok(())
             }
-            _ => Err("no token".to_owned()),
+            _ => Err(CredentialsUnavailable("no token".to_owned())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use otelcore::pipeline::MemorySample;
+use otelcore::pipeline::{MemorySample, ResolveError};
 use otelcore_http::Code;
 
 use crate::backend::{PlannedResponse, SharedBackendState, backend_graph};
@@ -47,7 +47,7 @@ fn backend_with_a_new_address_is_found_by_name() {
         fixture.start_client(load.clone());
         fixture.sim.run_for(3 * SEC);
         fixture.sim.kill(fixture.backend_node);
-        fixture.sim.set_lookup_result("jaeger", Err("server misbehaving".to_owned()));
+        fixture.sim.set_lookup_result("jaeger", Err(ResolveError("server misbehaving".to_owned())));
         fixture.sim.run_for(3 * SEC);
         let new_node = fixture.sim.add_node("jaeger-2", backend_graph(&fixture.backend)).unwrap();
         fixture.sim.set_lookup_result("jaeger", Ok(vec![fixture.sim.address(new_node)]));

@@ -17,7 +17,9 @@ use std::ops::DerefMut;
 use std::rc::Rc;
 use std::time::Duration;
 
-use otelcore_pipeline::{Event, Graph, Key, MemorySample, MonotonicTime, StartError, UndeliveredItems, World};
+use otelcore_pipeline::{
+    Event, Graph, Key, MemorySample, MonotonicTime, ResolveError, StartError, UndeliveredItems, World,
+};
 
 use crate::trial_start::TrialWorld;
 use net::SimNetwork;
@@ -302,8 +304,8 @@ impl Sim {
 
     // ---- the world outside --------------------------------------------------------------------------------------
 
-    /// Sets what a name resolves to, instead of the node of that name. `Err` is the text of the resolver's error.
-    pub fn set_lookup_result(&mut self, name: &str, result: Result<Vec<IpAddr>, String>) {
+    /// Sets what a name resolves to, instead of the node of that name.
+    pub fn set_lookup_result(&mut self, name: &str, result: Result<Vec<IpAddr>, ResolveError>) {
         self.net.borrow_mut().names.insert(name.to_owned(), result);
     }
 

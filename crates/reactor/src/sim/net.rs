@@ -12,14 +12,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use otelcore_pipeline::{Endpoint, Key, MemorySample, MonotonicTime, PeerAddr};
+use otelcore_pipeline::{Endpoint, Key, MemorySample, MonotonicTime, PeerAddr, ResolveError};
 
 use self::datagrams::SimDatagramSocket;
 use super::disk::SimDisk;
 use super::random::RandomSource;
 
 /// The result of a look-up.
-pub(crate) type ResolveResult = Result<Vec<SocketAddr>, String>;
+pub(crate) type ResolveResult = Result<Vec<SocketAddr>, ResolveError>;
 
 /// An address on a node that a listener can have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -147,7 +147,7 @@ pub(crate) struct SimNetwork {
     pub(crate) now: MonotonicTime,
     pub(crate) random: RandomSource,
     pub(crate) hosts: Vec<SimHost>,
-    pub(crate) names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
+    pub(crate) names: BTreeMap<String, Result<Vec<IpAddr>, ResolveError>>,
     pub(crate) latency: (Duration, Duration),
     pub(crate) links: BTreeMap<(usize, usize), (Duration, Duration)>,
     /// The most bytes in transit or unread in one direction of a connection.
@@ -529,7 +529,7 @@ impl SimNetwork {
         }
         match self.hosts.iter().find(|h| h.name == host) {
             Some(node) => Ok(with_port(&[node.ip])),
-            None => Err(format!("lookup {host}: no such host")),
+            None => Err(ResolveError(format!("lookup {host}: no such host"))),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use otelcore_pipeline::{
     Budget, Cx, Endpoint, Event, Graph, GraphBuilder, JobResult, Listener, Logger, MonotonicTime, NoopLogSink, Outcome,
-    PeerAddr, PipelineInput, Receiver, StartError, Stream,
+    PeerAddr, PipelineInput, Receiver, ResolveError, StartError, Stream,
 };
 
 use super::*;
@@ -103,7 +103,7 @@ impl Receiver for EchoClient {
                 let addr: SocketAddr = found[0];
                 self.stream = cx.connect(1, &PeerAddr::Ip(addr)).ok();
             }
-            Event::Resolved(Err(e)) => self.record(cx, e.clone()),
+            Event::Resolved(Err(e)) => self.record(cx, e.to_string()),
             _ => {}
         }
         let Some(mut stream) = self.stream.take() else { return };
@@ -211,7 +211,7 @@ fn partition_holds_bytes_back_and_reset_loses_them() {
 fn lookup_fails_and_later_succeeds_as_the_test_sets() {
     let mut sim = Sim::new(4);
     let node = sim.add_node("echo", echo_server()).unwrap();
-    sim.set_lookup_result("echo", Err("server misbehaving".to_owned()));
+    sim.set_lookup_result("echo", Err(ResolveError("server misbehaving".to_owned())));
     let (one, seen) = echo_client("echo", 1);
     let one = sim.add_node("one", one).unwrap();
     sim.run_for(Duration::from_secs(1));
