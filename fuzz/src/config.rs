@@ -2,14 +2,14 @@
 //! the printed text is read as the same configuration.
 
 use otelcore_config::{
-    ConfigSources, Diagnostics, EffectiveValue, FeatureGates, GoDuration, Section, from_yaml, load, print,
+    ConfigSources, Diagnostics, EffectiveValue, FeatureGates, GoDuration, Section, UnreadableSource, from_yaml, load, print,
 };
 
 /// A file of any bytes, and a few variables that refer to others and to themselves.
 struct FuzzSources<'a>(&'a [u8]);
 
 impl ConfigSources for FuzzSources<'_> {
-    fn read_file(&self, _: &str) -> Result<Vec<u8>, String> {
+    fn read_file(&self, _: &str) -> Result<Vec<u8>, UnreadableSource> {
         Ok(self.0.to_vec())
     }
 

@@ -38,7 +38,7 @@ pub use nested_source::{NestedSource, location_in_text};
 pub use node::{ConfigNode, Located, NodeEntry, NodeMap, NodeValue, SourceLocation, SourceText};
 pub use print::EffectiveValue;
 pub use section::{EffectiveRecorder, HeaderEntry, OptionalFlavor, Section};
-pub use sources::{ConfigSources, EmbeddedSource, NoConfigSources, decode_text};
+pub use sources::{ConfigSources, EmbeddedSource, NoConfigSources, UnreadableSource, decode_text};
 pub use suggest::nearest_name;
 
 #[cfg(test)]

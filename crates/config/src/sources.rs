@@ -8,14 +8,17 @@ use crate::node::{ConfigNode, SourceLocation, SourceText};
 
 /// Where files, environment variables and pages come from.
 pub trait ConfigSources {
-    /// The bytes of a file, or Go's error message: `open X: no such file or directory`.
-    fn read_file(&self, path: &str) -> Result<Vec<u8>, String>;
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource>;
 
     /// An environment variable; `None` if it is not set.
     fn env_var(&self, name: &str) -> Option<String>;
 
-    /// The body of a page with status 200, or an error message; `None` if this program cannot fetch pages.
-    fn fetch_http(&self, uri: &str) -> Option<Result<Vec<u8>, String>> {
+    /// The body of a page with status 200; `None` if this program cannot fetch pages.
+    fn fetch_http(&self, uri: &str) -> Option<Result<Vec<u8>, UnreadableSource>> {
         let _ = uri;
         None
     }
@@ -27,6 +30,11 @@ pub trait ConfigSources {
         None
     }
 }
+
+/// A file or page of a configuration, or the system, is at fault. The text is Go's: `open X: no such file or directory`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnreadableSource(pub String);
 
 /// A source that is part of another one. Its places are those in the outer source.
 #[derive(Clone, Debug)]
@@ -53,8 +61,8 @@ impl EmbeddedSource {
 pub struct NoConfigSources;
 
 impl ConfigSources for NoConfigSources {
-    fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
-        Err(format!("open {path}: no such file or directory"))
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
+        Err(UnreadableSource(format!("open {path}: no such file or directory")))
     }
     fn env_var(&self, _: &str) -> Option<String> {
         None
@@ -118,7 +126,7 @@ pub(crate) fn retrieve(scheme: &str, rest: &str, sources: &dyn ConfigSources) ->
         "yaml" => (rest.to_owned(), "yaml:".to_owned(), false, None),
         "http" | "https" => match sources.fetch_http(&uri) {
             None => return Ok(None),
-            Some(body) => (decoded(body?)?, uri.clone(), false, None),
+            Some(body) => (decoded(body.map_err(|e| e.to_string())?)?, uri.clone(), false, None),
         },
         _ => return Ok(None),
     };

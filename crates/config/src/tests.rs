@@ -14,9 +14,9 @@ struct TestSources {
 }
 
 impl ConfigSources for TestSources {
-    fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
         let found = self.files.get(path).map(|t| t.as_bytes().to_vec());
-        found.ok_or_else(|| format!("open {path}: no such file or directory"))
+        found.ok_or_else(|| UnreadableSource(format!("open {path}: no such file or directory")))
     }
     fn env_var(&self, name: &str) -> Option<String> {
         self.vars.get(name).map(|v| (*v).to_owned())

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use otelcore_config::{ConfigSources, EmbeddedSource};
+use otelcore_config::{ConfigSources, EmbeddedSource, UnreadableSource};
 
 use crate::collector::Collector;
 use crate::environment::{NODE_IP, POD_IP};
@@ -59,12 +59,12 @@ impl<'a> ContainerSources<'a> {
 }
 
 impl ConfigSources for ContainerSources<'_> {
-    fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
         match (self.collector.find(path), self.local_sources) {
             (Some(MountedFile::Text(EmbeddedSource::Text(text))), _) => Ok(text.text().text.as_bytes().to_vec()),
             (_, Some(machine)) => machine.read_file(path),
             (Some(MountedFile::NotInManifests { .. }), None) => Ok(b"0".to_vec()),
-            _ => Err(format!("open {path}: no such file or directory")),
+            _ => Err(UnreadableSource(format!("open {path}: no such file or directory"))),
         }
     }
 

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
-use otelcore_config::{ConfigNode, ConfigSources, Diagnostics, FeatureGates, Severity};
+use otelcore_config::{ConfigNode, ConfigSources, Diagnostics, FeatureGates, Severity, UnreadableSource};
 use otelcore_pipeline::StartError;
 
 use crate::plan::Plan;
@@ -106,7 +106,7 @@ const MAX_TOTAL_FILE_BYTES: usize = 64 << 20;
 struct SystemSources<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     /// Each file is read once: its content decides how it is parsed, and a pipe can't be read again.
-    files: RefCell<BTreeMap<String, Result<Vec<u8>, String>>>,
+    files: RefCell<BTreeMap<String, Result<Vec<u8>, UnreadableSource>>>,
 }
 
 impl<'a> SystemSources<'a> {
@@ -125,18 +125,18 @@ impl<'a> SystemSources<'a> {
 }
 
 impl ConfigSources for SystemSources<'_> {
-    fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
         let mut files = self.files.borrow_mut();
         if let Some(cached) = files.get(path) {
             return cached.clone();
         }
         let total: usize = files.values().flatten().map(Vec::len).sum();
-        let result = otelcore_reactor::read_file(path).and_then(|bytes| match total.saturating_add(bytes.len()) {
-            total if total > MAX_TOTAL_FILE_BYTES => {
-                Err(format!("read {path}: with it all files together are larger than 64 MiB"))
+        let result = match otelcore_reactor::read_file(path) {
+            Ok(bytes) if total.saturating_add(bytes.len()) > MAX_TOTAL_FILE_BYTES => {
+                Err(UnreadableSource(format!("read {path}: with it all files together are larger than 64 MiB")))
             }
-            _ => Ok(bytes),
-        });
+            read => read.map_err(|e| UnreadableSource(e.to_string())),
+        };
         files.insert(path.to_owned(), result.clone());
         result
     }

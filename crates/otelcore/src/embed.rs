@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use otelcore_config::{ConfigSources, Diagnostics, FeatureGates, Severity, codes};
+use otelcore_config::{ConfigSources, Diagnostics, FeatureGates, Severity, UnreadableSource, codes};
 use otelcore_inproc::{
     HostIo, HostProcessor, InprocExporterFactory, InprocProcessorFactory, InprocReceiverFactory, Input, Output,
     is_in_process_callback,
@@ -162,11 +162,11 @@ struct ConfigText<'a> {
 }
 
 impl ConfigSources for ConfigText<'_> {
-    fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
         if path == self.options.config_name {
             Ok(self.yaml.as_bytes().to_vec())
         } else {
-            otelcore_reactor::read_file(path)
+            otelcore_reactor::read_file(path).map_err(|e| UnreadableSource(e.to_string()))
         }
     }
 

@@ -1,10 +1,10 @@
 //! What Linux reports about the process: memory and time from `/proc`, its environment, its files, its clock.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
-use otelcore_pipeline::ProcessSample;
+use otelcore_pipeline::{ProcessSample, error_with_text};
 
 /// Bytes of this process; zeros where `/proc` is missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,7 +105,7 @@ pub fn raise_file_limit() {
 }
 
 /// The text of a system error without Rust's `(os error N)`, with a small first letter as Go writes it.
-pub(crate) fn error_text(e: &std::io::Error) -> String {
+pub(crate) fn error_text(e: &io::Error) -> String {
     let text = e.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
@@ -130,24 +130,25 @@ pub fn unix_time_nanos() -> u64 {
 /// The largest file that is read: a configuration, manifests, certificates, credentials.
 const MAX_FILE_BYTES: usize = 16 << 20;
 
-/// The bytes of a file, a pipe or a device up to its end, or Go's error text: `open X: no such file or directory`.
+/// The bytes of a file, a pipe or a device up to its end.
 /// Waits for a pipe until its other end is closed.
 ///
 /// # Errors
-/// That text, or that there are more than 16 MiB.
-pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
+/// The system's error with Go's text, `open X: no such file or directory`, or that there are more than 16 MiB.
+pub fn read_file(path: &str) -> io::Result<Vec<u8>> {
     read_up_to(path, MAX_FILE_BYTES)
 }
 
-fn read_up_to(path: &str, limit: usize) -> Result<Vec<u8>, String> {
-    let failed = |verb: &str, e: &std::io::Error| format!("{verb} {path}: {}", error_text(e));
+fn read_up_to(path: &str, limit: usize) -> io::Result<Vec<u8>> {
+    let failed = |verb: &str, e: &io::Error| error_with_text(e, format!("{verb} {path}: {}", error_text(e)));
     let file = fs::File::open(path).map_err(|e| failed("open", &e))?;
     let mut bytes = Vec::new();
     let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     // Opening a folder succeeds; reading it fails with the error that it is a directory.
     file.take(one_more).read_to_end(&mut bytes).map_err(|e| failed("read", &e))?;
     if bytes.len() > limit {
-        return Err(format!("read {path}: larger than {} MiB, the limit of one file", limit >> 20));
+        let text = format!("read {path}: larger than {} MiB, the limit of one file", limit >> 20);
+        return Err(io::Error::other(text));
     }
     Ok(bytes)
 }
@@ -183,21 +184,32 @@ pub fn uuid() -> String {
 
 #[cfg(test)]
 mod tests {
+    use otelcore_pipeline::os_error;
+
     use super::*;
 
     #[test]
     fn file_or_device_above_the_limit_is_refused_with_its_name_and_the_limit() {
-        let refused = read_file("/dev/zero").unwrap_err();
+        let refused = read_file("/dev/zero").unwrap_err().to_string();
         assert_eq!(refused, "read /dev/zero: larger than 16 MiB, the limit of one file");
         let path = std::env::temp_dir().join(format!("otelcore-limit-{}", uuid()));
         let name = path.to_string_lossy().into_owned();
         fs::write(&path, vec![b'x'; 3 << 20]).unwrap();
-        assert_eq!(read_up_to(&name, 3 << 20).map(|b| b.len()), Ok(3 << 20));
-        let refused = read_up_to(&name, (3 << 20) - 1).unwrap_err();
+        assert_eq!(read_up_to(&name, 3 << 20).unwrap().len(), 3 << 20);
+        let refused = read_up_to(&name, (3 << 20) - 1).unwrap_err().to_string();
         assert_eq!(refused, format!("read {name}: larger than 2 MiB, the limit of one file"));
         fs::remove_file(&path).unwrap();
-        assert_eq!(read_file(&name).unwrap_err(), format!("open {name}: no such file or directory"));
-        assert!(read_file("/").unwrap_err().starts_with("read /: is a directory"));
+    }
+
+    #[test]
+    fn file_that_the_system_refuses_gives_the_text_of_go_and_the_number() {
+        let name = std::env::temp_dir().join(format!("otelcore-absent-{}", uuid())).to_string_lossy().into_owned();
+        let absent = read_file(&name).unwrap_err();
+        assert_eq!(absent.to_string(), format!("open {name}: no such file or directory"));
+        assert_eq!((absent.kind(), os_error(&absent)), (io::ErrorKind::NotFound, Some(libc::ENOENT)));
+        let folder = read_file("/").unwrap_err();
+        assert!(folder.to_string().starts_with("read /: is a directory"));
+        assert_eq!(os_error(&folder), Some(libc::EISDIR));
     }
 
     #[test]

@@ -301,7 +301,8 @@ impl World for RealWorld {
         if is_read_once && earlier.is_some() {
             return Err(io::Error::other(format!("open {path}: it has become a pipe, which the loop can't wait for")));
         }
-        let bytes = os::read_file(path).map_err(io::Error::other)?;
+        // Without the system's number: a `StartError` has one only where a socket was refused.
+        let bytes = os::read_file(path).map_err(|e| io::Error::new(e.kind(), e.to_string()))?;
         self.files_read.insert(path.to_owned(), is_read_once.then(|| bytes.clone()));
         Ok(bytes)
     }

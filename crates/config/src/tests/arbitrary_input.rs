@@ -53,7 +53,7 @@ proptest! {
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         struct File(Vec<u8>);
         impl ConfigSources for File {
-            fn read_file(&self, _: &str) -> Result<Vec<u8>, String> { Ok(self.0.clone()) }
+            fn read_file(&self, _: &str) -> Result<Vec<u8>, UnreadableSource> { Ok(self.0.clone()) }
             fn env_var(&self, _: &str) -> Option<String> { None }
         }
         let d = Diagnostics::new();

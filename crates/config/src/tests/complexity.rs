@@ -11,7 +11,7 @@ fn load_and_print(text: &str, sources: &dyn ConfigSources) -> Diagnostics {
     let uris = ["file:worst".to_owned(), "yaml:{service: {extensions: [x]}}".to_owned()];
     struct OneFile<'a>(&'a str, &'a dyn ConfigSources);
     impl ConfigSources for OneFile<'_> {
-        fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
             if path == "worst" { Ok(self.0.as_bytes().to_vec()) } else { self.1.read_file(path) }
         }
         fn env_var(&self, name: &str) -> Option<String> {
