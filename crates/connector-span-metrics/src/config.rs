@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use otelcore_config::declare::Optional;
 use otelcore_config::{GoDuration, Section, config_enum, config_struct};
-use otelcore_go_regexp::Glob;
+use otelcore_go_regexp::{Glob, GlobError};
 use otelcore_pdata::ExponentialRecorder;
 
 const CUMULATIVE: &str = "AGGREGATION_TEMPORALITY_CUMULATIVE";
@@ -283,6 +283,6 @@ pub(crate) fn positive(value: GoDuration) -> Duration {
 }
 
 /// Compiles a glob of a dimension.
-pub(crate) fn glob(pattern: &str) -> Result<Glob, String> {
+pub(crate) fn glob(pattern: &str) -> Result<Glob, GlobError> {
     Glob::compile(pattern.as_bytes(), Some('.'))
 }

@@ -171,7 +171,7 @@ impl DimensionList {
         let mut compiled = Self::default();
         for dimension in list {
             if !dimension.glob.is_empty() {
-                compiled.globs.push(glob(&dimension.glob)?);
+                compiled.globs.push(glob(&dimension.glob).map_err(|e| e.to_string())?);
                 continue;
             }
             let name = dimension.name.as_bytes();

@@ -1,7 +1,21 @@
 //! Globs: `*` matches any text without a separator, `**` any text, `?` one character that is no separator, `[a-z]`, `[!a-z]`
 //! and `[abc]` one of a set, `{a,b}` one of several globs; a backslash makes the next character stand for itself.
 
+use std::fmt;
+
 use crate::GoRegexp;
+
+/// Why a glob is not valid: its author is at fault. The text is Go's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlobError(String);
+
+impl fmt::Display for GlobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for GlobError {}
 
 /// A compiled glob. It matches a whole text, in time linear in it.
 #[derive(Clone, Debug)]
@@ -13,16 +27,14 @@ impl Glob {
     /// Compiles a glob. Without a separator `*` and `?` match every character.
     ///
     /// # Errors
-    /// The sentence of Go.
-    pub fn compile(pattern: &[u8], separator: Option<char>) -> Result<Self, String> {
-        let Ok(pattern) = std::str::from_utf8(pattern) else { return Err("could not read rune".to_owned()) };
-        if pattern.contains('\u{fffd}') {
-            return Err("could not read rune".to_owned());
-        }
+    /// The pattern is no glob.
+    pub fn compile(pattern: &[u8], separator: Option<char>) -> Result<Self, GlobError> {
+        let pattern = std::str::from_utf8(pattern).ok().filter(|pattern| !pattern.contains('\u{fffd}'));
+        let pattern = pattern.ok_or_else(|| GlobError("could not read rune".to_owned()))?;
         // A character with the number zero ends a glob.
         let pattern = pattern.split('\0').next().unwrap_or_default();
-        let regexp = translate(pattern, separator)?;
-        let regexp = GoRegexp::compile(&regexp).map_err(|error| error.to_string())?;
+        let regexp = translate(pattern, separator).map_err(GlobError)?;
+        let regexp = GoRegexp::compile(&regexp).map_err(|error| GlobError(error.to_string()))?;
         Ok(Self { regexp })
     }
 
@@ -146,7 +158,7 @@ mod tests {
             ("[c-a]", "", Err("hi character 'a' should be greater than lo 'c'")),
         ] {
             let found = Glob::compile(pattern.as_bytes(), None).map(|glob| glob.is_match(text.as_bytes()));
-            assert_eq!(found, expected.map_err(str::to_owned), "{pattern}");
+            assert_eq!(found, expected.map_err(|why| GlobError(why.to_owned())), "{pattern}");
         }
     }
 

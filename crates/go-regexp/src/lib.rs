@@ -16,7 +16,7 @@ mod translate;
 use std::fmt;
 use std::ops::Range;
 
-pub use glob::Glob;
+pub use glob::{Glob, GlobError};
 pub use regex::bytes::CaptureLocations;
 use regex::bytes::{Match, Regex, RegexBuilder};
 
