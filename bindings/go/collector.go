@@ -408,70 +408,55 @@ func copied(lent C.og_bytes) []byte {
 	return append([]byte{}, unsafe.Slice((*byte)(lent.data), int(lent.len))...)
 }
 
-// Input is the input of the inproc receiver of this id, "inproc/app" for one; the same id gives the same input.
-func (c *Collector) Input(id string) (*Input, error) {
+// handleOf returns what the program has of an id, or opens it; made makes it of the library's handle.
+func handleOf[T any](c *Collector, known map[string]*T, id string, open func(name *C.char) C.og_result, made func(C.uintptr_t) *T) (*T, error) {
 	name, err := cText(id, "the id")
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if input, ok := c.inputs[id]; ok && !c.closed.Load() {
-		return input, nil
+	if value, ok := known[id]; ok && !c.closed.Load() {
+		return value, nil
 	}
-	r := C.og_input(c.handle, name)
+	r := open(name)
 	runtime.KeepAlive(name)
 	if err := failure(r); err != nil {
 		return nil, err
 	}
-	input := &Input{handle: r.value, collector: c}
-	input.cleanup = runtime.AddCleanup(input, func(handle C.uintptr_t) { C.og_input_free(handle) }, r.value)
-	c.inputs[id] = input
-	return input, nil
+	value := made(r.value)
+	known[id] = value
+	return value, nil
+}
+
+// Input is the input of the inproc receiver of this id, "inproc/app" for one; the same id gives the same input.
+func (c *Collector) Input(id string) (*Input, error) {
+	open := func(name *C.char) C.og_result { return C.og_input(c.handle, name) }
+	return handleOf(c, c.inputs, id, open, func(handle C.uintptr_t) *Input {
+		input := &Input{handle: handle, collector: c}
+		input.cleanup = runtime.AddCleanup(input, func(handle C.uintptr_t) { C.og_input_free(handle) }, handle)
+		return input
+	})
 }
 
 // Output is the output of the inproc exporter of this id, "inproc/app" for one; the same id gives the same output.
 func (c *Collector) Output(id string) (*Output, error) {
-	name, err := cText(id, "the id")
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if output, ok := c.outputs[id]; ok && !c.closed.Load() {
-		return output, nil
-	}
-	r := C.og_output(c.handle, name)
-	runtime.KeepAlive(name)
-	if err := failure(r); err != nil {
-		return nil, err
-	}
-	output := &Output{handle: r.value, collector: c, turn: make(chan struct{}, 1)}
-	output.cleanup = runtime.AddCleanup(output, func(handle C.uintptr_t) { C.og_output_free(handle) }, r.value)
-	c.outputs[id] = output
-	return output, nil
+	open := func(name *C.char) C.og_result { return C.og_output(c.handle, name) }
+	return handleOf(c, c.outputs, id, open, func(handle C.uintptr_t) *Output {
+		output := &Output{handle: handle, collector: c, turn: make(chan struct{}, 1)}
+		output.cleanup = runtime.AddCleanup(output, func(handle C.uintptr_t) { C.og_output_free(handle) }, handle)
+		return output
+	})
 }
 
 // Processor is the program's side of the inproc processors of this id, "inproc/enrich" for one; the same id gives the same
-// processor. Who asks for it has to process what it gets, by [Processor.Run] or [Processor.Next]; a collector with a
-// processor that nobody asked for does not start.
+// processor. A program that asks for it has to process what it gets, by [Processor.Run] or [Processor.Next]; a collector with a
+// processor that the program has not asked for does not start.
 func (c *Collector) Processor(id string) (*Processor, error) {
-	name, err := cText(id, "the id")
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if processor, ok := c.processors[id]; ok && !c.closed.Load() {
-		return processor, nil
-	}
-	r := C.og_processor(c.handle, name)
-	runtime.KeepAlive(name)
-	if err := failure(r); err != nil {
-		return nil, err
-	}
-	processor := &Processor{handle: r.value, collector: c, turn: make(chan struct{}, 1)}
-	processor.cleanup = runtime.AddCleanup(processor, func(handle C.uintptr_t) { C.og_processor_free(handle) }, r.value)
-	c.processors[id] = processor
-	return processor, nil
+	open := func(name *C.char) C.og_result { return C.og_processor(c.handle, name) }
+	return handleOf(c, c.processors, id, open, func(handle C.uintptr_t) *Processor {
+		processor := &Processor{handle: handle, collector: c, turn: make(chan struct{}, 1)}
+		processor.cleanup = runtime.AddCleanup(processor, func(handle C.uintptr_t) { C.og_processor_free(handle) }, handle)
+		return processor
+	})
 }

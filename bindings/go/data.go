@@ -88,33 +88,42 @@ type Output struct {
 // Next returns the next batch; it waits until the context is done. End the batch with [Batch.Ack] or [Batch.Reject]; one
 // that is garbage-collected without either is delivered again.
 func (o *Output) Next(ctx context.Context) (*Batch, error) {
+	defer runtime.KeepAlive(o)
+	wake := func() C.og_result {
+		defer runtime.KeepAlive(o)
+		return C.og_wake(o.handle)
+	}
+	take := func() C.og_result { return C.og_next(o.handle, -1) }
+	return waitForNext(ctx, o.turn, "the output", wake, take, newBatch)
+}
+
+// waitForNext waits in C for the next value until the context is done. Only the call that has put its token into turn waits
+// there; of is what gives the values, in messages.
+func waitForNext[T any](ctx context.Context, turn chan struct{}, of string, wake, take func() C.og_result, made func(C.uintptr_t) *T) (*T, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if o.turn == nil {
-		return nil, &Error{Code: InvalidArgument, Message: "the output was not made by a collector"}
+	if turn == nil {
+		return nil, &Error{Code: InvalidArgument, Message: of + " was not made by a collector"}
 	}
 	select {
-	case o.turn <- struct{}{}:
+	case turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-o.turn }()
-	stop := context.AfterFunc(ctx, func() {
-		_ = failure(C.og_wake(o.handle))
-		runtime.KeepAlive(o)
-	})
+	defer func() { <-turn }()
+	stop := context.AfterFunc(ctx, func() { _ = failure(wake()) })
 	defer stop()
 	for {
-		r := C.og_next(o.handle, -1)
+		r := take()
 		if r.status == C.OTELCORE_OK {
-			return newBatch(r.value), nil
+			return made(r.value), nil
 		}
 		err := failure(r)
 		if r.status != C.OTELCORE_CANCELLED {
 			return nil, err
 		}
-		// If this context is not done, the wake was meant for an earlier wait that had just got its batch.
+		// If this context is not done, the wake was meant for an earlier wait that had just got its value.
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -38,7 +38,7 @@ type Processor struct {
 // Run calls process for each payload, one after another, until the context is done or the collector has ended; the latter
 // is no error. Where process returns nil, the payload is passed on as it is then; one without any item is dropped. At an
 // error with Retryable (see [Error]) it is refused, and its sender may send it again; at any other error, and where process
-// panics, it is refused for good, and reported. Several goroutines may run; they share the payloads.
+// panics, it is refused permanently, and reported. Several goroutines may run; they share the payloads.
 func (p *Processor) Run(ctx context.Context, process func(context.Context, *Payload) error) error {
 	for {
 		payload, err := p.Next(ctx)
@@ -56,40 +56,16 @@ func (p *Processor) Run(ctx context.Context, process func(context.Context, *Payl
 // [Payload.Reject] or [Payload.RetryAfter]; one that is garbage-collected without any of them is refused, so that its sender
 // may send it again.
 func (p *Processor) Next(ctx context.Context) (*Payload, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	defer runtime.KeepAlive(p)
+	wake := func() C.og_result {
+		defer runtime.KeepAlive(p)
+		return C.og_processor_wake(p.handle)
 	}
-	if p.turn == nil {
-		return nil, &Error{Code: InvalidArgument, Message: "the processor was not made by a collector"}
-	}
-	select {
-	case p.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-p.turn }()
-	stop := context.AfterFunc(ctx, func() {
-		_ = failure(C.og_processor_wake(p.handle))
-		runtime.KeepAlive(p)
-	})
-	defer stop()
-	for {
-		r := C.og_processor_next(p.handle, -1)
-		if r.status == C.OTELCORE_OK {
-			return newPayload(r.value), nil
-		}
-		err := failure(r)
-		if r.status != C.OTELCORE_CANCELLED {
-			return nil, err
-		}
-		// If this context is not done, the wake was meant for an earlier wait that had just got its payload.
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-	}
+	take := func() C.og_result { return C.og_processor_next(p.handle, -1) }
+	return waitForNext(ctx, p.turn, "the processor", wake, take, newPayload)
 }
 
-// A Payload is a request on its way through a pipeline. One goroutine at a time may use it.
+// A Payload is a request in a pipeline. One goroutine at a time may use it.
 type Payload struct {
 	signal  Signal
 	handle  atomic.Uintptr
@@ -152,41 +128,47 @@ func (p *Payload) Edit(visit func(*Item) Keep) error {
 }
 
 // Pass passes it on as it is now; without any item it is dropped.
-func (p *Payload) Pass() error { return p.finish(C.OTELCORE_OK) }
+func (p *Payload) Pass() error { return p.finishWith(C.OTELCORE_OK) }
 
 // Drop drops it: its sender takes it as delivered.
 func (p *Payload) Drop() error {
 	if err := p.Replace(nil); err != nil {
 		return err
 	}
-	return p.finish(C.OTELCORE_OK)
+	return p.finishWith(C.OTELCORE_OK)
 }
 
-// Reject refuses it: where that is retryable its sender may send it again, otherwise it is refused for good, and reported.
+// Reject refuses it: where that is retryable its sender may send it again, otherwise it is refused permanently, and reported.
 func (p *Payload) Reject(retryable bool) error {
 	if retryable {
-		return p.finish(C.OTELCORE_UNAVAILABLE)
+		return p.finishWith(C.OTELCORE_UNAVAILABLE)
 	}
-	return p.finish(C.OTELCORE_INVALID_DATA)
+	return p.finishWith(C.OTELCORE_INVALID_DATA)
 }
 
 // RetryAfter refuses it, so that its sender may send it again, not before this pause is over.
 func (p *Payload) RetryAfter(after time.Duration) error {
-	handle := p.handle.Swap(0)
-	if handle == 0 {
-		return errFinished()
-	}
-	p.cleanup.Stop()
-	return failure(C.og_payload_retry_after(C.uintptr_t(handle), C.uint64_t(max(after, 0).Milliseconds())))
+	millis := C.uint64_t(max(after, 0).Milliseconds())
+	return p.finish(func(handle C.uintptr_t) C.og_result { return C.og_payload_retry_after(handle, millis) })
 }
 
-func (p *Payload) finish(status C.otelcore_status) error {
-	handle := p.handle.Swap(0)
+func (p *Payload) finishWith(status C.otelcore_status) error {
+	return p.finish(func(handle C.uintptr_t) C.og_result { return C.og_payload_finish(handle, status) })
+}
+
+// finish ends it by a call of the library. That refuses to end a payload that is being edited: it can then be ended later.
+func (p *Payload) finish(call func(C.uintptr_t) C.og_result) error {
+	handle := p.handle.Load()
 	if handle == 0 {
 		return errFinished()
 	}
-	p.cleanup.Stop()
-	return failure(C.og_payload_finish(C.uintptr_t(handle), status))
+	r := call(C.uintptr_t(handle))
+	if r.status != C.OTELCORE_REENTRANT {
+		p.handle.Store(0)
+		p.cleanup.Stop()
+	}
+	runtime.KeepAlive(p)
+	return failure(r)
 }
 
 func errFinished() error { return &Error{Code: Closed, Message: "the payload is finished"} }

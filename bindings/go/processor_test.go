@@ -184,3 +184,33 @@ func TestPayloadsAreTakenOneByOne(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestPayloadThatIsBeingEditedIsFinishedAfterwards(t *testing.T) {
+	collector := made(t, otelcore.Config{YAML: strings.Replace(changing, "inproc/change: {}", "inproc/change: {timeout: 0}", 1)})
+	processor, err := collector.Processor("inproc/change")
+	must(t, err)
+	must(t, collector.Start(t.Context()))
+	input, err := collector.Input("inproc/app")
+	must(t, err)
+	output, err := collector.Output("inproc/out")
+	must(t, err)
+	must(t, input.Submit(t.Context(), otelcore.Traces, spans(3)))
+	payload, err := processor.Next(within(t, 20*time.Second))
+	must(t, err)
+	calls := []func() error{payload.Pass, payload.Drop, func() error { return payload.Reject(true) }, func() error { return payload.RetryAfter(0) }}
+	must(t, payload.Edit(func(*otelcore.Item) otelcore.Keep {
+		for _, call := range calls {
+			if err := call(); err == nil || !strings.Contains(err.Error(), "edited") {
+				t.Error(err)
+			}
+		}
+		return otelcore.KeepItem
+	}))
+	must(t, payload.Pass())
+	batch := next(t, output)
+	if count := items(t, batch.Data()); count != 3 {
+		t.Errorf("%d spans", count)
+	}
+	must(t, batch.Ack())
+	must(t, collector.Shutdown(within(t, 20*time.Second)))
+}

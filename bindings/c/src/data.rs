@@ -13,8 +13,8 @@ use crate::error::{CallError, Error};
 use crate::per_process::current_depth;
 use crate::table::HandleTable;
 use crate::{
-    CallbackUser, ExportFn, FreeFn, OTELCORE_LOGS, OTELCORE_METRICS, OTELCORE_NOT_FOUND, OTELCORE_OK,
-    OTELCORE_OVERLOADED, OTELCORE_TIMEOUT, OTELCORE_TRACES, OTELCORE_UNAVAILABLE, Signal, Status,
+    CallbackUser, ExportFn, FreeFn, OTELCORE_INVALID_ARGUMENT, OTELCORE_LOGS, OTELCORE_METRICS, OTELCORE_NOT_FOUND,
+    OTELCORE_OK, OTELCORE_OVERLOADED, OTELCORE_TIMEOUT, OTELCORE_TRACES, OTELCORE_UNAVAILABLE, Signal, Status,
 };
 
 /// The input of an `inproc` receiver. Any thread may use it. It may outlive its collector; calls then return
@@ -73,6 +73,26 @@ pub(crate) fn not_found(kind: &str, name: &str, others: &[String]) -> CallError 
     CallError::new(OTELCORE_NOT_FOUND, format!("the configuration uses no {kind} {name:?}; {others}"))
 }
 
+/// Writes the handle of a component of a collector, which `find` makes; `name` is that of the handle in messages.
+pub(crate) fn write_component<H>(
+    collector: *const Collector,
+    id: *const c_char,
+    out: *mut *mut H,
+    name: &str,
+    find: impl FnOnce(&Arc<CollectorObject>, &str) -> Result<*mut H, CallError>,
+) -> Result<(), CallError> {
+    let collector = collector_object(collector)?;
+    if out.is_null() {
+        return Err(CallError::new(OTELCORE_INVALID_ARGUMENT, format!("there is no place for the {name}")));
+    }
+    // SAFETY: the header says that it is a text.
+    let id = unsafe { text_from_c(id, "the id")? };
+    let handle = find(&collector, id)?;
+    // SAFETY: not NULL, and the header asks for a place to write to.
+    unsafe { write_out(out, handle) };
+    Ok(())
+}
+
 /// The input of the `inproc` receiver of this id, "inproc/app" for one. The input is the caller's to free.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_input(
@@ -82,20 +102,13 @@ pub extern "C" fn otelcore_collector_input(
     err: *mut *mut Error,
 ) -> Status {
     run_export(err, || {
-        let collector = collector_object(collector)?;
-        if out.is_null() {
-            return Err(CallError::invalid_argument("there is no place for the input"));
-        }
-        // SAFETY: the header says that it is a text.
-        let id = unsafe { text_from_c(id, "the id")? };
-        let input = collector.embedded.input(id);
-        let input =
-            input.ok_or_else(|| not_found("inproc receiver", id, &collector.embedded.input_and_output_ids().0))?;
-        let object = InputObject { input, name: id.to_owned(), signals: collector.embedded.input_signals(id) };
-        let handle = INPUTS.insert(object);
-        // SAFETY: not NULL, and the header asks for a place to write to.
-        unsafe { write_out(out, handle) };
-        Ok(())
+        write_component(collector, id, out, "input", |collector, id| {
+            let input = collector.embedded.input(id);
+            let input =
+                input.ok_or_else(|| not_found("inproc receiver", id, &collector.embedded.input_and_output_ids().0))?;
+            let signals = collector.embedded.input_signals(id);
+            Ok(INPUTS.insert(InputObject { input, name: id.to_owned(), signals }))
+        })
     })
 }
 
@@ -150,20 +163,12 @@ pub extern "C" fn otelcore_collector_output(
     err: *mut *mut Error,
 ) -> Status {
     run_export(err, || {
-        let collector = collector_object(collector)?;
-        if out.is_null() {
-            return Err(CallError::invalid_argument("there is no place for the output"));
-        }
-        // SAFETY: the header says that it is a text.
-        let id = unsafe { text_from_c(id, "the id")? };
-        let output = collector.embedded.output(id);
-        let output =
-            output.ok_or_else(|| not_found("inproc exporter", id, &collector.embedded.input_and_output_ids().1))?;
-        let handle =
-            OUTPUTS.insert(OutputObject { output, name: id.to_owned(), collector: Arc::downgrade(&collector) });
-        // SAFETY: not NULL, and the header asks for a place to write to.
-        unsafe { write_out(out, handle) };
-        Ok(())
+        write_component(collector, id, out, "output", |collector, id| {
+            let output = collector.embedded.output(id);
+            let output =
+                output.ok_or_else(|| not_found("inproc exporter", id, &collector.embedded.input_and_output_ids().1))?;
+            Ok(OUTPUTS.insert(OutputObject { output, name: id.to_owned(), collector: Arc::downgrade(collector) }))
+        })
     })
 }
 
@@ -210,7 +215,8 @@ pub extern "C" fn otelcore_output_set_callback(
     })
 }
 
-fn result_of_status(status: Status, source: &str) -> BatchResult {
+/// What a status means that the host program returns or reports; `source` is what returns it, in messages.
+pub(crate) fn result_of_status(status: Status, source: &str) -> BatchResult {
     match status {
         OTELCORE_OK => BatchResult::Delivered,
         OTELCORE_OVERLOADED | OTELCORE_TIMEOUT | OTELCORE_UNAVAILABLE => BatchResult::Retry(None),

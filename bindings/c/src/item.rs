@@ -110,7 +110,7 @@ impl Drop for Restore {
     }
 }
 
-/// Calls the host's function for an item. `None`: it returned no answer that there is.
+/// Calls the host's function for an item. `None`: it returned no value of [`Keep`].
 pub(crate) fn visit_item(item: &mut inproc::Item<'_, '_>, call: impl FnOnce(*mut Item) -> Keep) -> Option<Visit> {
     NEXT.set(NEXT.get().wrapping_add(1));
     let handle = HANDLE | NEXT.get() as usize;
@@ -137,6 +137,21 @@ fn with_item<T>(
     // SAFETY: `visit_item` has this pointer from a `&mut` that it does not use before the call of the host's function, in
     // which we are, has returned; the number is this item's, and the line above permits one borrow at a time.
     body(unsafe { pointer.cast::<inproc::Item<'_, '_>>().as_mut() })
+}
+
+/// Runs the body of an exported function of an item and a text, which `argument` names in messages.
+fn with_item_and_text(
+    item: *const Item,
+    text: *const c_char,
+    argument: &'static str,
+    err: *mut *mut Error,
+    body: impl FnOnce(&mut inproc::Item<'_, '_>, &[u8]) -> Result<(), CallError>,
+) -> Status {
+    run_export(err, || {
+        // SAFETY: the header says that it is a text.
+        let text = unsafe { text_from_c(text, argument)? };
+        with_item(item, |item| body(item, text.as_bytes()))
+    })
 }
 
 fn no_such(item: &inproc::Item<'_, '_>, what: &str) -> CallError {
@@ -166,10 +181,8 @@ pub extern "C" fn otelcore_item_get_name(item: *const Item, len: *mut usize) -> 
 /// Sets the name. OTELCORE_NOT_FOUND: this kind of item has none.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_item_set_name(item: *mut Item, name: *const c_char, err: *mut *mut Error) -> Status {
-    run_export(err, || {
-        // SAFETY: the header says that it is a text.
-        let name = unsafe { text_from_c(name, "the name")? };
-        with_item(item, |item| if item.set_name(name.as_bytes()) { Ok(()) } else { Err(no_such(item, "name")) })
+    with_item_and_text(item, name, "the name", err, |item, name| {
+        if item.set_name(name) { Ok(()) } else { Err(no_such(item, "name")) }
     })
 }
 
@@ -181,11 +194,7 @@ pub extern "C" fn otelcore_item_get_attribute(
     out: *mut Value,
     err: *mut *mut Error,
 ) -> Status {
-    run_export(err, || {
-        // SAFETY: the header says that it is a text.
-        let key = unsafe { text_from_c(key, "the key")? };
-        with_item(item, |item| write_value(item.attribute(key.as_bytes()), out))
-    })
+    with_item_and_text(item, key, "the key", err, |item, key| write_value(item.attribute(key), out))
 }
 
 /// The value of an attribute of the resource that the item belongs to. OTELCORE_NOT_FOUND: there is none of this key.
@@ -196,11 +205,7 @@ pub extern "C" fn otelcore_item_get_resource_attribute(
     out: *mut Value,
     err: *mut *mut Error,
 ) -> Status {
-    run_export(err, || {
-        // SAFETY: the header says that it is a text.
-        let key = unsafe { text_from_c(key, "the key")? };
-        with_item(item, |item| write_value(item.resource_attribute(key.as_bytes()), out))
-    })
+    with_item_and_text(item, key, "the key", err, |item, key| write_value(item.resource_attribute(key), out))
 }
 
 /// Sets an attribute, whether or not the item has it. OTELCORE_NOT_FOUND: a metric has no attributes; its points have.
@@ -211,29 +216,25 @@ pub extern "C" fn otelcore_item_set_attribute(
     value: *const Value,
     err: *mut *mut Error,
 ) -> Status {
-    run_export(err, || {
-        // SAFETY: the header says so of both.
-        let (key, value) = unsafe { (text_from_c(key, "the key")?, value_from_c(value)?) };
-        with_item(item, |item| match item.attributes() {
+    with_item_and_text(item, key, "the key", err, |item, key| {
+        // SAFETY: the header says that it is a value.
+        let value = unsafe { value_from_c(value)? };
+        match item.attributes() {
             Some(mut attributes) => {
-                attributes.upsert(key.as_bytes(), value);
+                attributes.upsert(key, value);
                 Ok(())
             }
             None => Err(no_such(item, "attributes")),
-        })
+        }
     })
 }
 
 /// Removes an attribute; it is no error if the item does not have it.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_item_remove_attribute(item: *mut Item, key: *const c_char, err: *mut *mut Error) -> Status {
-    run_export(err, || {
-        // SAFETY: the header says that it is a text.
-        let key = unsafe { text_from_c(key, "the key")? };
-        with_item(item, |item| {
-            item.attributes().map(|mut attributes| attributes.remove(key.as_bytes()));
-            Ok(())
-        })
+    with_item_and_text(item, key, "the key", err, |item, key| {
+        item.attributes().map(|mut attributes| attributes.remove(key));
+        Ok(())
     })
 }
 

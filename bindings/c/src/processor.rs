@@ -4,20 +4,17 @@ use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-use otelcore::inproc::{self, ProcessResult, Visit};
+use otelcore::inproc::{self, BatchResult, ProcessResult, Visit};
 use otelcore::pdata;
 
-use crate::boundary::{InCallback, bytes_from_c, run_export, run_export_or, text_from_c, unwind_in_child, write_out};
-use crate::collector::{Collector, collector_object, duration_of_ms};
-use crate::data::{not_found, signal_number};
+use crate::boundary::{InCallback, bytes_from_c, run_export, run_export_or, unwind_in_child, write_out};
+use crate::collector::{Collector, duration_of_ms};
+use crate::data::{not_found, result_of_status, signal_number, write_component};
 use crate::error::{CallError, Error};
 use crate::item::{Item, VisitFn, visit_item};
 use crate::per_process::current_depth;
 use crate::table::HandleTable;
-use crate::{
-    CallbackUser, FreeFn, OTELCORE_INVALID_DATA, OTELCORE_OK, OTELCORE_OVERLOADED, OTELCORE_REENTRANT,
-    OTELCORE_TIMEOUT, OTELCORE_UNAVAILABLE, Signal, Status,
-};
+use crate::{CallbackUser, FreeFn, OTELCORE_CLOSED, OTELCORE_INVALID_DATA, OTELCORE_REENTRANT, Signal, Status};
 
 /// The host program's side of the `inproc` processors of one id. Any thread may use it. It may outlive its collector;
 /// calls then return OTELCORE_CLOSED.
@@ -62,6 +59,10 @@ fn payload_object(payload: *const Payload) -> Result<Arc<PayloadObject>, CallErr
     PAYLOADS.get(payload).map_err(|error| CallError::invalid_handle("payload", error))
 }
 
+fn finished_error() -> CallError {
+    CallError::new(OTELCORE_CLOSED, "the payload is finished")
+}
+
 impl PayloadObject {
     /// Runs `body` on the payload, unless it is being edited: then this is a call from inside the edit.
     fn with_open<T>(&self, body: impl FnOnce(&mut OpenPayload) -> Result<T, CallError>) -> Result<T, CallError> {
@@ -72,16 +73,15 @@ impl PayloadObject {
                 return Err(CallError::new(OTELCORE_REENTRANT, "the payload is being edited"));
             }
         };
-        let finished = || CallError::new(crate::OTELCORE_CLOSED, "the payload is finished");
-        body(open.as_mut().ok_or_else(finished)?)
+        body(open.as_mut().ok_or_else(finished_error)?)
     }
 }
 
-fn result_of_status(status: Status, source: &str) -> ProcessResult {
-    match status {
-        OTELCORE_OK => ProcessResult::Pass,
-        OTELCORE_OVERLOADED | OTELCORE_TIMEOUT | OTELCORE_UNAVAILABLE => ProcessResult::Retry(None),
-        status => ProcessResult::Permanent(format!("{source} of the host program answered with status {status}")),
+fn process_result(status: Status, source: &str) -> ProcessResult {
+    match result_of_status(status, source) {
+        BatchResult::Delivered => ProcessResult::Pass,
+        BatchResult::Retry(after) => ProcessResult::Retry(after),
+        BatchResult::Permanent(why) => ProcessResult::Permanent(why),
     }
 }
 
@@ -95,19 +95,12 @@ pub extern "C" fn otelcore_collector_processor(
     err: *mut *mut Error,
 ) -> Status {
     run_export(err, || {
-        let collector = collector_object(collector)?;
-        if out.is_null() {
-            return Err(CallError::invalid_argument("there is no place for the processor"));
-        }
-        // SAFETY: the header says that it is a text.
-        let id = unsafe { text_from_c(id, "the id")? };
-        let processor = collector.embedded.processor(id);
-        let processor =
-            processor.ok_or_else(|| not_found("inproc processor", id, &collector.embedded.processor_ids()))?;
-        let handle = PROCESSORS.insert(ProcessorObject { processor });
-        // SAFETY: not NULL, and the header asks for a place to write to.
-        unsafe { write_out(out, handle) };
-        Ok(())
+        write_component(collector, id, out, "processor", |collector, id| {
+            let processor = collector.embedded.processor(id);
+            let processor =
+                processor.ok_or_else(|| not_found("inproc processor", id, &collector.embedded.processor_ids()))?;
+            Ok(PROCESSORS.insert(ProcessorObject { processor }))
+        })
     })
 }
 
@@ -138,7 +131,7 @@ pub extern "C" fn otelcore_processor_set_callback(
             // SAFETY: the host's own function, with its own `user`, which is freed after the last call.
             let status = unsafe { call(own_user.user(), handle) };
             unwind_in_child(depth_before);
-            finish(handle, result_of_status(status, "the callback"));
+            finish(handle, process_result(status, "the callback"));
             ProcessResult::Pass
         });
         if !is_set {
@@ -156,7 +149,13 @@ fn finish(payload: *const Payload, result: ProcessResult) -> bool {
     open.map(|open| open.payload.finish(result)).is_some()
 }
 
-/// The next payload, waiting for it until `timeout_ms` have passed: 0 does not wait, negative is however long it takes.
+/// Finishes a payload that is not being edited: an edit uses the payload.
+fn finish_open(payload: *const Payload, result: ProcessResult) -> Result<(), CallError> {
+    payload_object(payload)?.with_open(|_| Ok(()))?;
+    if finish(payload, result) { Ok(()) } else { Err(finished_error()) }
+}
+
+/// The next payload, waiting for it until `timeout_ms` have passed: 0 does not wait, negative has no limit.
 /// Finish it with otelcore_payload_finish(), within `timeout` of the processor's configuration. OTELCORE_CLOSED says that
 /// there will never be one again.
 #[unsafe(no_mangle)]
@@ -238,7 +237,7 @@ pub extern "C" fn otelcore_payload_replace(
         let body = unsafe { bytes_from_c(otlp, len)? };
         object.with_open(|open| {
             let body = bytes::Bytes::copy_from_slice(body);
-            open.payload.replace(body).map_err(|why| CallError::new(OTELCORE_INVALID_DATA, why))?;
+            open.payload.replace(body).map_err(|e| CallError::new(OTELCORE_INVALID_DATA, e.to_string()))?;
             open.data = None;
             Ok(())
         })
@@ -290,25 +289,11 @@ pub extern "C" fn otelcore_payload_edit(
 /// own payload: there the return value says it.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_payload_finish(payload: *mut Payload, status: Status, err: *mut *mut Error) -> Status {
-    run_export(err, || {
-        let object = payload_object(payload)?;
-        // An edit that is under way uses the payload.
-        object.with_open(|_| Ok(()))?;
-        if finish(payload, result_of_status(status, "the taker")) {
-            Ok(())
-        } else {
-            Err(CallError::new(crate::OTELCORE_CLOSED, "the payload is finished"))
-        }
-    })
+    run_export(err, || finish_open(payload, process_result(status, "the taker")))
 }
 
 /// Refuses a payload, so that its sender may send it again, not before this pause is over, and frees it.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_payload_retry_after(payload: *mut Payload, after_ms: u64, err: *mut *mut Error) -> Status {
-    run_export(err, || {
-        let object = payload_object(payload)?;
-        object.with_open(|_| Ok(()))?;
-        finish(payload, ProcessResult::Retry(Some(Duration::from_millis(after_ms))));
-        Ok(())
-    })
+    run_export(err, || finish_open(payload, ProcessResult::Retry(Some(Duration::from_millis(after_ms)))))
 }

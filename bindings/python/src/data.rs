@@ -1,20 +1,29 @@
 //! Inputs, outputs and batches: telemetry into and out of the collector.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use otelcore::inproc::{self, BatchResult, NextBatchError};
+use otelcore::inproc::{self, BatchResult};
 use otelcore::pdata::Signal;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
 use crate::errors::{self, ExceptionClass, from_submit_error};
-use crate::process::{ProcessOwned, duration, wait_in_slices, without_gil};
+use crate::process::{ProcessOwned, duration, wait_for_next, without_gil};
 
 /// A signal by its name.
 pub(crate) fn signal_of(name: &str) -> PyResult<Signal> {
     let known = [Signal::Traces, Signal::Metrics, Signal::Logs].into_iter().find(|signal| signal.name() == name);
     known.ok_or_else(|| pyo3::exceptions::PyValueError::new_err("a signal is 'traces', 'metrics' or 'logs'"))
+}
+
+/// The bytes of an object that has some. `bytes` can't change, and so can be read without the GIL; anything else is
+/// copied.
+pub(crate) fn bytes_of<'py>(otlp: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    match otlp.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.clone()),
+        Err(_) => Ok(PyMemoryView::from(otlp)?.call_method0("tobytes")?.cast_into::<PyBytes>()?),
+    }
 }
 
 /// The input of an `inproc` receiver. Any thread may use it.
@@ -32,15 +41,7 @@ impl Input {
     fn submit_bytes(&self, signal: Signal, otlp: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = otlp.py();
         let input = self.inner.get()?;
-        let copy;
-        // `bytes` can't change, and so can be read without the GIL; anything else is copied first.
-        let bytes = match otlp.cast::<PyBytes>() {
-            Ok(bytes) => bytes,
-            Err(_) => {
-                copy = PyMemoryView::from(otlp)?.call_method0("tobytes")?.cast_into::<PyBytes>()?;
-                &copy
-            }
-        };
+        let bytes = bytes_of(otlp)?;
         let body = bytes.as_bytes();
         without_gil(py, || input.submit(signal, body)).map_err(|e| from_submit_error(py, &e))
     }
@@ -94,19 +95,8 @@ impl Output {
     /// A batch; `None` when the timeout has passed, and an error when the collector has ended.
     fn next_batch(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Result<Option<Batch>, ()>> {
         let output = self.inner.get()?;
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let result = wait_in_slices(py, deadline, |slice| match output.next(Some(slice)) {
-            Ok(batch) => Some(Some(batch)),
-            Err(NextBatchError::Closed) => Some(None),
-            Err(_) => None,
-        })?;
-        Ok(match result {
-            Some(Some(batch)) => Ok(Some(Batch::new(py, batch))),
-            Some(None) => Err(()),
-            None if timeout.is_some() => Ok(None),
-            // Without a timeout, `None` means that the interpreter is exiting.
-            None => Err(()),
-        })
+        let next = wait_for_next(py, timeout, |slice| output.next(Some(slice)))?;
+        Ok(next.map(|batch| batch.map(|batch| Batch::new(py, batch))))
     }
 }
 

@@ -160,15 +160,7 @@ impl Engine {
     fn output(&self, id: Option<&str>) -> PyResult<Output> {
         let embedded = self.embedded.get()?;
         let ids = embedded.input_and_output_ids().1;
-        let id = match (id, ids.as_slice()) {
-            (Some(id), _) => id,
-            (None, [only]) => only,
-            (None, many) if many.len() > 1 && !many.iter().any(|id| id == DEFAULT_ID) => {
-                let text = format!("there are several outputs: {}; say which", many.join(", "));
-                return Err(errors::new_exception(ExceptionClass::Config, &text));
-            }
-            (None, _) => DEFAULT_ID,
-        };
+        let id = select_id(id, &ids, "outputs")?;
         let output: Option<inproc::Output> = embedded.output(id);
         Ok(Output::new(id, output.ok_or_else(|| not_found("exporter", id, &ids))?))
     }
@@ -178,15 +170,7 @@ impl Engine {
     fn processor(&self, id: Option<&str>) -> PyResult<Processor> {
         let embedded = self.embedded.get()?;
         let ids = embedded.processor_ids();
-        let id = match (id, ids.as_slice()) {
-            (Some(id), _) => id,
-            (None, [only]) => only.as_str(),
-            (None, many) if many.len() > 1 && !many.iter().any(|id| id == DEFAULT_ID) => {
-                let text = format!("there are several processors: {}; say which", many.join(", "));
-                return Err(errors::new_exception(ExceptionClass::Config, &text));
-            }
-            (None, _) => DEFAULT_ID,
-        };
+        let id = select_id(id, &ids, "processors")?;
         let processor = embedded.processor(id);
         Ok(Processor::new(id, processor.ok_or_else(|| not_found("processor", id, &ids))?))
     }
@@ -194,6 +178,19 @@ impl Engine {
 
 /// The id that is used if there are several and none is named.
 const DEFAULT_ID: &str = "inproc";
+
+/// The id to use: the named one; else the only one, or `inproc` among several. `kinds` is what there are several of.
+fn select_id<'i>(id: Option<&'i str>, ids: &'i [String], kinds: &str) -> PyResult<&'i str> {
+    match (id, ids) {
+        (Some(id), _) => Ok(id),
+        (None, [only]) => Ok(only),
+        (None, many) if many.len() > 1 && !many.iter().any(|id| id == DEFAULT_ID) => {
+            let text = format!("there are several {kinds}: {}; say which", many.join(", "));
+            Err(errors::new_exception(ExceptionClass::Config, &text))
+        }
+        (None, _) => Ok(DEFAULT_ID),
+    }
+}
 
 fn not_found(kind: &str, id: &str, ids: &[String]) -> PyErr {
     let available = if ids.is_empty() {

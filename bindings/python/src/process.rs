@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use otelcore::inproc::NextBatchError;
 use pyo3::prelude::*;
 
 use crate::errors::{self, ExceptionClass};
@@ -118,7 +119,29 @@ pub(crate) fn wait_in_slices<T: Send>(
     }
 }
 
-/// The same for a condition that must be polled.
+/// Waits for what `next` returns. `None` when the timeout has passed; `Err` when the collector has ended, or the
+/// interpreter is exiting.
+pub(crate) fn wait_for_next<T: Send>(
+    py: Python<'_>,
+    timeout: Option<Duration>,
+    next: impl Fn(Duration) -> Result<T, NextBatchError> + Sync,
+) -> PyResult<Result<Option<T>, ()>> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let result = wait_in_slices(py, deadline, |slice| match next(slice) {
+        Ok(value) => Some(Some(value)),
+        Err(NextBatchError::Closed) => Some(None),
+        Err(_) => None,
+    })?;
+    Ok(match result {
+        Some(Some(value)) => Ok(Some(value)),
+        Some(None) => Err(()),
+        None if timeout.is_some() => Ok(None),
+        // Without a timeout, `None` means that the interpreter is exiting.
+        None => Err(()),
+    })
+}
+
+/// The same as [`wait_in_slices`] for a condition that must be polled.
 pub(crate) fn wait_until(
     py: Python<'_>,
     deadline: Option<Instant>,

@@ -4,17 +4,18 @@
 //! in time is refused.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use otelcore::inproc::{self, ItemKind, NextBatchError, ProcessResult, Visit};
+use otelcore::inproc::{self, ItemKind, ProcessResult, Visit};
 use otelcore::pdata::views::{AnyValue, View};
 use otelcore::pdata::{Signal, Value};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use crate::data::bytes_of;
 use crate::errors::{self, ExceptionClass};
-use crate::process::{ProcessOwned, duration, wait_in_slices, without_gil};
+use crate::process::{ProcessOwned, duration, wait_for_next, without_gil};
 
 /// Values inside of values, as deep as OTLP may be nested here.
 const MAX_DEPTH: u32 = 64;
@@ -34,19 +35,8 @@ impl Processor {
     /// A payload; `None` when the timeout has passed, and an error when the collector has ended.
     fn next_payload(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Result<Option<Payload>, ()>> {
         let processor = self.inner.get()?;
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let result = wait_in_slices(py, deadline, |slice| match processor.next(Some(slice)) {
-            Ok(payload) => Some(Some(payload)),
-            Err(NextBatchError::Closed) => Some(None),
-            Err(_) => None,
-        })?;
-        Ok(match result {
-            Some(Some(payload)) => Ok(Some(Payload::new(payload))),
-            Some(None) => Err(()),
-            None if timeout.is_some() => Ok(None),
-            // Without a timeout, `None` means that the interpreter is exiting.
-            None => Err(()),
-        })
+        let next = wait_for_next(py, timeout, |slice| processor.next(Some(slice)))?;
+        Ok(next.map(|payload| payload.map(Payload::new)))
     }
 }
 
@@ -78,7 +68,7 @@ impl Processor {
     }
 }
 
-/// A request on its way through a pipeline. One that is dropped unfinished is refused, and its sender may send it again.
+/// A request in a pipeline. One that is dropped unfinished is refused, and its sender may send it again.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct Payload {
     signal: Signal,
@@ -145,12 +135,12 @@ impl Payload {
 
     /// Replaces the request.
     fn replace(&self, otlp: &Bound<'_, PyAny>) -> PyResult<()> {
-        let copy = PyMemoryView::from(otlp)?.call_method0("tobytes")?.cast_into::<PyBytes>()?;
+        let bytes = bytes_of(otlp)?;
         let mut open = self.open()?;
         let payload = payload_of(&mut open)?;
-        let body = copy.as_bytes().to_vec();
-        let replaced = without_gil(otlp.py(), || payload.replace(body.into()));
-        replaced.map_err(|why| errors::new_exception(ExceptionClass::InvalidData, &why))
+        let body = bytes.as_bytes();
+        let replaced = without_gil(otlp.py(), || payload.replace(body.to_vec().into()));
+        replaced.map_err(|e| errors::new_exception(ExceptionClass::InvalidData, &e.to_string()))
     }
 
     /// Calls `visit` for each item.
