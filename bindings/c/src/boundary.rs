@@ -5,9 +5,11 @@
 
 use std::cell::Cell;
 
+use otelcore::pipeline::catch_panic;
+
 use crate::Status;
 use crate::error::{CallError, Error, write_error};
-use crate::panics::{MAX_FORK_DEPTH, catch_panic};
+use crate::panics::MAX_FORK_DEPTH;
 pub(crate) use crate::panics::{run_export_or, write_out};
 use crate::per_process::current_depth;
 

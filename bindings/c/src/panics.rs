@@ -1,7 +1,6 @@
-//! Panics end at the exported function: their text is kept, and nothing unwinds into C. Values are written through
-//! pointers of the host.
+//! Panics end at the exported function, and nothing unwinds into C. Values are written through pointers of the host.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use otelcore::pipeline::catch_panic;
 
 use crate::per_process::current_depth;
 
@@ -14,17 +13,6 @@ pub(crate) fn run_export_or<T>(default: T, body: impl FnOnce() -> T) -> T {
         return default;
     }
     catch_panic(body).unwrap_or(default)
-}
-
-/// Runs `body`; `Err` is the text of a panic.
-pub(crate) fn catch_panic<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        // The panic's payload may panic when it is dropped.
-        std::mem::forget(panic);
-        text.unwrap_or_else(|| "a panic".to_owned())
-    })
 }
 
 /// Writes an out-parameter.

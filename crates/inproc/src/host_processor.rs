@@ -3,20 +3,19 @@
 //!
 //! No lock is held while the host program works. What it makes is checked in its own thread.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use otelcore_pdata::edit::{EditError, Edited, Editor, edit};
-use otelcore_pdata::{Rope, Signal, checked_rope};
-use otelcore_pipeline::{Metadata, Notifier, Payload};
+use otelcore_pdata::{MalformedBody, Rope, Signal, checked_rope};
+use otelcore_pipeline::{Held, Metadata, Notifier, Payload, catch_panic};
 
 use crate::item::{Item, ItemEditor, Visit};
-use crate::{NextBatchError, OwnerProcess, lock_ignoring_poison};
+use crate::waiting::{NextBatchError, WaitState, WaitedQueue, wait_for_entry, wake_calls};
+use crate::{OwnerProcess, lock_ignoring_poison};
 
 /// What the loop does with a payload that the host program had.
 #[derive(Debug)]
@@ -45,14 +44,25 @@ pub(crate) struct WorkQueue {
     pub(crate) has_host: bool,
     /// Waiting payloads and those that the host program has.
     pub(crate) bytes: usize,
-    closed: bool,
     next_ticket: u64,
     next_instance: u64,
     /// In the order of their tickets.
     waiting: BTreeMap<u64, (u64, Payload)>,
     instances: BTreeMap<u64, Instance>,
-    pending_wakes: u64,
-    waiting_calls: u64,
+    waits: WaitState,
+}
+
+impl WaitedQueue for WorkQueue {
+    /// Its ticket, the number of its instance, and the payload.
+    type Entry = (u64, u64, Payload);
+
+    fn pop(&mut self) -> Option<Self::Entry> {
+        self.waiting.pop_first().map(|(ticket, (instance, payload))| (ticket, instance, payload))
+    }
+
+    fn wait_state(&mut self) -> &mut WaitState {
+        &mut self.waits
+    }
 }
 
 struct Instance {
@@ -97,7 +107,7 @@ impl ProcessorState {
     /// Nothing is given to the host program any more, and all waiting calls return.
     pub(crate) fn close(&self) {
         let mut queue = lock_ignoring_poison(&self.queue);
-        queue.closed = true;
+        queue.waits.closed = true;
         let waiting = std::mem::take(&mut queue.waiting);
         queue.bytes -= waiting.values().map(|(_, payload)| payload.body.len()).sum::<usize>();
         drop(queue);
@@ -172,7 +182,7 @@ impl HostProcessor {
         }
         let queue = lock_ignoring_poison(&self.0.queue);
         let mut current = lock_ignoring_poison(&self.0.callback);
-        if queue.closed || !queue.instances.is_empty() || current.is_some() {
+        if queue.waits.closed || !queue.instances.is_empty() || current.is_some() {
             return false;
         }
         *current = Some(Box::new(callback));
@@ -183,47 +193,20 @@ impl HostProcessor {
     ///
     /// # Errors
     /// The reason why there is none.
-    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn next(&self, timeout: Option<Duration>) -> Result<HostPayload, NextBatchError> {
         if self.0.process.is_forked() {
             return Err(NextBatchError::Forked);
         }
-        // A timeout that ends beyond the range of `Instant` is treated as none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut queue = lock_ignoring_poison(&self.0.queue);
-        loop {
-            if let Some((ticket, (instance, payload))) = queue.waiting.pop_first() {
-                let len = payload.body.len();
-                return Ok(HostPayload { state: self.0.clone(), ticket, instance, len, payload, is_finished: false });
-            }
-            if queue.closed {
-                return Err(NextBatchError::Closed);
-            }
-            if queue.pending_wakes > 0 {
-                queue.pending_wakes -= 1;
-                return Err(NextBatchError::Woken);
-            }
-            let remaining = deadline.map(|until| until.saturating_duration_since(Instant::now()));
-            if remaining == Some(Duration::ZERO) || timeout == Some(Duration::ZERO) {
-                return Err(NextBatchError::Timeout);
-            }
-            queue.waiting_calls += 1;
-            queue = match remaining {
-                Some(left) => self.0.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-            };
-            queue.waiting_calls -= 1;
-        }
+        let (ticket, instance, payload) = wait_for_entry(&self.0.queue, &self.0.changed, timeout)?;
+        let len = payload.body.len();
+        Ok(HostPayload { state: self.0.clone(), ticket, instance, len, payload, is_finished: false })
     }
 
     /// Makes all calls that wait in [`HostProcessor::next`] return; if there are none, the next call that would wait.
     pub fn wake(&self) {
-        if self.0.process.is_forked() {
-            return;
+        if !self.0.process.is_forked() {
+            wake_calls(&self.0.queue, &self.0.changed);
         }
-        let mut queue = lock_ignoring_poison(&self.0.queue);
-        queue.pending_wakes = queue.waiting_calls.max(1);
-        self.0.changed.notify_all();
     }
 }
 
@@ -274,8 +257,8 @@ impl HostPayload {
     ///
     /// # Errors
     /// The bytes are no valid request of this signal: where and why. The payload is then as it was.
-    pub fn replace(&mut self, body: Bytes) -> Result<(), String> {
-        let body = checked_rope(self.payload.signal, body).map_err(|e| e.to_string())?;
+    pub fn replace(&mut self, body: Bytes) -> Result<(), MalformedBody> {
+        let body = checked_rope(self.payload.signal, body)?;
         let bytes = body.len() as u64 + self.payload.metadata_bytes();
         self.payload.held = self.payload.held.hold_derived(bytes);
         self.payload.body = body;
@@ -313,20 +296,20 @@ impl HostPayload {
     /// Moves the payload out, for a callback that needs to own it. What is left behind counts as finished.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let rest = Payload {
-            signal: self.payload.signal,
-            body: Rope::default(),
-            metadata: None,
-            held: otelcore_pipeline::Held::default(),
-        };
         Self {
             state: self.state.clone(),
             ticket: self.ticket,
             instance: self.instance,
             len: self.len,
-            payload: std::mem::replace(&mut self.payload, rest),
+            payload: self.take_payload(),
             is_finished: std::mem::replace(&mut self.is_finished, true),
         }
+    }
+
+    fn take_payload(&mut self) -> Payload {
+        let empty =
+            Payload { signal: self.payload.signal, body: Rope::default(), metadata: None, held: Held::default() };
+        std::mem::replace(&mut self.payload, empty)
     }
 
     /// Reports what is to be done with it.
@@ -344,19 +327,17 @@ impl HostPayload {
                 PayloadOutcome::Permanent("the host program refused the data".to_owned())
             }
             ProcessResult::Permanent(why) => PayloadOutcome::Permanent(why),
-            ProcessResult::Pass => PayloadOutcome::Pass(Box::new(self.payload.clone())),
+            ProcessResult::Pass => PayloadOutcome::Pass(Box::new(self.take_payload())),
             ProcessResult::Drop => {
-                PayloadOutcome::Pass(Box::new(Payload { body: Rope::default(), ..self.payload.clone() }))
+                PayloadOutcome::Pass(Box::new(Payload { body: Rope::default(), ..self.take_payload() }))
             }
         };
         let mut queue = lock_ignoring_poison(&self.state.queue);
         queue.bytes -= self.len;
-        let notifier = queue.instances.get_mut(&self.instance).map(|instance| {
+        if let Some(instance) = queue.instances.get_mut(&self.instance) {
             instance.results.push_back((self.ticket, outcome));
-            instance.notifier.clone()
-        });
-        drop(queue);
-        if let Some(notifier) = notifier {
+            let notifier = instance.notifier.clone();
+            drop(queue);
             notifier.notify();
         }
     }
@@ -402,12 +383,9 @@ impl CallbackRunner {
                 Err(NextBatchError::Closed | NextBatchError::Forked) => return,
             };
             IN_CALLBACK.set(true);
-            let result = catch_unwind(AssertUnwindSafe(|| callback(&mut payload)));
+            let result = catch_panic(|| callback(&mut payload));
             IN_CALLBACK.set(false);
-            payload.finish(result.unwrap_or_else(|panic| {
-                let text = panic_text(&*panic);
-                // The panic's payload may panic when it is dropped.
-                std::mem::forget(panic);
+            payload.finish(result.unwrap_or_else(|text| {
                 ProcessResult::Permanent(format!("the callback of the host program panicked: {text}"))
             }));
         }
@@ -421,9 +399,4 @@ impl Drop for CallbackRunner {
             std::mem::forget(self.callback.take());
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }

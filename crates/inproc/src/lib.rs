@@ -22,6 +22,7 @@ mod item;
 mod output;
 mod processor;
 mod receiver;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,9 +33,10 @@ pub use exporter::InprocExporterFactory;
 pub use host_processor::{CallbackRunner, HostPayload, HostProcessor, ProcessResult, is_in_process_callback};
 pub use input::{Input, SubmitError};
 pub use item::{Item, ItemKind, Visit};
-pub use output::{Batch, BatchResult, NextBatchError, Output};
+pub use output::{Batch, BatchResult, Output};
 pub use processor::{InprocProcessorConfig, InprocProcessorFactory};
 pub use receiver::InprocReceiverFactory;
+pub use waiting::NextBatchError;
 
 /// The process in which a value was made. A forked child of it must not wait for a lock, since the lock's holder may be
 /// a thread that the child does not have.

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{AttemptId, Notifier};
 
+use crate::waiting::{NextBatchError, WaitState, WaitedQueue, wait_for_entry, wake_calls};
 use crate::{OwnerProcess, lock_ignoring_poison};
 
 /// A host program's function for batches.
@@ -27,7 +28,7 @@ pub(crate) struct OutputState {
 impl OutputState {
     pub(crate) fn close(&self) {
         let mut queue = lock_ignoring_poison(&self.queue);
-        queue.closed = true;
+        queue.waits.closed = true;
         // The sending queue of the exporter still holds them, and reports them.
         queue.batches.clear();
         self.changed.notify_all();
@@ -37,13 +38,22 @@ impl OutputState {
 #[derive(Default)]
 pub(crate) struct BatchQueue {
     pub(crate) notifier: Option<Arc<dyn Notifier>>,
-    pub(crate) closed: bool,
     pub(crate) batches: VecDeque<(AttemptId, Signal, Bytes)>,
     /// The results that the host program has given since the loop last took them.
     pub(crate) results: BTreeMap<AttemptId, BatchResult>,
-    /// How many waiting calls are to return [`NextBatchError::Woken`].
-    pending_wakes: u64,
-    waiting_calls: u64,
+    waits: WaitState,
+}
+
+impl WaitedQueue for BatchQueue {
+    type Entry = (AttemptId, Signal, Bytes);
+
+    fn pop(&mut self) -> Option<Self::Entry> {
+        self.batches.pop_front()
+    }
+
+    fn wait_state(&mut self) -> &mut WaitState {
+        &mut self.waits
+    }
 }
 
 /// The result of a batch, as the host program reports it.
@@ -56,33 +66,6 @@ pub enum BatchResult {
     /// Never: the batch is dropped, and reported with this reason.
     Permanent(String),
 }
-
-/// Why there is no batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum NextBatchError {
-    /// None came in time.
-    Timeout,
-    /// [`Output::wake`] was called.
-    Woken,
-    /// The collector has stopped, and every batch was taken.
-    Closed,
-    /// This process is a forked child of the one that the collector runs in.
-    Forked,
-}
-
-impl std::fmt::Display for NextBatchError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Timeout => "no batch came in time",
-            Self::Woken => "the wait was cancelled",
-            Self::Closed => "the collector is closed",
-            Self::Forked => "the collector runs in the parent of this process, not in this forked child",
-        })
-    }
-}
-
-impl std::error::Error for NextBatchError {}
 
 /// Gives telemetry to a host program. Any thread may use it; clones are the same output, and share its batches.
 #[derive(Clone)]
@@ -107,49 +90,19 @@ impl Output {
     ///
     /// # Errors
     /// The reason why there is none.
-    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn next(&self, timeout: Option<Duration>) -> Result<Batch, NextBatchError> {
         if self.0.process.is_forked() {
             return Err(NextBatchError::Forked);
         }
-        // A timeout that ends beyond the range of `Instant` is treated as none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut queue = lock_ignoring_poison(&self.0.queue);
-        loop {
-            if let Some((attempt, signal, data)) = queue.batches.pop_front() {
-                return Ok(Batch { state: self.0.clone(), attempt, signal, data, is_finished: false });
-            }
-            if queue.closed {
-                return Err(NextBatchError::Closed);
-            }
-            if queue.pending_wakes > 0 {
-                queue.pending_wakes -= 1;
-                return Err(NextBatchError::Woken);
-            }
-            let remaining = deadline.map(|until| until.saturating_duration_since(Instant::now()));
-            if remaining == Some(Duration::ZERO) || timeout == Some(Duration::ZERO) {
-                return Err(NextBatchError::Timeout);
-            }
-            queue.waiting_calls += 1;
-            queue = match remaining {
-                Some(left) => {
-                    let result = self.0.changed.wait_timeout(queue, left);
-                    result.unwrap_or_else(std::sync::PoisonError::into_inner).0
-                }
-                None => self.0.changed.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner),
-            };
-            queue.waiting_calls -= 1;
-        }
+        let (attempt, signal, data) = wait_for_entry(&self.0.queue, &self.0.changed, timeout)?;
+        Ok(Batch { state: self.0.clone(), attempt, signal, data, is_finished: false })
     }
 
     /// Makes all calls that wait in [`Output::next`] return; if there are none, the next call that would wait.
     pub fn wake(&self) {
-        if self.0.process.is_forked() {
-            return;
+        if !self.0.process.is_forked() {
+            wake_calls(&self.0.queue, &self.0.changed);
         }
-        let mut queue = lock_ignoring_poison(&self.0.queue);
-        queue.pending_wakes = queue.waiting_calls.max(1);
-        self.0.changed.notify_all();
     }
 
     /// Passes batches to `callback` in the collector's thread, one after another, instead of [`Output::next`].

@@ -3,7 +3,7 @@
 //! Acks stay here, payloads go to the host's threads. Never waits for the host: a payload whose time is over is refused,
 //! and its late result is ignored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,6 @@ impl ComponentType for InprocProcessorFactory {
             timeout: config.timeout,
             max_bytes: usize::try_from(config.max_queue_bytes).unwrap_or(usize::MAX),
             in_flight: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
             has_timer: false,
             held_items: 0,
             log: context.log.clone(),
@@ -97,8 +96,8 @@ struct ProcessorInstance {
     id: ComponentId,
     timeout: Duration,
     max_bytes: usize,
+    /// In the order of their tickets, which is the order of their deadlines: all have the same timeout.
     in_flight: BTreeMap<u64, InFlight>,
-    deadlines: BTreeSet<(MonotonicTime, u64)>,
     /// A timer is set, at the first of the deadlines or before.
     has_timer: bool,
     held_items: u64,
@@ -112,9 +111,14 @@ fn overloaded() -> Outcome {
 impl ProcessorInstance {
     fn take(&mut self, ticket: u64) -> Option<InFlight> {
         let in_flight = self.in_flight.remove(&ticket)?;
-        self.deadlines.remove(&(in_flight.deadline, ticket));
         self.held_items -= u64::from(in_flight.items);
         Some(in_flight)
+    }
+
+    /// The next deadline, and the ticket of its payload.
+    fn first_deadline(&self) -> Option<(MonotonicTime, u64)> {
+        let (ticket, first) = self.in_flight.first_key_value()?;
+        (first.deadline != MonotonicTime::NEVER).then_some((first.deadline, *ticket))
     }
 
     fn apply(&mut self, ticket: u64, outcome: PayloadOutcome, downstream: &mut Downstream) {
@@ -136,7 +140,7 @@ impl ProcessorInstance {
     }
 
     fn refuse_late(&mut self, now: MonotonicTime) {
-        while let Some((deadline, ticket)) = self.deadlines.first().copied()
+        while let Some((deadline, ticket)) = self.first_deadline()
             && deadline <= now
         {
             lock_ignoring_poison(&self.state.queue).forget_waiting(ticket);
@@ -172,12 +176,9 @@ impl Processor for ProcessorInstance {
         drop(queue);
         self.state.changed.notify_one();
         let deadline = if self.timeout.is_zero() { MonotonicTime::NEVER } else { cx.now() + self.timeout };
-        if deadline != MonotonicTime::NEVER {
-            self.deadlines.insert((deadline, ticket));
-            // All have the same timeout, so a timer that is set is not too late.
-            if !std::mem::replace(&mut self.has_timer, true) {
-                cx.set_timer(DEADLINE_KEY, deadline);
-            }
+        // A timer that is set is not too late for this payload.
+        if deadline != MonotonicTime::NEVER && !std::mem::replace(&mut self.has_timer, true) {
+            cx.set_timer(DEADLINE_KEY, deadline);
         }
         self.held_items += u64::from(items);
         self.in_flight.insert(ticket, InFlight { ack, items, deadline });
@@ -194,9 +195,10 @@ impl Processor for ProcessorInstance {
         }
         if local == DEADLINE_KEY {
             self.refuse_late(cx.now());
-            self.has_timer = !self.deadlines.is_empty();
-            if let Some((deadline, _)) = self.deadlines.first() {
-                cx.set_timer(DEADLINE_KEY, *deadline);
+            let next = self.first_deadline();
+            self.has_timer = next.is_some();
+            if let Some((deadline, _)) = next {
+                cx.set_timer(DEADLINE_KEY, deadline);
             }
         }
     }

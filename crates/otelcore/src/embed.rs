@@ -7,7 +7,6 @@
 //! state is always [`CollectorState::Failed`].
 
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
@@ -20,7 +19,7 @@ use otelcore_inproc::{
 };
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    CODE_FIELD, ComponentStatusEntry, LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems,
+    CODE_FIELD, ComponentStatusEntry, LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems, catch_panic,
 };
 use otelcore_reactor::{EventLoop, LoopHandle, RealWorld, ShutdownReport, SignalsBlocked};
 
@@ -191,7 +190,7 @@ struct Inner {
     undelivered: Option<UndeliveredItems>,
     failure: Option<String>,
     /// Why it could not start.
-    start_error: Option<StartError>,
+    start_error: Option<RunError>,
     /// The thread that turns the loop.
     thread: Option<ThreadId>,
 }
@@ -398,18 +397,20 @@ impl EmbeddedCollector {
     fn start_processor_threads(&self) -> Result<(), EmbedError> {
         let mut threads = self.processor_threads.lock().unwrap_or_else(PoisonError::into_inner);
         for runner in self.shared.hub.take_callback_runners() {
-            let signals_blocked = SignalsBlocked::in_this_thread();
-            let spawned = std::thread::Builder::new().name("otelcore-proc".to_owned()).spawn(move || runner.run());
-            drop(signals_blocked);
-            match spawned {
-                Ok(thread) => threads.push(thread),
-                Err(e) => {
-                    self.shared.set_failed(e.to_string());
-                    return Err(EmbedError::Io(e));
-                }
-            }
+            threads.push(self.start_thread("otelcore-proc", move || runner.run())?);
         }
         Ok(())
+    }
+
+    /// Starts a thread in which no signal handler of the host runs. Where that fails, the collector has failed.
+    fn start_thread(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EmbedError> {
+        let signals_blocked = SignalsBlocked::in_this_thread();
+        let started = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        drop(signals_blocked);
+        started.map_err(|e| {
+            self.shared.set_failed(e.to_string());
+            EmbedError::Io(e)
+        })
     }
 
     /// Waits for the threads of callbacks, a second at most. One whose callback does not return is left: it ends with the
@@ -436,22 +437,13 @@ impl EmbeddedCollector {
         self.set_starting()?;
         self.start_processor_threads()?;
         let (collector, shared) = (self.collector.clone(), self.shared.clone());
-        let signals_blocked = SignalsBlocked::in_this_thread();
-        let spawned =
-            std::thread::Builder::new().name("otelcore".to_owned()).spawn(move || run_to_end(&collector, &shared));
-        drop(signals_blocked);
-        match spawned {
-            Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
-            Err(e) => {
-                self.shared.set_failed(e.to_string());
-                return Err(EmbedError::Io(e));
-            }
-        }
+        let thread = self.start_thread("otelcore", move || run_to_end(&collector, &shared))?;
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         self.shared.wait(None, |_, state| state > CollectorState::Starting);
         if self.state() == CollectorState::Failed {
-            let inner = self.shared.inner();
-            return Err(match &inner.start_error {
-                Some(error) => EmbedError::Start(error.clone()),
+            let mut inner = self.shared.inner();
+            return Err(match inner.start_error.take() {
+                Some(error) => error.into(),
                 None => EmbedError::Failed(inner.failure.clone().unwrap_or_default()),
             });
         }
@@ -692,7 +684,7 @@ impl Drop for EmbeddedCollector {
 /// Runs a collector on its own thread, from its start to its end.
 fn run_to_end(collector: &Collector, shared: &SharedState) {
     let fork_depth = otelcore_reactor::fork_depth();
-    let result = catch_unwind(AssertUnwindSafe(|| -> Result<ShutdownReport, RunError> {
+    let result = catch_panic(|| -> Result<ShutdownReport, RunError> {
         let event_loop = collector.start(RealWorld::new_in_host()?)?;
         shared.set_state(CollectorState::Running, |inner| {
             inner.loop_handle = Some(event_loop.handle());
@@ -701,7 +693,7 @@ fn run_to_end(collector: &Collector, shared: &SharedState) {
         let report = event_loop.run(|_, _| {})?;
         report.undelivered.report(collector.log());
         Ok(report)
-    }));
+    });
     if fork_depth != otelcore_reactor::fork_depth() {
         // A callback of the host has forked in this thread and has returned in the child: the child's only thread ends
         // here.
@@ -710,22 +702,12 @@ fn run_to_end(collector: &Collector, shared: &SharedState) {
     match result {
         Ok(Ok(report)) => shared.set_stopped(report),
         Ok(Err(e)) => {
-            let error = match &e {
-                RunError::Start(error) => error.clone(),
-                RunError::System(error) => {
-                    StartError::System { message: error.to_string(), os_error: otelcore_pipeline::os_error(error) }
-                }
-            };
-            shared.inner().start_error = Some(error);
-            shared.set_failed(e.to_string());
+            let why = e.to_string();
+            shared.inner().start_error = Some(e);
+            shared.set_failed(why);
         }
-        Err(panic) => shared.set_failed(panic_text(&*panic)),
+        Err(why) => shared.set_failed(why),
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
 /// A collector in the host's loop. It stays in the thread that made it.
@@ -769,11 +751,11 @@ impl DrivenCollector {
             return Err(EmbedError::Forked);
         }
         let Some(event_loop) = &mut self.event_loop else { return Ok(false) };
-        let result = catch_unwind(AssertUnwindSafe(|| {
+        let result = catch_panic(|| {
             let now = event_loop.now();
             event_loop.turn(now, &mut Vec::new())?;
             Ok::<_, std::io::Error>(event_loop.shutdown_report())
-        }));
+        });
         if self.is_inherited() {
             // A callback of the host has forked and has returned in the child.
             return Err(EmbedError::Forked);
@@ -790,8 +772,7 @@ impl DrivenCollector {
                 self.shared.set_failed(e.to_string());
                 Err(EmbedError::Io(e))
             }
-            Err(panic) => {
-                let why = panic_text(&*panic);
+            Err(why) => {
                 // After a panic the loop may be in any state: it is not used again, and not dropped.
                 std::mem::forget(self.event_loop.take());
                 self.shared.set_failed(why.clone());

@@ -32,6 +32,7 @@ mod exporter_queue;
 mod file_system;
 mod graph;
 mod log;
+mod panics;
 mod payload;
 mod payload_splitter;
 mod periodic_count;
@@ -71,6 +72,7 @@ pub use file_system::{
 };
 pub use graph::{ConnectorParts, ExporterIndex, Graph, GraphBuilder, PipelineIndex, ReceiverIndex, UndeliveredItems};
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
+pub use panics::catch_panic;
 pub use payload::{Metadata, Payload};
 pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
