@@ -95,7 +95,7 @@ typedef struct otelcore_item otelcore_item;
 typedef struct otelcore_output otelcore_output;
 
 /**
- * A payload that the host program processes: a request on its way through a pipeline.
+ * A payload that the host program processes: a request in a pipeline.
  */
 typedef struct otelcore_payload otelcore_payload;
 
@@ -226,7 +226,7 @@ typedef int32_t otelcore_format;
 /**
  * Processes a payload, which is valid until it returns. It returns OTELCORE_OK to have the payload passed on as it is
  * then, changed or not (one without any item is dropped); OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT
- * to have it refused, so that its sender may send it again; anything else to have it refused for good, and reported.
+ * to have it refused, so that its sender may send it again; anything else to have it refused permanently, and reported.
  * Calls of one processor never overlap. They are made in a thread of this processor, so that the collector does not wait
  * for them. A call that takes longer than `timeout` of the processor's configuration: the payload is refused, its sender
  * may send it again, and what the call returns later is ignored. It must not leave by an exception or longjmp.
@@ -650,7 +650,7 @@ otelcore_status otelcore_output_set_callback(struct otelcore_output *output,
                                              struct otelcore_error **err);
 
 /**
- * The next batch, waiting for it until `timeout_ms` have passed: 0 does not wait, negative is however long it takes.
+ * The next batch, waiting for it until `timeout_ms` have passed: 0 does not wait, negative has no limit.
  * Finish it with otelcore_batch_finish(). OTELCORE_CLOSED says that there will never be one again.
  */
 otelcore_status otelcore_output_next(const struct otelcore_output *output,
@@ -828,7 +828,7 @@ void otelcore_buffer_free(struct otelcore_buffer *buffer);
 
 /**
  * The processor of this id, "inproc/enrich" for one. The processor is the caller's to free. A collector with a processor
- * that nobody asked for does not start.
+ * that the program has not asked for does not start.
  */
 otelcore_status otelcore_collector_processor(const struct otelcore_collector *collector,
                                              const char *id,
@@ -848,7 +848,7 @@ otelcore_status otelcore_processor_set_callback(struct otelcore_processor *proce
                                                 struct otelcore_error **err);
 
 /**
- * The next payload, waiting for it until `timeout_ms` have passed: 0 does not wait, negative is however long it takes.
+ * The next payload, waiting for it until `timeout_ms` have passed: 0 does not wait, negative has no limit.
  * Finish it with otelcore_payload_finish(), within `timeout` of the processor's configuration. OTELCORE_CLOSED says that
  * there will never be one again.
  */
@@ -903,7 +903,7 @@ otelcore_status otelcore_payload_edit(struct otelcore_payload *payload,
 
 /**
  * Reports what is to be done with a payload, and frees it. The status is as a callback's. Not inside a callback for its
- * own payload: there the return value says it.
+ * own payload: there the return value decides.
  */
 otelcore_status otelcore_payload_finish(struct otelcore_payload *payload,
                                         otelcore_status status,

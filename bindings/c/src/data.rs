@@ -238,7 +238,7 @@ fn next_batch(object: &OutputObject, timeout: Duration) -> Result<inproc::Batch,
     Ok(object.output.next(Some(timeout))?)
 }
 
-/// The next batch, waiting for it until `timeout_ms` have passed: 0 does not wait, negative is however long it takes.
+/// The next batch, waiting for it until `timeout_ms` have passed: 0 does not wait, negative has no limit.
 /// Finish it with otelcore_batch_finish(). OTELCORE_CLOSED says that there will never be one again.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_output_next(

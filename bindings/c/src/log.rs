@@ -26,7 +26,7 @@ impl HostLogSink {
     }
 }
 
-/// Text for C, without NULs, which would end it early.
+/// A text for C, without NULs: C reads up to the first one.
 fn c_text(mut text: Vec<u8>) -> CString {
     text.retain(|byte| *byte != 0);
     CString::new(text).unwrap_or_default()

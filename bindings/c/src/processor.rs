@@ -1,4 +1,4 @@
-//! Processors of the host program: payloads that it takes out of a pipeline, changes, and gives back.
+//! Processors of the host program: payloads that it takes out of a pipeline, changes, and returns to it.
 
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -20,12 +20,12 @@ use crate::{CallbackUser, FreeFn, OTELCORE_CLOSED, OTELCORE_INVALID_DATA, OTELCO
 /// calls then return OTELCORE_CLOSED.
 pub struct Processor(());
 
-/// A payload that the host program processes: a request on its way through a pipeline.
+/// A payload that the host program processes: a request in a pipeline.
 pub struct Payload(());
 
 /// Processes a payload, which is valid until it returns. It returns OTELCORE_OK to have the payload passed on as it is
 /// then, changed or not (one without any item is dropped); OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT
-/// to have it refused, so that its sender may send it again; anything else to have it refused for good, and reported.
+/// to have it refused, so that its sender may send it again; anything else to have it refused permanently, and reported.
 /// Calls of one processor never overlap. They are made in a thread of this processor, so that the collector does not wait
 /// for them. A call that takes longer than `timeout` of the processor's configuration: the payload is refused, its sender
 /// may send it again, and what the call returns later is ignored. It must not leave by an exception or longjmp.
@@ -37,7 +37,7 @@ struct ProcessorObject {
 
 struct OpenPayload {
     payload: inproc::HostPayload,
-    /// The bytes that the host program was given.
+    /// The bytes that the host program has read.
     data: Option<bytes::Bytes>,
 }
 
@@ -86,7 +86,7 @@ fn process_result(status: Status, source: &str) -> ProcessResult {
 }
 
 /// The processor of this id, "inproc/enrich" for one. The processor is the caller's to free. A collector with a processor
-/// that nobody asked for does not start.
+/// that the program has not asked for does not start.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_processor(
     collector: *const Collector,
@@ -261,20 +261,20 @@ pub extern "C" fn otelcore_payload_edit(
         object.with_open(|open| {
             open.data = None;
             let depth_before = current_depth();
-            let mut has_invalid_answer = false;
+            let mut has_invalid_keep = false;
             let edited = open.payload.visit(|item| {
-                let answer = visit_item(item, |handle: *mut Item| {
+                let result = visit_item(item, |handle: *mut Item| {
                     // SAFETY: the host's own function, with its own `user`.
                     unsafe { visit(user, handle) }
                 });
                 unwind_in_child(depth_before);
-                answer.unwrap_or_else(|| {
-                    has_invalid_answer = true;
+                result.unwrap_or_else(|| {
+                    has_invalid_keep = true;
                     Visit::Keep
                 })
             });
             edited.map_err(|e| CallError::new(OTELCORE_INVALID_DATA, e.to_string()))?;
-            if has_invalid_answer {
+            if has_invalid_keep {
                 return Err(CallError::invalid_argument(
                     "the function has returned something else than OTELCORE_KEEP, \
                     OTELCORE_SKIP or OTELCORE_DROP; these items are kept",
@@ -286,7 +286,7 @@ pub extern "C" fn otelcore_payload_edit(
 }
 
 /// Reports what is to be done with a payload, and frees it. The status is as a callback's. Not inside a callback for its
-/// own payload: there the return value says it.
+/// own payload: there the return value decides.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_payload_finish(payload: *mut Payload, status: Status, err: *mut *mut Error) -> Status {
     run_export(err, || finish_open(payload, process_result(status, "the taker")))

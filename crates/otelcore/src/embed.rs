@@ -35,9 +35,9 @@ pub enum CollectorState {
     Created,
     /// Opening what the configuration names.
     Starting,
-    /// Listening, and taking what is submitted.
+    /// Receivers listen, and inputs accept telemetry.
     Running,
-    /// Draining.
+    /// Draining: what is held is being delivered.
     Stopping,
     /// Ended by a shutdown.
     Stopped,
@@ -130,8 +130,8 @@ pub struct EmbedOptions {
     /// How messages call the configuration.
     pub config_name: String,
     /// Whether own metrics are served on `localhost:8888` where the configuration names no reader, as the program does.
-    /// Off by default: a library should open no port that was not asked for, and two collectors of one process would
-    /// both need it. [`EmbeddedCollector::metrics`] gives the metrics in both cases.
+    /// Off by default: a library should open no port that the host program has not configured, and two collectors of one
+    /// process would both need it. [`EmbeddedCollector::metrics`] gives the metrics in both cases.
     pub default_metrics_page: bool,
 }
 
@@ -354,8 +354,8 @@ impl EmbeddedCollector {
         self.shared.hub.output(&id.parse().ok()?)
     }
 
-    /// The host program's side of an `inproc` processor, by its id. Who asks for it has to process what it gets: by a
-    /// callback ([`HostProcessor::set_callback`]), or by taking payloads ([`HostProcessor::next`]).
+    /// The host program's side of an `inproc` processor, by its id. A program that gets it has to process its payloads:
+    /// by a callback ([`HostProcessor::set_callback`]), or by taking them ([`HostProcessor::next`]).
     #[must_use]
     pub fn processor(&self, id: &str) -> Option<HostProcessor> {
         self.check_process().ok()?;
@@ -493,8 +493,8 @@ impl EmbeddedCollector {
         is_in_process_callback() || self.shared.inner().thread == Some(std::thread::current().id())
     }
 
-    /// Begins a flush: components send what they hold back to collect more. [`EmbeddedCollector::is_flushed`] reports
-    /// when all that was accepted before this call is delivered, or reported as lost.
+    /// Begins a flush: components send at once what they collect for larger batches. [`EmbeddedCollector::is_flushed`]
+    /// reports when all that was accepted before this call is delivered, or reported as lost.
     ///
     /// # Errors
     /// When it does not run.
@@ -521,7 +521,7 @@ impl EmbeddedCollector {
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
         }
-        /// How often the flush is repeated: what one component sends may be held back by the next one.
+        /// How often the flush is repeated: what one component sends may wait in the next one for a larger batch.
         const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
         let deadline = Instant::now().checked_add(timeout);
         let mark = self.begin_flush()?;
@@ -541,7 +541,7 @@ impl EmbeddedCollector {
         Ok(())
     }
 
-    /// Asks it to take nothing new, to deliver what it holds, and to end within `grace`. Returns at once.
+    /// Requests that it accepts nothing new, delivers what it holds, and ends within `grace`. Returns at once.
     ///
     /// # Errors
     /// When it does not run.
@@ -553,7 +553,7 @@ impl EmbeddedCollector {
         Ok(())
     }
 
-    /// Takes nothing new, delivers what it holds, and ends. It is no error where the collector was never started or has
+    /// Accepts nothing new, delivers what it holds, and ends. It is no error where the collector was never started or has
     /// ended before.
     ///
     /// # Errors

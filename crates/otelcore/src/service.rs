@@ -1,4 +1,4 @@
-//! Makes a running collector of a plan.
+//! Builds a collector from a plan, and starts it.
 
 mod extension_order;
 pub(crate) mod logs;

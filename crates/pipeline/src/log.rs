@@ -10,14 +10,14 @@ use otelcore_config::codes;
 /// The name of the field of a record that has its code.
 pub const CODE_FIELD: &str = "code";
 
-/// How urgent a record is.
+/// The severity of a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LogLevel {
     /// For developers.
     Debug,
     /// Normal operation.
     Info,
-    /// Something that needs a person's attention.
+    /// Something unexpected; the work goes on.
     Warn,
     /// Something failed.
     Error,
@@ -64,10 +64,10 @@ pub struct LogScope {
     pub pipeline: String,
 }
 
-/// One line of log.
+/// One record.
 #[derive(Clone, Copy, Debug)]
 pub struct LogEntry<'a> {
-    /// How urgent.
+    /// Its severity.
     pub level: LogLevel,
     /// What happened.
     pub message: &'a str,
@@ -79,7 +79,7 @@ pub struct LogEntry<'a> {
 
 /// Receives records. May be called from any thread.
 pub trait LogSink: Send + Sync {
-    /// Whether records of this level are wanted, so that no record is made without need.
+    /// Whether it uses records of this level; the others need not be made.
     fn enabled(&self, level: LogLevel) -> bool;
     /// Receives one record.
     fn log(&self, record: &LogEntry<'_>);
@@ -129,7 +129,7 @@ impl Logger {
         &self.scope
     }
 
-    /// Whether records of this level are wanted.
+    /// Whether its sink uses records of this level.
     #[must_use]
     pub fn enabled(&self, level: LogLevel) -> bool {
         self.sink.enabled(level)

@@ -65,7 +65,7 @@ class Output:
 
 @final
 class Batch:
-    """Telemetry on its way out. One that is dropped without a word is given again.
+    """Telemetry of an output. One that is dropped unfinished is delivered again.
 
     `with batch:` says `ack()` where the block ends well, and `reject()` where it raises.
     """
@@ -103,7 +103,7 @@ class Processor:
 
 @final
 class Payload:
-    """A request on its way through a pipeline. One that is dropped unfinished is refused, and its sender may send it again.
+    """A request in a pipeline. One that is dropped unfinished is refused, and its sender may send it again.
 
     One that is not finished within the processor's `timeout` is refused in the same way, and what is said of it later is
     ignored.

@@ -30,7 +30,7 @@ struct State {
     line: Vec<u8>,
 }
 
-/// Writes lines.
+/// The log of a collector as lines in its outputs.
 pub(crate) struct LogLineWriter {
     config: LogConfig,
     /// The JSON object of the collector's own resource.
@@ -105,7 +105,7 @@ impl LogLineWriter {
             fields.write_console(&mut state.line, now)
         }
         for output in &mut state.outputs {
-            // The output counts the records that it does not take, and reports them when it can be written again.
+            // The output counts the lines that could not be written, and reports them when it can be written again.
             let _ = output.write_all(&state.line);
         }
         true
@@ -113,7 +113,7 @@ impl LogLineWriter {
 }
 
 /// The log of a collector in a host program: records go to the host's sink, and, where the configuration names
-/// `output_paths`, lines go to these. The host decides which records it takes. The level, sampling and fields that are
+/// `output_paths`, lines go to these. The sink selects its records. The level, sampling and fields that are
 /// configured apply to it too; the defaults do not.
 pub(crate) struct HostLog {
     host: Arc<dyn LogSink>,
@@ -145,7 +145,7 @@ impl LogSink for HostLog {
 
     fn log(&self, record: &LogEntry<'_>) {
         let config = &self.line_writer.config;
-        // The default sampling is for lines that a person reads; the host decides itself how many records are too many.
+        // The default sampling is for lines that a person reads; a host program can sample its records itself.
         let is_sampled = self.line_writer.write_line(record) || !config.set_keys.sampling;
         if !is_sampled || config.set_keys.level && record.level < config.level.0 || !self.host.enabled(record.level) {
             return;
