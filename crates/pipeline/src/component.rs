@@ -430,6 +430,8 @@ pub enum ServedProtocol {
     Health,
     /// A Prometheus page.
     Metrics,
+    /// Datagrams: the port is one of UDP.
+    Datagrams,
     /// Something else.
     Other,
 }

@@ -7,6 +7,9 @@ use otelcore_thrift::ThriftError;
 
 /// The most tags, annotations, logs or references of one span: what is held beside the body while it is read.
 pub(crate) const MAX_PER_SPAN: usize = 16_384;
+/// The most fields of all logs of a span.
+#[cfg(feature = "jaeger")]
+pub(crate) const MAX_LOG_FIELDS: usize = 4 * MAX_PER_SPAN;
 
 /// Why a body is not accepted.
 #[derive(Debug)]
@@ -44,7 +47,18 @@ impl DecodeError {
     }
 
     /// A span has more of something than [`MAX_PER_SPAN`].
+    #[cfg(feature = "zipkin")]
     pub(crate) fn too_many(what: &str) -> Self {
         Self::Invalid(format!("a span has more than {MAX_PER_SPAN} {what}"))
     }
+}
+
+/// Appends an element to those of a span, if there are not `limit` of them.
+#[cfg(feature = "jaeger")]
+pub(crate) fn push_limited<T>(elements: &mut Vec<T>, limit: usize, what: &str, element: T) -> Result<(), DecodeError> {
+    if elements.len() >= limit {
+        return Err(DecodeError::Invalid(format!("a span has more than {limit} {what}")));
+    }
+    elements.push(element);
+    Ok(())
 }

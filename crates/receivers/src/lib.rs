@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod decode_error;
+#[cfg(feature = "jaeger")]
+#[doc(hidden)]
+pub mod jaeger;
+mod protobuf_fields;
 mod span_groups;
 #[cfg(feature = "zipkin")]
 #[doc(hidden)]
@@ -12,5 +16,7 @@ pub mod zipkin;
 
 #[doc(hidden)]
 pub use decode_error::DecodeError;
+#[cfg(feature = "jaeger")]
+pub use jaeger::{JaegerProtocolsConfig, JaegerReceiverConfig, JaegerReceiverFactory, ThriftUdpConfig};
 #[cfg(feature = "zipkin")]
 pub use zipkin::{ZipkinReceiverConfig, ZipkinReceiverFactory};

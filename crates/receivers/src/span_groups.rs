@@ -11,7 +11,7 @@ use otelcore_pipeline::{Held, NoRoom};
 /// The field of a request with its entries.
 const RESOURCE_SPANS: u32 = 1;
 
-/// New bytes are charged in steps of this many.
+/// New bytes are charged in steps of this many; the first ones double what is charged.
 const CHARGE_STEP: usize = 64 << 10;
 
 struct ScopeGroup {
@@ -100,7 +100,7 @@ impl<'h> SpanGroups<'h> {
         // Twice, because the groups and the body that is made of them are there together.
         self.written += 2 * added;
         if self.written > self.charged {
-            let step = (self.written - self.charged).max(CHARGE_STEP);
+            let step = (self.written - self.charged).max(self.charged.min(CHARGE_STEP));
             self.held.try_grow(step as u64)?;
             self.charged += step;
         }

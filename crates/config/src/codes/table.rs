@@ -341,6 +341,17 @@ pub const CODES: &[Code] = &[
         ],
     },
     Code {
+        id: "OC317",
+        title: "datagrams were dropped",
+        meaning: "A receiver has dropped datagrams. Their senders get no response; each reason is logged at most once in ten seconds, and a metric counts them.",
+        causes: &[
+            "a sender of another protocol, or a datagram longer than `max_packet_size`",
+            "more datagrams than the collector or the pipeline accepts",
+        ],
+        remedy: "see the fields `reason` and `error`.",
+        messages: &["datagrams for the Jaeger agent were dropped"],
+    },
+    Code {
         id: "OC401",
         title: "the memory limiter refuses data",
         meaning: "The soft limit of `memory_limiter` is reached: requests are refused with a time after which to send again.",

@@ -42,6 +42,9 @@ pub trait IngestProtocol: Send + Sync + 'static {
     /// What the head of a request says about its body and its response, for example whether they are JSON.
     type Format: Clone + Debug + Send + Sync + 'static;
 
+    /// The label `transport` of the metrics of what is received over HTTP.
+    const HTTP_TRANSPORT: &'static str = "http";
+
     /// Reads the format of an HTTP request, valid or not: refusals have it too.
     fn read_format(&self, head: &RequestHead) -> Self::Format;
 

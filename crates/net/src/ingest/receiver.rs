@@ -86,7 +86,7 @@ impl<P: IngestProtocol> Ingest<P> {
         context: &BuildContext<'_>,
     ) -> Result<Self, StartError> {
         let (protocol, bodies) = (self.protocol.clone(), self.incoming_bodies.clone());
-        self.add_metrics(ServerProtocol::Http, "http", context);
+        self.add_metrics(ServerProtocol::Http, P::HTTP_TRANSPORT, context);
         self.http = Some(HttpServer::new(protocol, config, routes, context, FIRST_HTTP_KEY, bodies)?);
         Ok(self)
     }

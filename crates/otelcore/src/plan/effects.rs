@@ -67,7 +67,7 @@ impl Plan {
                 component: format!("the {} `{id}`{suffix}", kind.name()),
                 host,
                 port,
-                udp: false,
+                udp: listens.protocol == otelcore_pipeline::ServedProtocol::Datagrams,
                 protocol,
                 path: listens.path,
                 origin: root.nearest_origin(&key).clone(),
@@ -134,7 +134,9 @@ fn protocol_of(protocol: otelcore_pipeline::ServedProtocol) -> ServedProtocol {
         otelcore_pipeline::ServedProtocol::Http => ServedProtocol::Http,
         otelcore_pipeline::ServedProtocol::Health => ServedProtocol::Health,
         otelcore_pipeline::ServedProtocol::Metrics => ServedProtocol::Metrics,
-        otelcore_pipeline::ServedProtocol::Other => ServedProtocol::Other,
+        otelcore_pipeline::ServedProtocol::Datagrams | otelcore_pipeline::ServedProtocol::Other => {
+            ServedProtocol::Other
+        }
     }
 }
 

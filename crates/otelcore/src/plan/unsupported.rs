@@ -16,7 +16,7 @@ const RECEIVERS: &str = "
     awsecscontainermetrics awsfirehose awslambda awss3 awsxray azureblob azureeventhub azuremonitor bigip carbon
     chrony ciscoos cloudflare cloudfoundry collectd couchdb datadog dockerstats elasticsearch envoyals expvar
     faro file filelog filestats flinkmetrics fluentforward github gitlab googlecloudmonitoring googlecloudpubsub
-    googlecloudspanner haproxy hostmetrics httpcheck huaweicloudcesreceiver icmpcheck iis influxdb jaeger jmx
+    googlecloudspanner haproxy hostmetrics httpcheck huaweicloudcesreceiver icmpcheck iis influxdb jmx
     journald k8scluster k8sevents k8sobjects kafka kafkametrics kubeletstats libhoney loki macosunifiedlogging
     memcached mongodb mongodbatlas mysql namedpipe netflow nginx nsxt ntp opencensus oracledb otelarrow
     otlpjsonfile podman podmanstats postgresql pprof profiling prometheus prometheusremotewrite prometheussimple
@@ -191,11 +191,11 @@ mod tests {
     #[test]
     fn message_names_the_pipelines_that_use_the_component() {
         let d = otelcore_config::Diagnostics::new();
-        let text = "service:\n  extensions: [zpages]\n  pipelines:\n    logs: {receivers: [otlp]}\n    traces: {receivers: [otlp, jaeger]}\n    traces/2: {receivers: [jaeger]}\n";
+        let text = "service:\n  extensions: [zpages]\n  pipelines:\n    logs: {receivers: [otlp]}\n    traces: {receivers: [otlp, kafka]}\n    traces/2: {receivers: [kafka]}\n";
         let root = otelcore_config::from_yaml(text, &d).unwrap();
         let component_uses = ComponentUses::collect(&root);
         let id = |text: &str| text.parse::<ComponentId>().unwrap();
-        let places = component_uses.of_component(ComponentKind::Receiver, &id("jaeger")).unwrap();
+        let places = component_uses.of_component(ComponentKind::Receiver, &id("kafka")).unwrap();
         assert_eq!(places.message_suffix(), " and in the pipelines traces, traces/2");
         assert_eq!(places.first_origin.as_ref().unwrap().line, 5);
         let service = component_uses.of_component(ComponentKind::Extension, &id("zpages")).unwrap();

@@ -7,7 +7,7 @@ use otelcore_http::{Bytes, Code, Status};
 
 use crate::backend::PlannedResponse;
 use crate::client::Load;
-use crate::fixture::{Fixture, SEC, collector_graph, config_yaml, otlp_exporter, seeds};
+use crate::fixture::{Fixture, SEC, collector_graph, config_yaml, jaeger_exporter, otlp_exporter, seeds};
 
 /// One request of four spans; the first responses to it are `responses`.
 fn run_with_responses(
@@ -115,6 +115,23 @@ fn agent_keeps_data_while_the_gateway_restarts() {
         assert_eq!((fixture.acknowledged(), fixture.missing()), (load.span_ids(), Default::default()), "seed {seed}");
         assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
         assert!(fixture.log.drops().is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn spans_of_the_jaeger_exporter_arrive_through_the_jaeger_receiver() {
+    for seed in seeds().take(3) {
+        let mut fixture = Fixture::new(seed, "  batch:", &jaeger_exporter("").replace("jaeger:14250", "gateway:14250"));
+        let otlp = config_yaml("", &otlp_exporter(""));
+        let gateway = otlp.replace("0.0.0.0:4317", "0.0.0.0:14250").replace("  otlp:\n", "  jaeger:\n");
+        let (graph, log) = collector_graph(&gateway.replace("receivers: [otlp]", "receivers: [jaeger]"));
+        fixture.sim.add_node("gateway", graph).unwrap();
+        let load = Load { requests: 200, spans: 5, interval: Duration::from_millis(20), ..Load::default() };
+        fixture.start_client(load.clone());
+        fixture.sim.run_for(30 * SEC);
+        assert_eq!((fixture.acknowledged(), fixture.delivered()), (load.span_ids(), load.span_ids()), "seed {seed}");
+        assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
+        assert!(fixture.log.drops().is_empty() && log.drops().is_empty(), "seed {seed}");
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use otelcore_pdata::wire_format::{MessageFields, WireValue};
+use otelcore_pdata::wire_format::WireValue;
 
 use super::{Annotation, Endpoint, Kind, Tag, ZipkinSpan, address_of_bytes};
 use crate::decode_error::{DecodeError, MAX_PER_SPAN};
+use crate::protobuf_fields::for_each_field;
 use crate::span_groups::SpanGroups;
 
 /// Reads a list of spans.
@@ -14,22 +15,6 @@ pub(crate) fn read(body: &[u8], parses_tags: bool, groups: &mut SpanGroups<'_>) 
         (1, WireValue::Len(span)) => read_span(span)?.add_to(parses_tags, groups),
         _ => Ok(()),
     })
-}
-
-/// Calls `read` with each field of a message, which must be well-formed to its end.
-fn for_each_field<'a>(
-    message: &'a [u8],
-    mut read: impl FnMut(u32, WireValue<'a>) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
-    let mut fields = MessageFields::new(message);
-    for (number, value) in fields.by_ref() {
-        read(number, value)?;
-    }
-    if fields.rest().is_empty() {
-        Ok(())
-    } else {
-        Err(DecodeError::invalid("proto: cannot parse invalid wire-format data"))
-    }
 }
 
 fn text(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
