@@ -118,6 +118,21 @@ fn read_long_varint(buf: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
+/// The value of a varint field that is not repeated: that of its last occurrence, and zero without one.
+#[inline]
+#[must_use]
+pub fn varint_field(message: &[u8], number: u32) -> u64 {
+    let mut value = 0;
+    for field in MessageFields::new(message) {
+        if let (found, WireValue::Varint(v)) = field
+            && found == number
+        {
+            value = v;
+        }
+    }
+    value
+}
+
 /// Recognizes an attribute of the most common form, `KeyValue{key, AnyValue{string}}` with one-byte lengths and nothing
 /// else. The first value is the end of its key in `raw`, the second its string with the length before it. `None` for
 /// any other form.

@@ -206,6 +206,8 @@ impl ContextView for SpanContext<'_, '_> {
     fn get<'c>(&'c self, field: Field, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
         let span = &*self.span;
         match field {
+            // Conditions on it are common.
+            Field::Span(SpanField::Kind) => Ok(Value::Int(i64::from(span.kind()))),
             Field::Span(field) => get_span(|| span.view(), |key| span.attribute(key), field, keys),
             Field::Resource(field) => get_resource(span, field, keys),
             Field::Scope(field) => get_scope(span, field, keys),

@@ -202,6 +202,25 @@ impl Expression {
     }
 }
 
+impl Expression {
+    /// Calls `body` with the value, in the place to which it was written: moving a value that was written just before
+    /// costs more than most of what is done with it.
+    #[inline]
+    pub(crate) fn with<'c, R>(
+        &'c self,
+        evaluation: &Evaluation<'c>,
+        body: impl FnOnce(&Value<'c>) -> R,
+    ) -> Result<R, EvalError> {
+        if let Node::Literal(value) = &self.node {
+            return Ok(body(value));
+        }
+        match self.get(evaluation) {
+            Ok(ref value) => Ok(body(value)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl MathChain {
     fn get<'c>(&'c self, evaluation: &Evaluation<'c>) -> Result<Value<'c>, EvalError> {
         let mut result = self.first.get(evaluation)?;
@@ -296,8 +315,7 @@ impl BoolNode {
                 Ok(false)
             }
             Self::Compare(left, comparison, right) => {
-                let left = left.get(evaluation)?;
-                Ok(compare(&left, *comparison, &right.get(evaluation)?))
+                left.with(evaluation, |left| right.with(evaluation, |right| compare(left, *comparison, right)))?
             }
             Self::Converter(converter) => match converter.get(evaluation)? {
                 Value::Bool(result) => Ok(result),

@@ -178,13 +178,15 @@ impl Editor for ReplacePattern {
 
 impl ReplacePattern {
     fn replaced(&self, view: &Evaluation<'_>) -> Result<Option<Vec<u8>>, EvalError> {
-        let target = self.target.get(view)?;
-        if target.is_nil() {
-            return Ok(None);
-        }
-        let Value::String(text) = target else {
-            self.replacement.text.string(view)?;
-            return Ok(None);
+        let target = self.target.get(view);
+        let text = match &target {
+            Ok(Value::String(text)) => text,
+            Ok(Value::Nil) => return Ok(None),
+            Ok(_) => {
+                self.replacement.text.string(view)?;
+                return Ok(None);
+            }
+            Err(_) => return target.map(|_| None),
         };
         let evaluated;
         let template = match &self.replacement.template {
@@ -197,10 +199,10 @@ impl ReplacePattern {
         let pattern = self.pattern.text(view)?;
         self.pattern.pattern.with(&pattern, |regexp| {
             if let Some(function) = &self.replacement.function {
-                return self.replacement.replace_by_function(function, view, regexp, template, &text);
+                return self.replacement.replace_by_function(function, view, regexp, template, text);
             }
             let mut out = Vec::new();
-            Ok(regexp.replace_all(&text, template, &mut out).then_some(out))
+            Ok(regexp.replace_all(text, template, &mut out).then_some(out))
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::MAX_NESTING;
 use crate::schema::{log_record, span};
 use crate::value::Value;
 use crate::views::{AnyValue, Event, Link, LogRecord, Span, View};
-use crate::wire_format::put_bytes_field;
+use crate::wire_format::{put_bytes_field, varint_field};
 
 /// What all of them have.
 macro_rules! item {
@@ -85,6 +85,13 @@ setters!(SpanMut in span {
     set_flags: fixed32 FLAGS,});
 
 impl SpanMut<'_> {
+    /// The `SpanKind`; the other fields are not decoded.
+    #[must_use]
+    pub fn kind(&self) -> i32 {
+        // Protobuf keeps the low bits of a varint that is too large for its field.
+        varint_field(self.message.read(self.source), span::KIND) as i32
+    }
+
     /// Sets the code of the status: 0 unset, 1 ok, 2 error.
     pub fn set_status_code(&mut self, code: i32) {
         self.message().nested(15, |status| status.uint(3, i64::from(code).cast_unsigned()));
