@@ -15,7 +15,6 @@ import "C"
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"runtime/cgo"
 	"sync/atomic"
@@ -238,8 +237,8 @@ func (i *Item) SetName(name string) error {
 	return failure(r)
 }
 
-// Attribute is the value of an attribute: a string, bool, int64, float64 or []byte, or nil for an empty value. A list or map
-// is []byte: the ArrayValue or KeyValueList in protobuf.
+// Attribute is the value of an attribute: a string, bool, int64, float64, []byte, []any or map[string]any, or nil for an
+// empty value. Elements of lists and values of maps are of these types too.
 func (i *Item) Attribute(key string) (value any, ok bool) { return i.get(C.OG_ATTRIBUTE, key) }
 
 // ResourceAttribute is the value of an attribute of the resource that it belongs to.
@@ -250,8 +249,8 @@ func (i *Item) ResourceAttribute(key string) (value any, ok bool) {
 // Body is the body of a log record.
 func (i *Item) Body() (value any, ok bool) { return i.get(C.OG_BODY, "") }
 
-// SetAttribute sets an attribute to a string, bool, int, int64, float64, []byte or nil. [ErrNotFound]: a metric has no
-// attributes; its points have.
+// SetAttribute sets an attribute to a string, bool, int, int64, float64, []byte, []any, map[string]any or nil.
+// [ErrNotFound]: a metric has no attributes; its points have.
 func (i *Item) SetAttribute(key string, value any) error { return i.set(C.OG_ATTRIBUTE, key, value) }
 
 // SetBody sets the body of a log record; [ErrNotFound] for other items.
@@ -289,6 +288,10 @@ func (i *Item) get(place C.og_place, key string) (any, bool) {
 		return int64(got.value.integer), true
 	case C.OTELCORE_VALUE_DOUBLE:
 		return float64(got.value.number), true
+	case C.OTELCORE_VALUE_ARRAY:
+		return readList(copied(bytes)), true
+	case C.OTELCORE_VALUE_MAP:
+		return readMap(copied(bytes)), true
 	default:
 		return copied(bytes), true
 	}
@@ -323,8 +326,17 @@ func (i *Item) set(place C.og_place, key string, value any) error {
 		kind, number = C.OTELCORE_VALUE_DOUBLE, value
 	case []byte:
 		kind, data = C.OTELCORE_VALUE_BYTES, value
+	case []any:
+		kind = C.OTELCORE_VALUE_ARRAY
+		data, err = appendList(nil, value, 1)
+	case map[string]any:
+		kind = C.OTELCORE_VALUE_MAP
+		data, err = appendMap(nil, value, 1)
 	default:
-		return &Error{Code: InvalidArgument, Message: fmt.Sprintf("a value of type %T can't be set", value)}
+		err = noValue(value)
+	}
+	if err != nil {
+		return err
 	}
 	bytes := (*C.uint8_t)(unsafe.SliceData(data))
 	r := C.og_item_set(i.handle, place, text, kind, C.int64_t(integer), C.double(number), bytes, C.size_t(len(data)))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,7 +65,23 @@ func TestProcessorChangesAndDropsItems(t *testing.T) {
 			check(item.SetAttribute("key", []byte("bytes")) == nil, "bytes")
 			got, _ := item.Attribute("key")
 			check(bytes.Equal(got.([]byte), []byte("bytes")), "the bytes that were set")
-			check(errors.Is(item.SetAttribute("key", struct{}{}), otelcore.ErrInvalidArgument), "no value")
+			for _, value := range []any{
+				[]any{}, map[string]any{},
+				[]any{"x", int64(-1), nil, []any{true, false}, map[string]any{"k": 1.5}, []byte("b")},
+				map[string]any{"list": []any{"a"}, "": nil, "n": int64(1) << 62},
+			} {
+				check(item.SetAttribute("key", value) == nil, "set a list or map")
+				got, ok := item.Attribute("key")
+				check(ok && reflect.DeepEqual(got, value), "the list or map that was set")
+			}
+			deep := []any{}
+			for range 99 {
+				deep = []any{deep}
+			}
+			check(item.SetAttribute("key", deep) == nil, "a list nested 100 deep")
+			for _, value := range []any{struct{}{}, []any{struct{}{}}, map[string]any{"\xff": nil}, []any{"\xff"}, []any{deep}} {
+				check(errors.Is(item.SetAttribute("key", value), otelcore.ErrInvalidArgument), "no value")
+			}
 			check(item.RemoveAttribute("key") == nil, "remove")
 			_, ok := item.Attribute("key")
 			check(!ok, "it is removed")

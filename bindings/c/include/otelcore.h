@@ -480,12 +480,12 @@ typedef otelcore_keep (*otelcore_visit_fn)(void *user, struct otelcore_item *ite
 #define OTELCORE_VALUE_BYTES 5
 
 /**
- * A list: `data` is an `ArrayValue` in protobuf. Can be read only.
+ * A list: `data` is an `ArrayValue` in protobuf.
  */
 #define OTELCORE_VALUE_ARRAY 6
 
 /**
- * A map: `data` is a `KeyValueList` in protobuf. Can be read only.
+ * A map: `data` is a `KeyValueList` in protobuf.
  */
 #define OTELCORE_VALUE_MAP 7
 
@@ -761,6 +761,7 @@ otelcore_status otelcore_item_get_resource_attribute(const struct otelcore_item 
 
 /**
  * Sets an attribute, whether or not the item has it. OTELCORE_NOT_FOUND: a metric has no attributes; its points have.
+ * OTELCORE_INVALID_DATA: `data` of a list or map is not valid.
  */
 otelcore_status otelcore_item_set_attribute(struct otelcore_item *item,
                                             const char *key,

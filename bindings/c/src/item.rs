@@ -8,11 +8,12 @@ use std::ffi::{c_char, c_void};
 use std::ptr::NonNull;
 
 use otelcore::inproc::{self, Visit};
+use otelcore::pdata::check_value;
 use otelcore::pdata::views::AnyValue;
 
 use crate::boundary::{InCallback, bytes_from_c, run_export, run_export_or, text_from_c, write_out};
 use crate::error::{CallError, Error};
-use crate::{OTELCORE_NOT_FOUND, Status};
+use crate::{OTELCORE_INVALID_DATA, OTELCORE_NOT_FOUND, Status};
 
 /// An item of a payload in otelcore_payload_edit(). It is valid in the call that got it, on the thread of that call.
 pub struct Item(());
@@ -66,9 +67,9 @@ pub const OTELCORE_VALUE_INT: ValueType = 3;
 pub const OTELCORE_VALUE_DOUBLE: ValueType = 4;
 /// `data`, `len` bytes.
 pub const OTELCORE_VALUE_BYTES: ValueType = 5;
-/// A list: `data` is an `ArrayValue` in protobuf. Can be read only.
+/// A list: `data` is an `ArrayValue` in protobuf.
 pub const OTELCORE_VALUE_ARRAY: ValueType = 6;
-/// A map: `data` is a `KeyValueList` in protobuf. Can be read only.
+/// A map: `data` is a `KeyValueList` in protobuf.
 pub const OTELCORE_VALUE_MAP: ValueType = 7;
 
 /// A value of an attribute, or a body. `data` of a value that was read stays until the item changes.
@@ -209,6 +210,7 @@ pub extern "C" fn otelcore_item_get_resource_attribute(
 }
 
 /// Sets an attribute, whether or not the item has it. OTELCORE_NOT_FOUND: a metric has no attributes; its points have.
+/// OTELCORE_INVALID_DATA: `data` of a list or map is not valid.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_item_set_attribute(
     item: *mut Item,
@@ -315,6 +317,18 @@ unsafe fn value_from_c<'a>(value: *const Value) -> Result<AnyValue<'a>, CallErro
         OTELCORE_VALUE_INT => Ok(AnyValue::Int(value.integer)),
         OTELCORE_VALUE_DOUBLE => Ok(AnyValue::Double(value.number)),
         OTELCORE_VALUE_BYTES => Ok(AnyValue::Bytes(bytes()?)),
+        OTELCORE_VALUE_ARRAY => checked(AnyValue::Array(bytes()?), "ArrayValue"),
+        OTELCORE_VALUE_MAP => checked(AnyValue::Map(bytes()?), "KeyValueList"),
         _ => Err(CallError::invalid_argument("a value of this type can't be set")),
+    }
+}
+
+/// The same value, if its bytes are those of the message that `what` names.
+fn checked<'a>(value: AnyValue<'a>, what: &str) -> Result<AnyValue<'a>, CallError> {
+    let mut raw = Vec::new();
+    value.encode(&mut raw);
+    match check_value(&raw) {
+        Ok(()) => Ok(value),
+        Err(error) => Err(CallError::new(OTELCORE_INVALID_DATA, format!("the value is no {what}: {error}"))),
     }
 }

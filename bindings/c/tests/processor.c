@@ -86,8 +86,21 @@ static otelcore_keep visits(void *user, otelcore_item *item) {
     const char *name = otelcore_item_get_name(item, &len);
     CHECK(len == 7 && memcmp(name, "renamed", len) == 0);
     FAILS(OTELCORE_NOT_FOUND, "a span has no body", otelcore_item_set_body(item, &value, &err));
-    value.value_type = OTELCORE_VALUE_MAP;
+    value.value_type = 8;
     FAILS(OTELCORE_INVALID_ARGUMENT, "can't be set", otelcore_item_set_attribute(item, "a", &value, &err));
+    /* ["x"], and {"k": "x"} */
+    static const uint8_t list[] = {0x0a, 3, 0x0a, 1, 'x'}, map[] = {0x0a, 8, 0x0a, 1, 'k', 0x12, 3, 0x0a, 1, 'x'};
+    value = (otelcore_value){OTELCORE_VALUE_ARRAY, 0, 0, list, sizeof list};
+    OK(otelcore_item_set_attribute(item, "list", &value, &err));
+    OK(otelcore_item_get_attribute(item, "list", &read, &err));
+    CHECK(read.value_type == OTELCORE_VALUE_ARRAY && read.len == sizeof list && memcmp(read.data, list, read.len) == 0);
+    value = (otelcore_value){OTELCORE_VALUE_MAP, 0, 0, map, sizeof map};
+    OK(otelcore_item_set_attribute(item, "list", &value, &err));
+    OK(otelcore_item_get_attribute(item, "list", &read, &err));
+    CHECK(read.value_type == OTELCORE_VALUE_MAP && read.len == sizeof map && memcmp(read.data, map, read.len) == 0);
+    value.len--;
+    FAILS(OTELCORE_INVALID_DATA, "no KeyValueList", otelcore_item_set_attribute(item, "list", &value, &err));
+    OK(otelcore_item_remove_attribute(item, "list", &err));
     value = (otelcore_value){OTELCORE_VALUE_STRING, 0, 0, (const uint8_t *)"\xff", 1};
     FAILS(OTELCORE_INVALID_ARGUMENT, "UTF-8", otelcore_item_set_attribute(item, "a", &value, &err));
     FAILS(OTELCORE_INVALID_ARGUMENT, "NULL", otelcore_item_set_attribute(item, "a", NULL, &err));

@@ -92,6 +92,16 @@ pub fn check(signal: Signal, body: &[u8]) -> Result<CheckSummary, MalformedBody>
     check_by_fields(signal, body)
 }
 
+/// Checks the bytes of an `AnyValue` that is to be the value of an attribute, by the rules of [`check`].
+///
+/// # Errors
+/// The first error, with its position in these bytes.
+pub fn check_value(value: &[u8]) -> Result<(), MalformedBody> {
+    let mut checker = BodyChecker::new(ReportPosition { body_address: value.as_ptr() as usize });
+    // The value of an attribute is the first level of nesting.
+    checker.check_message(&schema::ANY_VALUE, value, 0, 1)
+}
+
 /// The check by the general loop alone, which reads field by field.
 fn check_by_fields(signal: Signal, body: &[u8]) -> Result<CheckSummary, MalformedBody> {
     let mut checker = BodyChecker::new(ReportPosition { body_address: body.as_ptr() as usize });

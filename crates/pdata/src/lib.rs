@@ -23,7 +23,7 @@ mod value;
 pub mod views;
 pub mod wire_format;
 
-pub use check::{CheckSummary, MAX_NESTING, MalformedBody, MalformedBodyKind, check};
+pub use check::{CheckSummary, MAX_NESTING, MalformedBody, MalformedBodyKind, check, check_value};
 pub use checked_rope::checked_rope;
 pub use exponential_recorder::ExponentialRecorder;
 pub use rope::{Rope, RopePart};

@@ -164,3 +164,28 @@ fn short_forms_and_general_loop_agree() {
     }
     assert!(accepted > 2000 && refused > 2000, "{accepted} accepted, {refused} refused");
 }
+
+#[test]
+fn value_alone_is_checked_as_that_of_an_attribute() {
+    let nested = |depth: usize| {
+        (0..depth).fold(vec![0x0a, 1, b'x'], |inner, _| {
+            let (mut list, mut value) = (Vec::new(), Vec::new());
+            put_bytes_field(&mut list, 1, &inner);
+            put_bytes_field(&mut value, 5, &list);
+            value
+        })
+    };
+    for depth in [0, 1, 98, 99, 100] {
+        let value = nested(depth);
+        let (mut pair, mut record, mut logs) = (Vec::new(), Vec::new(), Vec::new());
+        put_bytes_field(&mut pair, 2, &value);
+        put_bytes_field(&mut record, 6, &pair);
+        put_bytes_field(&mut logs, 2, &record);
+        let (mut entry, mut body) = (Vec::new(), Vec::new());
+        put_bytes_field(&mut entry, 2, &logs);
+        put_bytes_field(&mut body, 1, &entry);
+        assert_eq!(crate::check_value(&value).is_ok(), check(Signal::Logs, &body).is_ok(), "{depth}");
+    }
+    let error = crate::check_value(&[0x2a, 2, 0x0a, 1]).unwrap_err();
+    assert_eq!((error.offset, error.message), (2, "ArrayValue"));
+}
