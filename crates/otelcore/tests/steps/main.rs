@@ -53,6 +53,10 @@ struct Scenario {
     encoding: RequestEncoding,
     extensions: &'static str,
     processors: &'static str,
+    /// A connector between the pipeline and two others of the same signal, `out` and `other`, which are `SIGNAL/out` in
+    /// its configuration; with `to_metrics`, one of metrics.
+    connector: &'static str,
+    to_metrics: bool,
     exporter: &'static str,
     /// Pages that are read after the request, at these ports.
     pages: &'static [u16],
@@ -62,6 +66,8 @@ const NOP: Scenario = Scenario {
     encoding: RequestEncoding::Grpc("none"),
     extensions: "",
     processors: "",
+    connector: "",
+    to_metrics: false,
     exporter: "nop: {}",
     pages: &[],
 };
@@ -72,6 +78,10 @@ const OTLP_HTTP: Scenario =
     Scenario { exporter: "otlp_http: {endpoint: \"http://http:14318\", compression: none}", ..NOP };
 const JAEGER: Scenario = Scenario { exporter: "jaeger: {endpoint: \"grpc:14250\", tls: {insecure: true}}", ..NOP };
 const PROMETHEUS: Scenario = Scenario { exporter: "prometheus: {endpoint: \"0.0.0.0:9464\"}", pages: &[9464], ..NOP };
+
+/// An API server of Kubernetes that has no pods: the backend, whose answers are no lists.
+const KUBECONFIG: &str = "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: [{name: k, \
+    cluster: {server: 'http://http:14318'}}], users: [{name: u, user: {}}]}";
 
 /// The result of a run.
 struct RunResult {
@@ -94,18 +104,28 @@ impl Scenario {
             "" => String::new(),
             body => body.lines().fold(format!("{name}:\n"), |all, line| format!("{all}  {}\n", line.trim())),
         };
+        let exporters = names(self.exporter);
+        let (last, pipelines) = if self.connector.is_empty() {
+            (exporters.clone(), String::new())
+        } else {
+            let connector = names(self.connector);
+            let outputs: &[&str] = if self.to_metrics { &["metrics/out"] } else { &["SIGNAL/out", "SIGNAL/other"] };
+            let output = |id: &&str| format!("    {id}: {{receivers: [{connector}], exporters: [{exporters}]}}\n");
+            let pipelines = outputs.iter().map(output).collect::<String>().replace("SIGNAL", signal);
+            (connector, pipelines)
+        };
         let auth = if self.extensions.is_empty() { "" } else { ", auth: {authenticator: basicauth}" };
         format!(
             "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: \"0.0.0.0:4317\"{auth}}}\n      http: {{endpoint: \
-             \"0.0.0.0:4318\"{auth}}}\n{}{}{}service:\n  extensions: [{}]\n  telemetry:\n    metrics: {{readers: [{{pull: \
+             \"0.0.0.0:4318\"{auth}}}\n{}{}{}{}service:\n  extensions: [{}]\n  telemetry:\n    metrics: {{readers: [{{pull: \
              {{exporter: {{prometheus: {{host: 0.0.0.0, port: 8888}}}}}}}}]}}\n  pipelines:\n    {signal}: {{receivers: \
-             [otlp], processors: [{}], exporters: [{}]}}\n",
+             [otlp], processors: [{}], exporters: [{last}]}}\n{pipelines}",
             section("extensions", self.extensions),
             section("processors", self.processors),
+            section("connectors", &self.connector.replace("SIGNAL", signal)),
             section("exporters", self.exporter),
             names(self.extensions),
             names(self.processors),
-            names(self.exporter),
         )
     }
 
@@ -152,7 +172,13 @@ impl Scenario {
         let requests = Rc::default();
         sim.add_node("grpc", peers::backend_graph(GRPC_BACKEND, &requests)).unwrap();
         sim.add_node("http", peers::backend_graph(HTTP_BACKEND, &requests)).unwrap();
-        let collector = sim.add_node("collector", collector(&self.yaml(shape.signal))).unwrap();
+        let node = sim.add_machine("collector");
+        if self.processors.contains("kubeConfig") {
+            sim.set_env(node, "KUBECONFIG", "/config");
+            sim.disk(node).write("/config", KUBECONFIG);
+        }
+        sim.restart(node, collector(&self.yaml(shape.signal))).unwrap();
+        let collector = node;
         sim.run_for(Duration::from_secs(2));
         sim.take_computed_units(collector);
         let at = |port| SocketAddr::new(sim.address(collector), port);
@@ -374,6 +400,20 @@ fn filter_processor_conditions_are_bounded() {
     check_shapes("filter", &Scenario { processors, ..NOP }, &Signal::ALL);
 }
 
+/// Items read what they have in common. The shape "many resource attributes" has a resource that is as long as all of
+/// its items.
+#[test]
+fn processors_that_read_what_items_share_are_bounded() {
+    let shared = r#"resource.attributes["n"] == "v" or scope.attributes["n"] == "v" or scope.name == "n""#;
+    let statement = format!(r#"set(span.attributes["n"], "v") where {shared}"#);
+    let processors = format!("transform: {{error_mode: ignore, trace_statements: ['{statement}']}}").leak();
+    check_shapes("transform, shared by spans", &Scenario { processors, ..NOP }, TRACES);
+    // With a path of the span, so that the condition is one of spans.
+    let condition = format!(r#"{shared} or span.attributes["n"] == "v""#);
+    let processors = format!("filter: {{error_mode: ignore, trace_conditions: ['{condition}']}}").leak();
+    check_shapes("filter, shared by spans", &Scenario { processors, ..NOP }, TRACES);
+}
+
 #[test]
 fn tail_sampling_processor_decisions_are_bounded() {
     let processors = r#"tail_sampling: {decision_wait: 1s, policies: [{name: slow, type: latency, latency: {threshold_ms: 1000}}, {name: text, type: string_attribute, string_attribute: {key: n, values: ['^x.*y$$'], enabled_regex_matching: true}}, {name: failed, type: status_code, status_code: {status_codes: [ERROR]}}, {name: condition, type: ottl_condition, ottl_condition: {error_mode: ignore, span: ['IsMatch(span.name, "^x.*y$$")']}}, {name: all, type: always_sample}]}"#;
@@ -402,6 +442,44 @@ fn group_by_attrs_processor_request_is_bounded() {
     // The keys of the shapes.
     let processors = "groupbyattrs: {keys: [aaa, aaaaaa, aaaaaaaa, aaaaaaaaaaaa]}";
     check_shapes("groupbyattrs", &Scenario { processors, ..NOP }, &Signal::ALL);
+}
+
+#[test]
+fn k8s_attributes_processor_request_is_bounded() {
+    let processors = "k8s_attributes: {auth_type: kubeConfig, extract: {metadata: [k8s.pod.name, k8s.node.name], labels: [{tag_name: l, key: l}]}, pod_association: [{sources: [{from: resource_attribute, name: aaaaaaaa}]}, {sources: [{from: connection}]}]}";
+    check_shapes("k8s_attributes", &Scenario { processors, ..NOP }, &Signal::ALL);
+    let processors = "k8s_attributes: {passthrough: true}";
+    check_shapes("k8s_attributes, passthrough", &Scenario { processors, ..NOP }, TRACES);
+}
+
+#[test]
+fn connectors_to_pipelines_of_the_same_signal_are_bounded() {
+    let failover = "failover: {priority_levels: [[SIGNAL/out], [SIGNAL/other]]}";
+    let routing = r#"routing: {default_pipelines: [SIGNAL/other], error_mode: ignore, table: [{context: resource, condition: 'resource.attributes["n"] == "v"', pipelines: [SIGNAL/out]}]}"#;
+    for (name, connector) in [("round_robin", "round_robin: {}"), ("failover", failover), ("routing", routing)] {
+        check_shapes(name, &Scenario { connector, ..NOP }, &Signal::ALL);
+    }
+    let span = r#"IsMatch(span.name, "^a.*z$$") or resource.attributes["n"] == "v""#;
+    let connector = format!(
+        "routing: {{default_pipelines: [SIGNAL/other], error_mode: ignore, table: [{{context: span, condition: '{span}', pipelines: [SIGNAL/out]}}]}}"
+    );
+    check_shapes("routing, spans", &Scenario { connector: connector.leak(), ..NOP }, TRACES);
+}
+
+#[test]
+fn connectors_that_make_metrics_are_bounded() {
+    let count = "count: {spans: {c: {attributes: [{key: aaaaaa}]}}, spanevents: {e: {}}, metrics: {m: {}}, datapoints: {d: {attributes: [{key: aaaa}]}}, logs: {l: {attributes: [{key: aaaaaa}]}}}";
+    let sum = "sum: {spans: {s: {source_attribute: aaaaaa, attributes: [{key: aaaaaaaa}]}}}";
+    let span_metrics = "span_metrics: {metrics_flush_interval: 1s, exclude_dimensions: [collector.instance.id], dimensions: [{name: aaaaaa}, {name: aaaaaaaaaaaa}], histogram: {explicit: {buckets: [1ms, 10ms]}}}";
+    let service_graph = "service_graph: {metrics_flush_interval: 1s, dimensions: [aaaaaa]}";
+    for (name, connector, signals) in [
+        ("count", count, &Signal::ALL[..]),
+        ("sum", sum, TRACES),
+        ("span_metrics", span_metrics, TRACES),
+        ("service_graph", service_graph, TRACES),
+    ] {
+        check_shapes(name, &Scenario { connector, to_metrics: true, ..NOP }, signals);
+    }
 }
 
 #[test]
