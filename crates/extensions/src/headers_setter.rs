@@ -10,7 +10,7 @@ use otelcore_config::declare::OpaqueString;
 use otelcore_config::{ComponentId, Section, config_enum, config_struct};
 use otelcore_pipeline::{
     BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType, CredentialsUnavailable, Cx,
-    Extension, Metadata, OfferedCapabilities, OutgoingHeaders, RequestProtocol, StartError,
+    Extension, Metadata, OfferedCapabilities, OutgoingHeaders, RequestProtocol, StartError, UsedMetadata,
 };
 
 use crate::header_syntax::{is_field_value, is_header_name, remove_last_line_breaks};
@@ -252,6 +252,19 @@ impl ClientAuth for HeadersSetter {
                 additional.apply(cx, headers)
             }
         }
+    }
+
+    fn used_metadata(&self) -> UsedMetadata {
+        let mut used = UsedMetadata::default();
+        for rule in &self.rules {
+            match &rule.source {
+                ValueSource::Fixed(_) => {}
+                ValueSource::Metadata { name, .. } => used.headers.push(name.clone()),
+                ValueSource::Attribute { name, .. } => used.auth_attributes.push(name.clone()),
+            }
+        }
+        used.merge(self.additional.as_ref().map(|additional| additional.used_metadata()).unwrap_or_default());
+        used
     }
 
     fn requires_tls(&self) -> bool {

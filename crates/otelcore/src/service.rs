@@ -14,7 +14,7 @@ use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, ComponentStatusEntry,
     ConnectorParts, Graph, GraphBuilder, LogScope, LogSink, Logger, NoopLogSink, OfferedCapabilities, PipelineIndex,
-    StartError, StatusTable, Telemetry,
+    QueueConfig, StartError, StatusTable, Storage, Telemetry,
 };
 use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport};
 
@@ -233,8 +233,15 @@ impl Collector {
             }
             let (component, log) = builder.build(ComponentKind::Exporter, id, settings, "")?;
             if let Component::Exporter(exporter, queue_config) = component {
-                exporters
-                    .insert(id, graph.add_exporter(id.clone(), exporter, &queue_config, &signals, telemetry, &log));
+                let index = graph.add_exporter(id.clone(), exporter, &queue_config, &signals, telemetry, &log);
+                if let Some(storage_id) = queue_config.queue.get().and_then(QueueConfig::storage_id) {
+                    let storage = builder.capabilities.get::<dyn Storage>(&storage_id);
+                    let storage = storage.map_err(|e| {
+                        e.in_context(format_args!("cannot start pipelines: failed to start \"{id}\" exporter"))
+                    })?;
+                    graph.add_storage(index, &*storage, &queue_config, telemetry, &log);
+                }
+                exporters.insert(id, index);
             }
         }
         let mut receivers = BTreeMap::new();

@@ -95,6 +95,8 @@ pub(crate) enum AckTarget {
     Processor(usize, usize, u64),
     /// Connector, and the id that it gave the ack.
     Connector(usize, u64),
+    /// Exporter, the signal of its queue on disk, and the record.
+    StoredRecord(usize, usize, u64),
     /// No component waits for the outcome.
     Detached,
 }
@@ -129,12 +131,19 @@ struct AckState {
     report: Report,
     branches: Cell<u32>,
     best: RefCell<Option<Outcome>>,
+    /// The outcome of a branch that had to accept the payload and did not; the one that a repetition may help, if there
+    /// are several.
+    failed: RefCell<Option<Outcome>>,
 }
 
 /// The obligation to report the outcome of a payload.
 #[derive(Debug)]
 #[must_use = "an ack dropped unsettled counts as lost"]
-pub struct Ack(Option<Rc<AckState>>);
+pub struct Ack {
+    state: Option<Rc<AckState>>,
+    /// This branch must accept the payload: other branches that do are not enough.
+    is_required: bool,
+}
 
 impl Ack {
     pub(crate) fn new(target: AckTarget, queue: &Rc<Settlements>) -> Self {
@@ -142,7 +151,9 @@ impl Ack {
     }
 
     fn with_report(report: Report) -> Self {
-        Self(Some(Rc::new(AckState { report, branches: Cell::new(1), best: RefCell::new(None) })))
+        let (best, failed) = (RefCell::new(None), RefCell::new(None));
+        let state = AckState { report, branches: Cell::new(1), best, failed };
+        Self { state: Some(Rc::new(state)), is_required: false }
     }
 
     /// An ack whose outcome is not reported, for tests of single components.
@@ -153,10 +164,17 @@ impl Ack {
     /// One more ack for the same payload: for a copy. The outcome is reported when all are settled, and the best one
     /// counts: one copy that was accepted means success.
     pub fn branch(&self) -> Self {
-        if let Some(state) = &self.0 {
+        if let Some(state) = &self.state {
             state.branches.set(state.branches.get() + 1);
         }
-        Self(self.0.clone())
+        Self { state: self.state.clone(), is_required: false }
+    }
+
+    /// The same branch, which now decides more (`true`) or less: the payload is delivered only if every required branch
+    /// accepts it. Those are the branches that lead to a queue on disk, of which nothing may be missing.
+    pub(crate) fn required(mut self, is_required: bool) -> Self {
+        self.is_required = is_required;
+        self
     }
 
     /// Joins the outcomes of pieces of the payload, of which every one must be accepted: the worst outcome counts.
@@ -171,14 +189,20 @@ impl Ack {
     }
 
     fn settle_branch(&mut self, outcome: Outcome) {
-        let Some(state) = self.0.take() else { return };
+        let Some(state) = self.state.take() else { return };
+        if self.is_required && outcome != Outcome::Delivered {
+            let mut failed = state.failed.borrow_mut();
+            if failed.as_ref().is_none_or(|f| f.rank() < outcome.rank()) {
+                *failed = Some(outcome.clone());
+            }
+        }
         let mut best = state.best.borrow_mut();
         if best.as_ref().is_none_or(|b| b.rank() < outcome.rank()) {
             *best = Some(outcome);
         }
         state.branches.set(state.branches.get() - 1);
         if state.branches.get() == 0
-            && let Some(outcome) = best.take()
+            && let Some(outcome) = state.failed.take().or(best.take())
         {
             match &state.report {
                 Report::Component(target, queue) => queue.push(*target, outcome),
@@ -244,7 +268,10 @@ impl AckRecorder {
     #[must_use]
     pub fn take(&self) -> Vec<(u64, Outcome)> {
         let number = |target| match target {
-            AckTarget::Receiver(_, id) | AckTarget::Processor(_, _, id) | AckTarget::Connector(_, id) => id,
+            AckTarget::Receiver(_, id)
+            | AckTarget::Processor(_, _, id)
+            | AckTarget::Connector(_, id)
+            | AckTarget::StoredRecord(_, _, id) => id,
             AckTarget::Detached => 0,
         };
         std::iter::from_fn(|| self.0.pop()).map(|(target, outcome)| (number(target), outcome)).collect()
@@ -317,6 +344,26 @@ mod tests {
         fourth.settle(Outcome::Delivered);
         assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), Outcome::Lost(LossReason::Dropped))));
         assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn fan_out_whose_required_branch_refuses_is_refused() {
+        let retry = || Outcome::retry("full");
+        let cases = [
+            ([(true, Outcome::Delivered), (false, retry())], Outcome::Delivered),
+            ([(true, retry()), (false, Outcome::Delivered)], retry()),
+            ([(true, Outcome::permanent("bad")), (true, retry())], retry()),
+            ([(false, Outcome::Delivered), (true, Outcome::permanent("bad"))], Outcome::permanent("bad")),
+        ];
+        for (branches, expected) in cases {
+            let (ack, queue) = ack_and_settlements();
+            let acks: Vec<Ack> = branches.iter().map(|(is_required, _)| ack.branch().required(*is_required)).collect();
+            ack.settle(Outcome::Lost(LossReason::Dropped));
+            for (ack, (_, outcome)) in acks.into_iter().zip(branches) {
+                ack.settle(outcome);
+            }
+            assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), expected)));
+        }
     }
 
     #[test]

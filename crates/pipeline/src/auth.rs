@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use otelcore_config::ComponentId;
 
-use crate::{Capability, Cx, Metadata, StartError};
+use crate::{Capability, Cx, Metadata, StartError, UsedMetadata};
 
 /// Decides whether the sender of a request is permitted.
 pub trait ServerAuth {
@@ -101,6 +101,11 @@ pub trait ClientAuth {
     /// # Errors
     /// The reason why the request can't be sent now.
     fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), CredentialsUnavailable>;
+
+    /// What it reads of [`OutgoingHeaders::metadata`]. A queue on disk keeps nothing else.
+    fn used_metadata(&self) -> UsedMetadata {
+        UsedMetadata::default()
+    }
 
     /// Whether a gRPC client must not send them without TLS.
     fn requires_tls(&self) -> bool {

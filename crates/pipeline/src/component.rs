@@ -15,7 +15,7 @@ use otelcore_pdata::Signal;
 use crate::ack::{AckTarget, Settlements};
 use crate::{
     Ack, AttemptId, Budget, Capabilities, Cx, Endpoint, Event, ExporterQueueConfig, Logger, MonotonicTime,
-    OfferedCapabilities, Outcome, Outcomes, Payload, StartError, Telemetry,
+    OfferedCapabilities, Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
 };
 
 /// Receives telemetry from outside.
@@ -174,6 +174,11 @@ pub trait Exporter {
     /// An event under one of its keys.
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
         let _ = (cx, local, event, outcomes);
+    }
+
+    /// What it reads of the metadata of payloads. A queue on disk keeps nothing else.
+    fn used_metadata(&self) -> UsedMetadata {
+        UsedMetadata::default()
     }
 
     /// Closes connections and sockets. [`Exporter::send`] is not called any more.

@@ -74,6 +74,8 @@ impl ComponentStatus {
 /// What a component reports about one of its parts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StatusReport<'a> {
+    /// It is not ready yet, though the component has started.
+    Starting,
     /// It works, or works again.
     Ok,
     /// See [`ComponentStatus::RecoverableError`].
@@ -105,7 +107,7 @@ struct Component {
     entry: ComponentStatusEntry,
     /// What the graph does with it: `None`, `Starting`, `Ok`, `PermanentError` for a failed start, `Stopping`, `Stopped`.
     lifecycle: (ComponentStatus, String),
-    /// The parts that have failed, the worst first.
+    /// The parts that have failed or are not ready, the worst first.
     failed: BTreeMap<(Reverse<ComponentStatus>, u64), String>,
     gauge: Gauge,
 }
@@ -177,11 +179,12 @@ impl StatusTable {
     pub(crate) fn report(&self, owner: u32, part: u64, report: StatusReport<'_>, now: WallTime) {
         let mut components = self.lock();
         let Some(Some(component)) = components.get_mut(owner as usize) else { return };
-        for status in [ComponentStatus::RecoverableError, ComponentStatus::PermanentError] {
+        for status in [ComponentStatus::Starting, ComponentStatus::RecoverableError, ComponentStatus::PermanentError] {
             component.failed.remove(&(Reverse(status), part));
         }
         let failure = match report {
             StatusReport::Ok => None,
+            StatusReport::Starting => Some((ComponentStatus::Starting, "")),
             StatusReport::RecoverableError(message) => Some((ComponentStatus::RecoverableError, message)),
             StatusReport::PermanentError(message) => Some((ComponentStatus::PermanentError, message)),
         };

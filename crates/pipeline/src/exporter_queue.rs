@@ -16,11 +16,11 @@
 mod batch;
 mod config;
 mod failure_log;
+mod metrics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use otelcore_config::declare::Optional;
 use otelcore_pdata::Signal;
 
 use self::batch::{Batcher, Waiters};
@@ -28,10 +28,9 @@ pub use self::config::{
     BatchSizer, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
 };
 use self::failure_log::{Failure, FailureKind, FailureLog};
-use crate::{
-    Ack, Counter, Error, Gauge, Logger, LossReason, MetricsLevel, MonotonicTime, Outcome, PartialOutcome, Payload,
-    Telemetry,
-};
+use self::metrics::{ExporterMetrics, SizeMetrics};
+pub use self::metrics::QueueMetrics;
+use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
 
 #[derive(Debug)]
 struct QueueItem {
@@ -46,6 +45,8 @@ struct QueueItem {
     first_attempt: Option<MonotonicTime>,
     /// The next pause, before randomization.
     interval: Duration,
+    /// Why a part of it was refused, where it is on disk.
+    refused_part: Option<Error>,
     /// It has been grouped and is sent as it is.
     is_grouped: bool,
     /// The peer asked for no attempt before this time.
@@ -74,6 +75,7 @@ impl QueueItem {
             bytes: 0,
             first_attempt: None,
             interval,
+            refused_part: None,
             is_grouped: false,
             not_before: MonotonicTime::default(),
             pause_ended_by_flush: false,
@@ -87,90 +89,6 @@ fn size_of(sizer: Sizer, payload: &Payload) -> u64 {
         Sizer::Requests => 1,
         Sizer::Items => u64::from(payload.items()),
         Sizer::Bytes => payload.body.len() as u64,
-    }
-}
-
-#[derive(Debug)]
-struct ExporterMetrics {
-    sent: Counter,
-    send_failed: Counter,
-    enqueue_failed: Counter,
-    queue_size: Gauge,
-    in_flight: Gauge,
-}
-
-impl ExporterMetrics {
-    fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, queue: &Optional<QueueConfig>) -> Self {
-        let exporter_labels = || vec![("exporter", exporter.to_owned())];
-        let signal_labels = || vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())];
-        let names = match signal {
-            Signal::Traces => [
-                ("otelcol_exporter_sent_spans", "Number of spans successfully sent to destination. [Alpha]"),
-                (
-                    "otelcol_exporter_send_failed_spans",
-                    "Number of spans in failed attempts to send to destination. [Alpha]",
-                ),
-                (
-                    "otelcol_exporter_enqueue_failed_spans",
-                    "Number of spans failed to be added to the sending queue. [Alpha]",
-                ),
-            ],
-            Signal::Metrics => [
-                (
-                    "otelcol_exporter_sent_metric_points",
-                    "Number of metric points successfully sent to destination. [Alpha]",
-                ),
-                (
-                    "otelcol_exporter_send_failed_metric_points",
-                    "Number of metric points in failed attempts to send to destination. [Alpha]",
-                ),
-                (
-                    "otelcol_exporter_enqueue_failed_metric_points",
-                    "Number of metric points failed to be added to the sending queue. [Alpha]",
-                ),
-            ],
-            Signal::Logs => [
-                ("otelcol_exporter_sent_log_records", "Number of log record successfully sent to destination. [Alpha]"),
-                (
-                    "otelcol_exporter_send_failed_log_records",
-                    "Number of log records in failed attempts to send to destination. [Alpha]",
-                ),
-                (
-                    "otelcol_exporter_enqueue_failed_log_records",
-                    "Number of log records failed to be added to the sending queue. [Alpha]",
-                ),
-            ],
-        };
-        let counter = |(name, help): (&'static str, &'static str)| {
-            telemetry.counter(MetricsLevel::Basic, name, help, exporter_labels())
-        };
-        let [sent, send_failed, enqueue_failed] = names.map(counter);
-        let (queue_size, in_flight) = if let Some(queue) = queue.get() {
-            let capacity = telemetry.gauge(
-                MetricsLevel::Basic,
-                "otelcol_exporter_queue_capacity",
-                "Fixed capacity of the retry queue (in batches). [Alpha]",
-                signal_labels(),
-            );
-            capacity.set(queue.size());
-            (
-                telemetry.gauge(
-                    MetricsLevel::Basic,
-                    "otelcol_exporter_queue_size",
-                    "Current size of the retry queue (in batches). [Alpha]",
-                    signal_labels(),
-                ),
-                telemetry.gauge(
-                    MetricsLevel::Basic,
-                    "otelcol_exporter_in_flight_requests",
-                    "Number of requests that are being sent, pauses between attempts included. [Alpha]",
-                    signal_labels(),
-                ),
-            )
-        } else {
-            (Gauge::default(), Gauge::default())
-        };
-        Self { sent, send_failed, enqueue_failed, queue_size, in_flight }
     }
 }
 
@@ -201,6 +119,9 @@ pub struct ExporterQueue {
     draining: Option<Drain>,
     /// Items given up since the drain began, for the report.
     lost_items: u64,
+    /// What it holds is on disk too: it is bounded by the queue on disk, no sender waits, what fails for good is set aside
+    /// there, and what a shutdown does not deliver stays.
+    is_stored: bool,
 }
 
 /// Put in front of errors after which a payload is not sent again.
@@ -227,7 +148,33 @@ impl ExporterQueue {
         telemetry: &Telemetry,
         log: Logger,
     ) -> Self {
-        let metrics = ExporterMetrics::new(telemetry, exporter, signal, &config.queue);
+        let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.size()));
+        Self::with_metrics(config, ExporterMetrics::new(telemetry, exporter, signal, size), log)
+    }
+
+    /// The part in memory of a queue on disk. Its acks are those of records: `Delivered` when the record can be removed,
+    /// `Permanent` when it is to be set aside, `Lost` when it stays.
+    #[must_use]
+    pub(crate) fn new_stored(
+        mut config: ExporterQueueConfig,
+        signal: Signal,
+        exporter: &str,
+        telemetry: &Telemetry,
+        log: Logger,
+    ) -> Self {
+        if let Some(queue) = config.queue.get_mut() {
+            // What is given to it is bounded already.
+            (queue.sizer, queue.queue_size, queue.max_bytes) = (Sizer::Requests, i64::MAX, u64::MAX);
+            queue.wait_for_result = true;
+        }
+        if !config.retry.max_elapsed_time_is_written {
+            config.retry.max_elapsed_time = Duration::ZERO;
+        }
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk);
+        Self { is_stored: true, ..Self::with_metrics(config, metrics, log) }
+    }
+
+    fn with_metrics(config: ExporterQueueConfig, metrics: ExporterMetrics, log: Logger) -> Self {
         let batcher = config.queue.get().and_then(|queue| queue.batch.get()).cloned().map(Batcher::new);
         Self {
             batcher,
@@ -247,6 +194,7 @@ impl ExporterQueue {
             next_number: 0,
             draining: None,
             lost_items: 0,
+            is_stored: false,
         }
     }
 
@@ -262,7 +210,7 @@ impl ExporterQueue {
         };
         let size = size_of(queue.sizer, &payload);
         if size > queue.size() {
-            self.metrics.enqueue_failed.add(u64::from(payload.items()));
+            self.metrics.queue.enqueue_failed.add(u64::from(payload.items()));
             ack.settle(Outcome::permanent("element size too large"));
         } else if self.blocked.is_empty() && self.has_room(size, bytes_of(&payload)) {
             self.accept(payload, ack, size);
@@ -270,7 +218,7 @@ impl ExporterQueue {
             self.blocked_items += u64::from(payload.items());
             self.blocked.push_back((payload, ack));
         } else {
-            self.metrics.enqueue_failed.add(u64::from(payload.items()));
+            self.metrics.queue.enqueue_failed.add(u64::from(payload.items()));
             ack.settle(Outcome::retry("sending queue is full"));
         }
     }
@@ -333,7 +281,7 @@ impl ExporterQueue {
         match outcome {
             Outcome::Delivered => {
                 self.metrics.sent.add(u64::from(item.payload.items()));
-                self.release_item(item, Outcome::Delivered);
+                self.release_delivered(item);
             }
             Outcome::Retry { after, why } => self.retry(now, item, after, why, random),
             Outcome::Permanent(why) => self.give_up(now, item, PERMANENT, why),
@@ -353,17 +301,19 @@ impl ExporterQueue {
         let Some(mut item) = self.in_flight.remove(&number) else { return };
         self.metrics.sent.add(u64::from(partial.delivered));
         self.metrics.send_failed.add(u64::from(partial.rejected));
-        if self.draining.is_some() {
-            self.lost_items += u64::from(partial.rejected);
-        }
+        self.count_lost(u64::from(partial.rejected));
         if let Some((items, why)) = &partial.refused {
             let (items, why) = (u64::from(*items), why.clone());
-            let kind = FailureKind::Dropped;
+            let kind = if self.is_stored { FailureKind::SetAside } else { FailureKind::Dropped };
             self.failures.record(now, Failure { kind, prefix: PERMANENT, why, items, pause: Duration::ZERO });
             self.metrics.send_failed.add(items);
-            if self.draining.is_some() {
-                self.lost_items += items;
-            }
+            self.count_lost(items);
+        }
+        if self.is_stored
+            && let Some((items, why)) = &partial.refused
+        {
+            let (of, why) = (item.payload.items(), &why.message);
+            item.refused_part.get_or_insert_with(|| Error::new(format!("{items} of {of} items were refused: {why}")));
         }
         match partial.retry {
             Some((body, after, why)) => {
@@ -379,18 +329,31 @@ impl ExporterQueue {
                 self.retry(now, item, after, why, random);
             }
             None => {
-                let refused = partial.refused.filter(|_| partial.delivered == 0);
-                let outcome = refused.map_or(Outcome::Delivered, |(_, why)| Outcome::Permanent(why));
-                self.release_item(item, outcome);
+                match partial.refused.filter(|_| partial.delivered == 0 && !self.is_stored) {
+                    Some((_, why)) => self.release_item(item, Outcome::Permanent(why)),
+                    None => self.release_delivered(item),
+                }
             }
         }
         self.update_gauges();
     }
 
+    /// Items that are lost by a shutdown. What is on disk is not.
+    fn count_lost(&mut self, items: u64) {
+        if self.draining.is_some() && !self.is_stored {
+            self.lost_items += items;
+        }
+    }
+
     fn retry(&mut self, now: MonotonicTime, mut item: QueueItem, after: Option<Duration>, why: Error, random: u64) {
+        if self.is_stored && self.draining.is_some() {
+            // The next start sends it again. What else waits would fail in the same way.
+            self.release_item(item, Outcome::Lost(LossReason::Shutdown));
+            return self.leave_queued();
+        }
         let retry = &self.config.retry;
         if !retry.enabled {
-            return match item.waiters.is_empty() {
+            return match item.waiters.is_empty() || self.is_stored {
                 true => self.give_up(now, item, "", why),
                 false => self.refuse(now, item, after, why),
             };
@@ -436,13 +399,39 @@ impl ExporterQueue {
 
     fn give_up(&mut self, now: MonotonicTime, item: QueueItem, prefix: &'static str, why: Error) {
         let items = u64::from(item.payload.items());
-        let kind = if item.waiters.is_empty() { FailureKind::Dropped } else { FailureKind::Rejected };
+        let kind = match item.waiters.is_empty() {
+            _ if self.is_stored => FailureKind::SetAside,
+            true => FailureKind::Dropped,
+            false => FailureKind::Rejected,
+        };
         self.failures.record(now, Failure { kind, prefix, why: why.clone(), items, pause: Duration::ZERO });
         self.metrics.send_failed.add(items);
-        if self.draining.is_some() {
-            self.lost_items += items;
-        }
+        self.count_lost(items);
+        let why = if self.is_stored { Error { message: format!("{prefix}{why}").into(), ..why } } else { why };
         self.release_item(item, Outcome::Permanent(why));
+    }
+
+    /// Releases an item of which everything is delivered, apart from parts that were refused before.
+    fn release_delivered(&mut self, mut item: QueueItem) {
+        let outcome = item.refused_part.take().map_or(Outcome::Delivered, Outcome::Permanent);
+        self.release_item(item, outcome);
+    }
+
+    /// Releases all items of which no attempt is in flight: they stay on disk.
+    fn leave_queued(&mut self) {
+        let queued = std::mem::take(&mut self.queued).into_iter();
+        let items = queued.chain(std::mem::take(&mut self.backing_off).into_values());
+        let waiting: Vec<_> = items.map(|item| (item.size, item.bytes, u64::from(item.payload.items()), item.waiters)).collect();
+        self.flushable_pauses.clear();
+        self.flushed_pauses.clear();
+        let grouped = self.batcher.iter_mut().flat_map(Batcher::abort_groups);
+        for (size, bytes, items, waiters) in waiting.into_iter().chain(grouped) {
+            self.size = self.size.saturating_sub(size);
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.items = self.items.saturating_sub(items);
+            waiters.into_iter().for_each(|waiter| waiter.settle(Outcome::Lost(LossReason::Shutdown)));
+        }
+        self.update_gauges();
     }
 
     /// Releases an item: frees its room, reports the outcome to its senders, and queues payloads that wait for room.
@@ -526,6 +515,13 @@ impl ExporterQueue {
         let drain = Drain { last_attempt: deadline - margin };
         self.draining = Some(drain);
         self.flush_groups(now);
+        if self.is_stored {
+            // They have failed before.
+            let failed = std::mem::take(&mut self.backing_off);
+            self.flushable_pauses.clear();
+            self.flushed_pauses.clear();
+            return failed.into_values().for_each(|item| self.release_item(item, Outcome::Lost(LossReason::Shutdown)));
+        }
         self.flushable_pauses.clear();
         self.flushed_pauses.clear();
         for (_, mut item) in std::mem::take(&mut self.backing_off) {
@@ -574,6 +570,11 @@ impl ExporterQueue {
         self.lost_items
     }
 
+    /// Whether what it holds is on disk too.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
     /// Ends now: all data that is still held is lost, and the senders that wait get this outcome. Returns the number of
     /// items.
     pub fn abort(&mut self) -> u64 {
@@ -583,7 +584,9 @@ impl ExporterQueue {
         let items = items.chain(std::mem::take(&mut self.backing_off).into_values());
         let items = items.map(|item| (u64::from(item.payload.items()), item.waiters));
         for (items, waiters) in items.chain(self.batcher.iter_mut().flat_map(Batcher::abort)) {
-            self.metrics.send_failed.add(items);
+            if !self.is_stored {
+                self.metrics.send_failed.add(items);
+            }
             waiters.into_iter().for_each(|waiter| waiter.settle(Outcome::Lost(LossReason::Shutdown)));
         }
         for (_, ack) in self.blocked.drain(..) {
@@ -596,7 +599,7 @@ impl ExporterQueue {
     }
 
     fn update_gauges(&self) {
-        self.metrics.queue_size.set(self.size);
+        self.metrics.queue.size.set(self.size);
         self.metrics.in_flight.set((self.in_flight.len() + self.backing_off.len()) as u64);
     }
 }

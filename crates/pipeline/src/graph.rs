@@ -30,6 +30,8 @@ use crate::{
 pub struct UndeliveredItems {
     /// Components and their numbers of items; components without any are not listed.
     pub items: Vec<(String, u64)>,
+    /// The same for what is in queues on disk: it is not lost.
+    pub stored: Vec<(String, u64)>,
 }
 
 /// The owner under which the graph itself sets timers.
@@ -67,6 +69,8 @@ enum ComponentIndex {
     Exporter(usize),
     Connector(usize),
     Extension(usize),
+    /// The queue on disk of an exporter for one signal.
+    StoredQueue(usize, usize),
 }
 
 /// The phase of a shutdown.
@@ -121,6 +125,9 @@ impl Graph {
         for slot in &mut self.data_path.exporters {
             let started = start_component(statuses, world, slot.owner, |cx| slot.exporter.start(cx));
             started.map_err(|e| failed(&slot.id, "exporter", e))?;
+            for stored in slot.stored.iter_mut().flatten() {
+                stored.queue.start(&mut Cx::new(world, stored.owner).with_statuses(statuses));
+            }
         }
         for part in self.data_path.order.clone().into_iter().rev() {
             match part {
@@ -201,6 +208,11 @@ impl Graph {
                 self.data_path.handle_outcomes(&mut cx, index, &mut outcomes);
             }
             ComponentIndex::Extension(index) => self.extensions[index].extension.handle_event(&mut cx, local, event),
+            ComponentIndex::StoredQueue(exporter, signal) => {
+                if let Some(stored) = &mut self.data_path.exporters[exporter].stored[signal] {
+                    stored.queue.handle_event(&mut cx, local, &event);
+                }
+            }
         }
         self.run_turn(world);
     }
@@ -273,8 +285,14 @@ impl Graph {
             undelivered.add(format!("connector {}", slot.id), slot.connector.held_items());
         }
         for slot in &self.data_path.exporters {
-            let items = slot.queues.iter().flatten().map(|s| s.held_items() + s.lost_items()).sum();
-            undelivered.add(format!("exporter {}", slot.id), items);
+            let queues = slot.queues.iter().flatten().filter(|queue| !queue.is_stored());
+            let in_memory: u64 = queues.map(|s| s.held_items() + s.lost_items()).sum();
+            let waiting: u64 = slot.stored.iter().flatten().map(|stored| stored.queue.waiting_items()).sum();
+            undelivered.add(format!("exporter {}", slot.id), in_memory + waiting);
+            let on_disk: u64 = slot.stored.iter().flatten().map(|stored| stored.queue.stored_items()).sum();
+            if on_disk > 0 {
+                undelivered.stored.push((format!("exporter {}", slot.id), on_disk));
+            }
         }
         undelivered
     }
@@ -286,6 +304,7 @@ impl Graph {
             for queue in slot.queues.iter_mut().flatten() {
                 queue.abort();
             }
+            slot.stored.iter_mut().flatten().for_each(|stored| stored.queue.abort());
             slot.exporter.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
         }
         for slot in &mut self.data_path.connectors {
@@ -314,6 +333,7 @@ impl Graph {
         if self.phase != Phase::Running && self.advance_shutdown(world) {
             return self.run_turn(world);
         }
+        self.data_path.flush_stored(&mut Cx::new(world, GRAPH_OWNER).with_statuses(&self.statuses));
         if self.data_path.exporters.iter().flat_map(|e| e.queues.iter().flatten()).any(ExporterQueue::needs_turn) {
             Cx::new(world, GRAPH_OWNER).request_ready(MORE_ATTEMPTS);
         }
@@ -370,6 +390,12 @@ impl Graph {
                     slot.connector.settled(&mut cx, ack_id, outcome, &mut output);
                     self.data_path.pass_connector_output(&mut cx, index, output);
                 }
+                AckTarget::StoredRecord(exporter, signal, record) => {
+                    if let Some(stored) = &mut self.data_path.exporters[exporter].stored[signal] {
+                        let mut cx = Cx::new(world, stored.owner).with_statuses(&self.statuses);
+                        stored.queue.handle_outcome(&mut cx, record, outcome);
+                    }
+                }
                 AckTarget::Detached => {}
             }
         }
@@ -390,6 +416,12 @@ impl Graph {
             Phase::Draining(_) => {
                 let data_path = &mut self.data_path;
                 if data_path.has_items() {
+                    return false;
+                }
+                for stored in data_path.stored_queues_mut() {
+                    stored.queue.close(&mut Cx::new(world, stored.owner).with_statuses(&self.statuses));
+                }
+                if !data_path.stored_queues().all(|stored| stored.queue.is_closed()) {
                     return false;
                 }
                 for slot in &mut data_path.exporters {
@@ -426,7 +458,7 @@ impl UndeliveredItems {
         }
     }
 
-    /// All items together.
+    /// All items that are lost. Those in queues on disk are not.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.items.iter().map(|(_, n)| n).sum()
@@ -437,6 +469,10 @@ impl UndeliveredItems {
         for (component, items) in &self.items {
             let fields = [("component", LogField::Str(component)), ("items", LogField::Uint(*items))];
             log.error("Shutdown left data undelivered.", &fields);
+        }
+        for (component, items) in &self.stored {
+            let fields = [("component", LogField::Str(component)), ("items", LogField::Uint(*items))];
+            log.info("Data stays in the queue on disk, and is sent after the next start.", &fields);
         }
     }
 }

@@ -11,7 +11,7 @@
 //! 2. `world` with `datagram` and `file_system`, and `cx`, the view that one component has of it
 //! 3. what components exchange: `attempt`, `capabilities`, `auth`
 //! 4. between graph and exporter: `exporter_queue`; inside exporters: `pieces`, `delivery`
-//! 5. `component`: the traits, and what makes components; `component_type`; inside processors: `edit_queue`
+//! 5. `component`: the traits, and what makes components; `component_type`; `storage`: queues on disk; inside processors: `edit_queue`
 //! 6. `graph`
 #![forbid(unsafe_code)]
 
@@ -39,6 +39,7 @@ mod periodic_count;
 mod pieces;
 mod size_limit;
 mod start_error;
+mod storage;
 mod telemetry;
 mod time;
 mod topology;
@@ -64,7 +65,8 @@ pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
 pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, LeftOutItems, NextCall};
 pub use edit_queue::{BodyEdit, EditPanicked, EditQueue, EditedPayload, SinglePass};
 pub use exporter_queue::{
-    BatchSizer, ExporterQueue, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
+    BatchSizer, ExporterQueue, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, QueueMetrics,
+    RetryConfig, Sizer,
 };
 pub use file_system::{
     DirEntry, FileJob, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS, PRIVATE_DIR,
@@ -73,11 +75,12 @@ pub use file_system::{
 pub use graph::{ConnectorParts, ExporterIndex, Graph, GraphBuilder, PipelineIndex, ReceiverIndex, UndeliveredItems};
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use panics::catch_panic;
-pub use payload::{Metadata, Payload};
+pub use payload::{Metadata, Payload, UsedMetadata};
 pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
 pub use start_error::{StartError, error_with_text, os_error};
+pub use storage::{Storage, StorageLocation, StorageUser, StoredQueue, StoredQueueContext, StoredQueueStatus};
 pub use telemetry::{
     Counter, FamilyKind, Gauge, Histogram, Labels, MetricFamily, MetricsLevel, ReceiverMetrics, SeriesSample,
     SeriesValue, Telemetry,

@@ -36,6 +36,33 @@ impl Payload {
     }
 }
 
+/// Which parts of [`Metadata`] a component reads, for what must be stored with a payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsedMetadata {
+    /// Names of headers, in lower case.
+    pub headers: Vec<String>,
+    /// Names of attributes of the sender.
+    pub auth_attributes: Vec<String>,
+}
+
+impl UsedMetadata {
+    /// Adds what another component reads.
+    pub fn merge(&mut self, other: Self) {
+        let pairs = [(&mut self.headers, other.headers), (&mut self.auth_attributes, other.auth_attributes)];
+        for (all, more) in pairs {
+            all.extend(more);
+            all.sort_unstable();
+            all.dedup();
+        }
+    }
+
+    /// Whether nothing is read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.auth_attributes.is_empty()
+    }
+}
+
 /// The address of the client that sent a payload, and headers of its request, names in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Metadata {
@@ -117,6 +144,18 @@ impl Metadata {
         let headers = self.entries.iter().map(entry).sum::<usize>();
         let auth = self.auth.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         2 * (headers + auth) as u64
+    }
+
+    /// The parts of it that are used.
+    #[must_use]
+    pub fn select(&self, used: &UsedMetadata) -> Self {
+        let mut selected = Self::default();
+        for name in &used.headers {
+            self.get(name).iter().for_each(|value| selected.add(name, value));
+        }
+        let attribute = |name: &String| Some((name.clone(), self.auth_attribute(name)?.to_owned()));
+        selected.auth = used.auth_attributes.iter().filter_map(attribute).collect();
+        selected
     }
 
     /// True without any header.

@@ -510,8 +510,7 @@ impl World for TestWorld {
 
     fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
         self.files_read += 1;
-        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory"));
-        self.disk.content(path).ok_or_else(missing)
+        self.disk.read_whole(path)
     }
 
     fn env_var(&self, name: &str) -> Option<String> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use otelcore_config::declare::Optional;
-use otelcore_config::{GoDuration, PipelineId, Section, config_struct};
+use otelcore_config::{DiagnosticKind, GoDuration, PipelineId, Section, config_struct};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Ack, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Connector, ConnectorOutput, Cx, Error,
@@ -45,6 +45,12 @@ impl FailoverConfig {
     fn check(&mut self, s: &mut Section<'_>) {
         if self.priority_levels.is_empty() {
             s.error("priority_levels", "No pipelines are defined in the priority list");
+        }
+        if self.sending_queue.get().is_some_and(|queue| !queue.storage.is_empty()) {
+            let message = "'storage' is not supported: the queue of `failover` is in memory";
+            s.error("sending_queue::storage", message)
+                .kind(DiagnosticKind::Unsupported)
+                .help("leave it out here, and write `sending_queue: {enabled: false}`: the sender waits for the exporters, each of which may have a queue with `storage`");
         }
     }
 }

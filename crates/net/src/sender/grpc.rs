@@ -6,8 +6,8 @@ use http::uri::PathAndQuery;
 use otelcore_http::Status;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    AttemptId, BuildContext, CallResult, Cx, Delivery, Encode, Event, Exporter, Logger, MonotonicTime, Outcome,
-    Outcomes, Payload, StartError,
+    AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, Event, Exporter, Logger, MonotonicTime,
+    Outcome, Outcomes, Payload, StartError, UsedMetadata,
 };
 
 use super::call_result;
@@ -43,6 +43,7 @@ pub struct GrpcSender<P: GrpcProtocol> {
     protocol: P,
     channel: GrpcChannel,
     delivery: Delivery<P>,
+    used_metadata: UsedMetadata,
     log: Logger,
 }
 
@@ -52,9 +53,10 @@ impl<P: GrpcProtocol> GrpcSender<P> {
     /// # Errors
     /// The authenticator that the configuration names can't be used, or a value that was not checked is wrong.
     pub fn new(protocol: P, client: &GrpcClientConfig, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let auth = client.authenticator().map(|id| context.capabilities.get(&id)).transpose()?;
+        let auth = client.authenticator().map(|id| context.capabilities.get::<dyn ClientAuth>(&id)).transpose()?;
         let log = context.log.clone();
         Ok(Self {
+            used_metadata: auth.as_ref().map(|auth| auth.used_metadata()).unwrap_or_default(),
             channel: GrpcChannel::new(Rc::new(client.channel()?), auth, log.clone(), 0),
             delivery: Delivery::new(protocol.clone(), &context.id.to_string(), context.telemetry, log.clone()),
             protocol,
@@ -89,6 +91,10 @@ impl<P: GrpcProtocol> GrpcSender<P> {
 }
 
 impl<P: GrpcProtocol> Exporter for GrpcSender<P> {
+    fn used_metadata(&self) -> UsedMetadata {
+        self.used_metadata.clone()
+    }
+
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         self.channel.start(cx)
     }

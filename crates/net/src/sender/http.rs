@@ -7,8 +7,8 @@ use http::Method;
 use otelcore_http::{Coding, Workspace};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    AttemptId, BuildContext, CallResult, Cx, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, Event,
-    Exporter, LeftOutItems, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError,
+    AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, Event,
+    Exporter, LeftOutItems, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError, UsedMetadata,
 };
 use smallvec::smallvec;
 
@@ -89,6 +89,7 @@ pub struct HttpSender<P: HttpProtocol> {
     client: HttpClient,
     content_encoding: Option<&'static str>,
     delivery: Delivery<BodyEncoder<P>>,
+    used_metadata: UsedMetadata,
     log: Logger,
 }
 
@@ -104,7 +105,8 @@ impl<P: HttpProtocol> HttpSender<P> {
     /// # Errors
     /// The authenticator that the configuration names can't be used.
     pub fn new(protocol: P, client: Rc<HttpClientConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let auth = client.authenticator().map(|id| context.capabilities.get(&id)).transpose()?;
+        let auth = client.authenticator().map(|id| context.capabilities.get::<dyn ClientAuth>(&id)).transpose()?;
+        let used_metadata = auth.as_ref().map(|auth| auth.used_metadata()).unwrap_or_default();
         let CompressionConfig { coding, level } = client.compression();
         let log = context.log.clone();
         let content_encoding = (!coding.is_identity()).then(|| coding.name());
@@ -113,6 +115,7 @@ impl<P: HttpProtocol> HttpSender<P> {
             protocol,
             client: HttpClient::new(client, auth, log.clone(), 0),
             content_encoding,
+            used_metadata,
             delivery: Delivery::new(encoder, &context.id.to_string(), context.telemetry, log.clone()),
             log,
         })
@@ -167,6 +170,10 @@ impl<P: HttpProtocol> HttpSender<P> {
 }
 
 impl<P: HttpProtocol> Exporter for HttpSender<P> {
+    fn used_metadata(&self) -> UsedMetadata {
+        self.used_metadata.clone()
+    }
+
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let urls: Vec<Arc<Url>> = Signal::ALL.into_iter().filter_map(|signal| self.protocol.url(signal)).collect();
         self.client.start(cx, &urls.iter().map(|url| &**url).collect::<Vec<_>>())

@@ -213,6 +213,11 @@ impl Batcher {
 
     /// Ends everything now: returns the number of items of each group, and the senders that wait for them.
     pub(super) fn abort(&mut self) -> impl Iterator<Item = (u64, Waiters)> {
+        self.abort_groups().map(|(_, _, items, waiters)| (items, waiters))
+    }
+
+    /// The same with the size of each group in the queue and in bytes.
+    pub(super) fn abort_groups(&mut self) -> impl Iterator<Item = (u64, u64, u64, Waiters)> + use<> {
         self.by_age.clear();
         let ready = std::mem::take(&mut self.ready).into_iter();
         let whole = ready.filter_map(|ready| match ready {
@@ -220,7 +225,14 @@ impl Batcher {
             ReadyGroup::Cut(_) => None,
         });
         let groups = std::mem::take(&mut self.groups).into_values().chain(whole);
-        groups.map(|group| (group.body.items(), last_acks(group.body)))
+        groups.map(|group| {
+            let items = group.body.items();
+            let sources = group.body.into_remaining();
+            sources.fold((0, 0, items, Waiters::new()), |(size, bytes, items, mut waiters), source| {
+                waiters.extend(source.waiters.into_iter().map(|waiter| waiter.last));
+                (size + source.size, bytes + source.bytes, items, waiters)
+            })
+        })
     }
 }
 
@@ -240,11 +252,6 @@ impl PayloadGroup {
         let payload = Payload { signal: self.signal, body, metadata: self.meta.clone(), held };
         Some(QueueItem { size, bytes, is_grouped: true, ..QueueItem::new(payload, waiters, self.interval) })
     }
-}
-
-/// The acks of all payloads that are left in a group.
-fn last_acks(body: PayloadSplitter<QueuedSource>) -> Waiters {
-    body.into_remaining().flat_map(|source| source.waiters).map(|waiter| waiter.last).collect()
 }
 
 fn selected_metadata(keys: &[String], values: &[Vec<String>]) -> Metadata {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otelcore_config::declare::Optional;
-use otelcore_config::{GoDuration, Section, config_enum, config_struct};
+use otelcore_config::{ComponentId, GoDuration, Section, config_enum, config_struct};
 
 config_enum! {
     /// The unit of `queue_size`.
@@ -33,10 +33,6 @@ config_enum! {
 
 config_struct! {
     /// `sending_queue`: payloads wait here between the pipeline and the exporter.
-    #[config(unsupported(
-        "storage",
-        "a persistent queue is not supported yet; leave `storage` out for a queue in memory"
-    ))]
     #[config(check = Self::check)]
     #[derive(PartialEq, Eq)]
     pub struct QueueConfig {
@@ -44,7 +40,7 @@ config_struct! {
         #[config(at_least(1, "`num_consumers` must be positive"))]
         pub num_consumers: i64 = 10,
         /// Capacity, in units of `sizer`. Payloads that are being sent, and those that wait for their next attempt, are
-        /// included. In addition, a queue holds at most 256 MiB.
+        /// included. In addition, a queue in memory holds at most 256 MiB.
         #[config(at_least(1, "`queue_size` must be positive"))]
         pub queue_size: i64 = 1000,
         /// Unit of `queue_size`: payloads, spans (or data points, log records), or OTLP bytes.
@@ -53,6 +49,10 @@ config_struct! {
         pub block_on_overflow: bool,
         /// The sender waits for the outcome of its payload.
         pub wait_for_result: bool,
+        /// The id of a storage extension, such as `file_storage`: payloads are kept on its disk until they are delivered. The
+        /// sender has its answer when its payload is durable. `queue_size` then limits what is on disk, without the limit in
+        /// memory.
+        pub storage: String,
         /// Groups payloads before they are sent.
         pub batch: Optional<QueueBatchConfig> = Optional::on_null(QueueBatchConfig::default()),
         /// Capacity in bytes, for every sizer: 1000 requests of 8192 spans are gigabytes.
@@ -67,6 +67,16 @@ impl QueueConfig {
 
     /// The rules that concern queue and `batch` together.
     fn check(&mut self, s: &mut Section<'_>) {
+        if !self.storage.is_empty() {
+            if let Err(e) = self.storage.parse::<ComponentId>() {
+                s.error("storage", format!("'storage' {e}")).help("write the id of an extension such as `file_storage`");
+            }
+            if self.wait_for_result {
+                let message = "`wait_for_result` is not supported with a persistent queue configured with `storage`";
+                s.error("wait_for_result", message)
+                    .help("leave one of them out: with `storage`, the sender waits until its payload is durable");
+            }
+        }
         let sizer_is_written = s.contains_key("sizer");
         let (queue_sizer, queue_size) = (self.sizer, self.queue_size);
         let Some(batch) = self.batch.get_mut() else { return };
@@ -87,11 +97,19 @@ impl QueueConfig {
         }
     }
 
+    /// The id of the extension that `storage` names. `None` for a queue in memory.
+    #[must_use]
+    pub fn storage_id(&self) -> Option<ComponentId> {
+        self.storage.parse().ok()
+    }
+
     pub(super) fn consumers(&self) -> usize {
         usize::try_from(self.num_consumers).unwrap_or(0)
     }
 
-    pub(super) fn size(&self) -> u64 {
+    /// Capacity, in units of `sizer`.
+    #[must_use]
+    pub fn size(&self) -> u64 {
         u64::try_from(self.queue_size).unwrap_or(0)
     }
 }
@@ -180,9 +198,13 @@ config_struct! {
         /// The longest pause.
         #[config(at_least(GoDuration::ZERO, "'max_interval' must be non-negative"))]
         pub max_interval: Duration = Duration::from_secs(30),
-        /// The time from the first attempt after which a payload is given up; zero disables the limit.
+        /// The time from the first attempt after which a payload is given up; zero disables the limit. A queue on disk
+        /// (`storage`) has no limit unless it is written here.
         #[config(at_least(GoDuration::ZERO, "'max_elapsed_time' must be non-negative"))]
         pub max_elapsed_time: Duration = Duration::from_mins(5),
+        /// `max_elapsed_time` is written: only then it applies to a queue on disk.
+        #[config(skip)]
+        pub max_elapsed_time_is_written: bool,
     }
 }
 
@@ -194,6 +216,7 @@ impl RetryConfig {
     }
 
     fn check(&mut self, s: &mut Section<'_>) {
+        self.max_elapsed_time_is_written = s.contains_key("max_elapsed_time");
         if !self.max_elapsed_time.is_zero() {
             if self.max_elapsed_time < self.initial_interval {
                 s.error("max_elapsed_time", "'max_elapsed_time' must not be less than 'initial_interval'");

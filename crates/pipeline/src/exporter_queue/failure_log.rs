@@ -19,6 +19,8 @@ pub(super) enum FailureKind {
     Rejected,
     /// It is dropped.
     Dropped,
+    /// It is moved to the folder of what was given up, in its queue on disk.
+    SetAside,
 }
 
 /// A failed request.
@@ -48,7 +50,7 @@ struct KindReports {
 #[derive(Debug)]
 pub(super) struct FailureLog {
     log: Logger,
-    kinds: [KindReports; 3],
+    kinds: [KindReports; 4],
 }
 
 impl FailureLog {
@@ -99,6 +101,7 @@ impl KindReports {
             FailureKind::Retried => fields.push(("interval", LogField::Float(failure.pause.as_secs_f64()))),
             FailureKind::Rejected => fields.push(("rejected_items", LogField::Uint(failure.items))),
             FailureKind::Dropped => fields.push(("dropped_items", LogField::Uint(failure.items))),
+            FailureKind::SetAside => fields.push(("items", LogField::Uint(failure.items))),
         }
         if requests > 1 {
             fields.push(("requests", LogField::Uint(requests)));
@@ -107,6 +110,7 @@ impl KindReports {
             FailureKind::Retried => log.info("Exporting failed. Will retry the request after interval.", &fields),
             FailureKind::Rejected => log.error("Exporting failed. Rejecting data.", &fields),
             FailureKind::Dropped => log.error("Exporting failed. Dropping data.", &fields),
+            FailureKind::SetAside => log.error("Exporting failed. Data is kept in `dead` beside its queue.", &fields),
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use otelcore_config::Section;
-use otelcore_config::declare::Config;
+use otelcore_config::declare::{Config, Optional};
 use otelcore_pdata::{Rope, Signal};
 
 use super::*;
 use crate::ack::{AckTarget, Settlements};
-use crate::{Held, NoopLogSink};
+use crate::{Held, MetricsLevel, NoopLogSink};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -31,6 +31,15 @@ impl Fixture {
         let log = Logger::new(Arc::new(NoopLogSink));
         let sending = ExporterQueue::new(settings, Signal::Traces, "jaeger", &telemetry, log);
         Self { queue: sending, settlements: Rc::default(), telemetry, now: MonotonicTime(SECOND) }
+    }
+
+    /// The part in memory of a queue on disk.
+    fn stored(queue: QueueConfig, retry: RetryConfig) -> Self {
+        let mut fixture = Self::new(queue.clone(), retry.clone());
+        let settings = ExporterQueueConfig { queue: queue.into(), retry, timeout: Duration::from_secs(5) };
+        let log = Logger::new(Arc::new(NoopLogSink));
+        fixture.queue = ExporterQueue::new_stored(settings, Signal::Traces, "jaeger", &fixture.telemetry, log);
+        fixture
     }
 
     fn offer(&mut self, request: u64, items: u32) {
@@ -666,5 +675,94 @@ fn queue_section_is_read_as_in_the_go_collector() {
         ("{sizer: items, batch: {min_size: 5000}}", "`min_size` must be less than or equal to `queue_size`"),
     ] {
         assert_eq!(parse(yaml).1, [message], "{yaml}");
+    }
+}
+
+#[test]
+fn stored_queue_has_no_limits_of_its_own_and_reports_each_record_when_it_is_delivered() {
+    let mut fixture = Fixture::stored(small_queue(), RetryConfig::default());
+    (0..100).for_each(|request| fixture.offer(request, 2));
+    assert_eq!(fixture.take_outcomes(), []);
+    for request in 0..100 {
+        let attempt = fixture.start_attempt().unwrap();
+        fixture.finish(attempt, Outcome::Delivered);
+        assert_eq!(fixture.take_outcomes(), [(request, Outcome::Delivered)]);
+    }
+    assert_eq!(fixture.metric("otelcol_exporter_enqueue_failed_spans"), 0.0);
+}
+
+#[test]
+fn stored_payload_is_retried_without_end_unless_max_elapsed_time_is_written() {
+    for is_written in [false, true] {
+        let retry = RetryConfig { max_elapsed_time_is_written: is_written, ..RetryConfig::default() };
+        let mut fixture = Fixture::stored(small_queue(), retry);
+        fixture.offer(0, 1);
+        for _ in 0..100 {
+            let Some(attempt) = fixture.start_attempt() else { break };
+            fixture.finish(attempt, Outcome::retry("down"));
+            fixture.advance(30.0);
+        }
+        let expected = Outcome::permanent("no more retries left: down");
+        assert_eq!(fixture.take_outcomes(), if is_written { vec![(0, expected)] } else { Vec::new() });
+    }
+}
+
+#[test]
+fn stored_payload_that_is_refused_or_may_not_be_retried_is_given_up_with_the_reason() {
+    let mut fixture = Fixture::stored(small_queue(), RetryConfig::default());
+    fixture.offer(0, 1);
+    let attempt = fixture.start_attempt().unwrap();
+    fixture.finish(attempt, Outcome::permanent("bad"));
+    let reason = Outcome::permanent("not retryable error: Permanent error: bad");
+    assert_eq!(fixture.take_outcomes(), [(0, reason)]);
+    let mut fixture = Fixture::stored(small_queue(), RetryConfig::disabled());
+    fixture.offer(0, 1);
+    let attempt = fixture.start_attempt().unwrap();
+    fixture.finish(attempt, Outcome::retry("down"));
+    assert_eq!(fixture.take_outcomes(), [(0, Outcome::permanent("down"))]);
+}
+
+#[test]
+fn stored_payload_of_which_a_part_is_refused_is_given_up_when_the_rest_is_delivered() {
+    let mut fixture = Fixture::stored(small_queue(), RetryConfig::default());
+    fixture.offer(0, 10);
+    let attempt = fixture.start_attempt().unwrap();
+    let rest = Rope::new(Bytes::from(vec![0; 10]), 1);
+    let partial = PartialOutcome {
+        delivered: 7,
+        rejected: 0,
+        refused: Some((2, Error::new("bad"))),
+        retry: Some((rest, None, Error::new("down"))),
+    };
+    fixture.queue.handle_partial_outcome(fixture.now, attempt, partial, NO_JITTER);
+    assert_eq!(fixture.take_outcomes(), []);
+    fixture.advance(5.0);
+    let attempt = fixture.start_attempt().unwrap();
+    fixture.finish(attempt, Outcome::Delivered);
+    assert_eq!(fixture.take_outcomes(), [(0, Outcome::permanent("2 of 10 items were refused: bad"))]);
+}
+
+#[test]
+fn stored_payloads_stay_at_a_shutdown_when_one_can_not_be_sent() {
+    let lost = || Outcome::Lost(LossReason::Shutdown);
+    for batch in [false, true] {
+        let mut queue = small_queue();
+        if batch {
+            queue.batch = Optional::on(QueueBatchConfig { min_size: 1, max_size: 1, ..QueueBatchConfig::default() });
+        }
+        let mut fixture = Fixture::stored(queue, RetryConfig::default());
+        (0..5).for_each(|request| fixture.offer(request, 1));
+        let backs_off = fixture.start_attempt().unwrap();
+        fixture.finish(backs_off, Outcome::retry("down"));
+        let in_flight = [fixture.start_attempt().unwrap(), fixture.start_attempt().unwrap()];
+        fixture.drain(25.0);
+        assert_eq!(fixture.take_outcomes(), [(0, lost())], "it has failed before");
+        fixture.finish(in_flight[0], Outcome::Delivered);
+        assert_eq!(fixture.take_outcomes(), [(1, Outcome::Delivered)]);
+        fixture.finish(in_flight[1], Outcome::retry("down"));
+        let mut left = fixture.take_outcomes();
+        left.sort_by_key(|(request, _)| *request);
+        assert_eq!(left, [(2, lost()), (3, lost()), (4, lost())]);
+        assert_eq!((fixture.queue.held_items(), fixture.queue.lost_items()), (0, 0));
     }
 }

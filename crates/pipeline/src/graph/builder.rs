@@ -5,12 +5,14 @@ use std::sync::Arc;
 use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
-use super::data_path::{ConnectorSlot, DataPath, ExporterSlot, OrderedPart, Pipeline, ProcessorSlot};
+use super::data_path::{
+    ConnectorSlot, DataPath, ExporterSlot, OrderedPart, Pipeline, ProcessorSlot, StoredQueueSlot,
+};
 use super::{ComponentIndex, ExtensionSlot, Graph, MAX_ATTEMPTS_PER_TURN, Phase, ReceiverSlot};
 use crate::exporter_queue::ExporterQueue;
 use crate::{
     Budget, Connector, Exporter, ExporterQueueConfig, Extension, Logger, Processor, Receiver, StartError, StatusTable,
-    Telemetry,
+    Storage, StoredQueueContext, Telemetry, UsedMetadata,
 };
 
 /// A receiver in a [`GraphBuilder`].
@@ -102,7 +104,7 @@ impl GraphBuilder {
         self.graph.extensions.push(ExtensionSlot { owner, extension, log, is_internal: true });
     }
 
-    /// Adds an exporter that serves `signals`, with a queue of its own for each.
+    /// Adds an exporter that serves `signals`, with a queue in memory of its own for each.
     pub fn add_exporter(
         &mut self,
         id: ComponentId,
@@ -126,8 +128,49 @@ impl GraphBuilder {
             queues: sendings,
             attempts_left: MAX_ATTEMPTS_PER_TURN,
             has_failed: [false; 3],
+            stored: [None, None, None],
         });
         ExporterIndex(index)
+    }
+
+    /// Puts queues on disk in front of those of an exporter that was added with the same configuration. Without
+    /// `sending_queue` it has none.
+    pub fn add_storage(
+        &mut self,
+        exporter: ExporterIndex,
+        storage: &dyn Storage,
+        config: &ExporterQueueConfig,
+        telemetry: &Telemetry,
+        log: &Logger,
+    ) {
+        let Some(queue_config) = config.queue.get() else { return };
+        for signal in Signal::ALL {
+            let Some(slot) = self.graph.data_path.exporters.get_mut(exporter.0) else { return };
+            if slot.queues[signal as usize].is_none() {
+                continue;
+            }
+            let mut used_metadata = slot.exporter.used_metadata();
+            if let Some(batch) = queue_config.batch.get() {
+                let headers = batch.partition.metadata_keys.clone();
+                used_metadata.merge(UsedMetadata { headers, ..UsedMetadata::default() });
+            }
+            let queue = storage.open_queue(StoredQueueContext {
+                exporter: &slot.id,
+                signal,
+                config: queue_config,
+                used_metadata,
+                telemetry,
+                log: log.clone(),
+                budget: &self.graph.data_path.budget,
+            });
+            let name = slot.id.to_string();
+            let in_memory = ExporterQueue::new_stored(config.clone(), signal, &name, telemetry, log.clone());
+            slot.queues[signal as usize] = Some(in_memory);
+            let owner = self.new_owner(ComponentIndex::StoredQueue(exporter.0, signal as usize));
+            if let Some(slot) = self.graph.data_path.exporters.get_mut(exporter.0) {
+                slot.stored[signal as usize] = Some(StoredQueueSlot { owner, queue });
+            }
+        }
     }
 
     /// Adds a receiver; pipelines name it afterwards.
@@ -165,6 +208,7 @@ impl GraphBuilder {
             processors,
             exporters: exporters.iter().map(|e| e.0).collect(),
             connectors: Vec::new(),
+            is_stored: false,
         });
         self.graph.data_path.order.push(OrderedPart::Pipeline(index));
         PipelineIndex(index)
@@ -193,6 +237,7 @@ impl GraphBuilder {
                 connector: parts.connector,
                 signals: parts.signals,
                 targets,
+                is_stored: false,
             });
         }
         self.graph.data_path.order_parts()
@@ -200,7 +245,8 @@ impl GraphBuilder {
 
     /// The graph, not started.
     #[must_use]
-    pub fn build(self) -> Graph {
+    pub fn build(mut self) -> Graph {
+        self.graph.data_path.mark_stored_parts();
         self.graph
     }
 }

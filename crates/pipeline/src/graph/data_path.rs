@@ -16,8 +16,11 @@ use crate::component_status::FIRST_GRAPH_PART;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
     Ack, AttemptId, Budget, Connector, ConnectorOutput, Cx, Downstream, Exporter, LossReason, MonotonicTime, Outcome,
-    Outcomes, Payload, Processor, StartError, StatusReport, StatusTable, World, order_by_needs,
+    Outcomes, Payload, Processor, StartError, StatusReport, StatusTable, StoredQueue, World, order_by_needs,
 };
+
+/// The first part of an exporter's status that stands for a queue on disk, by signal.
+const FIRST_STORED_PART: u64 = FIRST_GRAPH_PART + 8;
 
 const UNSUPPORTED_SIGNAL: &str = "telemetry type is not supported";
 
@@ -35,6 +38,8 @@ pub(super) struct Pipeline {
     pub(super) exporters: Vec<usize>,
     /// The connectors that it ends in.
     pub(super) connectors: Vec<usize>,
+    /// It leads to a queue on disk: another pipeline that accepts a payload does not replace it.
+    pub(super) is_stored: bool,
 }
 
 pub(super) struct ExporterSlot {
@@ -47,6 +52,15 @@ pub(super) struct ExporterSlot {
     pub(super) attempts_left: u32,
     /// Whether the last attempt has failed, by signal.
     pub(super) has_failed: [bool; 3],
+    /// The queues on disk in front of `queues`, by signal.
+    pub(super) stored: [Option<StoredQueueSlot>; 3],
+}
+
+/// A queue on disk.
+pub(super) struct StoredQueueSlot {
+    /// Its own owner number: it has keys beside those of the exporter.
+    pub(super) owner: u32,
+    pub(super) queue: Box<dyn StoredQueue>,
 }
 
 pub(super) struct ConnectorSlot {
@@ -56,6 +70,8 @@ pub(super) struct ConnectorSlot {
     pub(super) signals: (Signal, Signal),
     /// The pipelines that it feeds.
     pub(super) targets: Vec<usize>,
+    /// One of them leads to a queue on disk.
+    pub(super) is_stored: bool,
 }
 
 /// An element of the order in which a shutdown drains.
@@ -99,7 +115,7 @@ impl InputTarget for DataPath {
             let pipeline = &self.pipelines[index];
             if pipeline.signal == payload.signal && pipeline.receivers.contains(&receiver) {
                 is_accepted = true;
-                let (payload, ack) = (payload.clone(), ack.branch());
+                let (payload, ack) = (payload.clone(), ack.branch().required(pipeline.is_stored));
                 self.pending.push(PendingPayload { pipeline: index, index: 0, payload, ack });
                 self.pass_pending(cx);
             }
@@ -197,6 +213,67 @@ impl DataPath {
         self.pipelines.iter().flat_map(|p| &p.processors).any(|slot| slot.processor.held_items() > 0)
             || self.connectors.iter().any(|slot| slot.connector.held_items() > 0)
             || self.exporters.iter().flat_map(|e| e.queues.iter().flatten()).any(|queue| queue.held_items() > 0)
+            || self.stored_queues().any(|slot| slot.queue.waiting_items() > 0)
+    }
+
+    pub(super) fn stored_queues(&self) -> impl Iterator<Item = &StoredQueueSlot> {
+        self.exporters.iter().flat_map(|exporter| exporter.stored.iter().flatten())
+    }
+
+    pub(super) fn stored_queues_mut(&mut self) -> impl Iterator<Item = &mut StoredQueueSlot> {
+        self.exporters.iter_mut().flat_map(|exporter| exporter.stored.iter_mut().flatten())
+    }
+
+    /// Finds the pipelines and connectors that lead to a queue on disk.
+    pub(super) fn mark_stored_parts(&mut self) {
+        // Each part feeds only later ones.
+        for part in self.order.clone().into_iter().rev() {
+            match part {
+                OrderedPart::Pipeline(index) => {
+                    let (exporters, connectors) = (&self.exporters, &self.connectors);
+                    let Some(pipeline) = self.pipelines.get_mut(index) else { continue };
+                    let signal = pipeline.signal as usize;
+                    let is_stored = |i: &usize| exporters.get(*i).is_some_and(|slot| slot.stored[signal].is_some());
+                    let has_stored_connector = |i: &usize| connectors.get(*i).is_some_and(|slot| slot.is_stored);
+                    pipeline.is_stored = pipeline.exporters.iter().any(is_stored)
+                        || pipeline.connectors.iter().any(has_stored_connector);
+                }
+                OrderedPart::Connector(index) => {
+                    let pipelines = &self.pipelines;
+                    let Some(slot) = self.connectors.get_mut(index) else { continue };
+                    let is_stored = |i: &usize| pipelines.get(*i).is_some_and(|pipeline| pipeline.is_stored);
+                    slot.is_stored = slot.targets.iter().any(is_stored);
+                }
+            }
+        }
+    }
+
+    /// Gives an exporter's queue in memory the payloads that its queue on disk gives out. True if there were any.
+    fn take_stored(&mut self, cx: &mut Cx<'_>, exporter: usize, signal: Signal) -> bool {
+        let slot = &mut self.exporters[exporter];
+        let signal = signal as usize;
+        let (Some(stored), Some(queue)) = (slot.stored[signal].as_mut(), slot.queues[signal].as_mut()) else {
+            return false;
+        };
+        let mut has_worked = false;
+        while let Some((record, payload)) = stored.queue.poll_payload(&mut cx.for_owner(stored.owner)) {
+            has_worked = true;
+            queue.offer(payload, Ack::new(AckTarget::StoredRecord(exporter, signal, record), &self.settlements));
+        }
+        has_worked
+    }
+
+    /// Ends a turn of the queues on disk: their jobs begin, and their status is reported.
+    pub(super) fn flush_stored(&mut self, cx: &mut Cx<'_>) {
+        for slot in &mut self.exporters {
+            for (signal, stored) in (0..).zip(&mut slot.stored) {
+                let Some(stored) = stored else { continue };
+                stored.queue.flush(&mut cx.for_owner(stored.owner));
+                if let Some(status) = stored.queue.poll_status() {
+                    cx.for_owner(slot.owner).report_status(FIRST_STORED_PART + signal, status.report());
+                }
+            }
+        }
     }
 
     pub(super) fn new_downstream(&self, pipeline: usize, index: usize) -> Downstream {
@@ -237,8 +314,10 @@ impl DataPath {
                     None => ack.settle(Outcome::permanent("the connector does not feed this pipeline")),
                 }
             } else {
+                let ack = ack.required(false);
                 for &pipeline in slot.targets.iter().rev() {
-                    let (payload, ack) = (payload.clone(), ack.branch());
+                    let is_stored = self.pipelines.get(pipeline).is_some_and(|pipeline| pipeline.is_stored);
+                    let (payload, ack) = (payload.clone(), ack.branch().required(is_stored));
                     self.pending.push(PendingPayload { pipeline, index: 0, payload, ack });
                 }
                 // A connector feeds at least one pipeline, whose outcome takes precedence over this.
@@ -263,10 +342,16 @@ impl DataPath {
 
     /// Passes a payload to the exporters and connectors at the end of a pipeline.
     fn fan_out(&mut self, cx: &mut Cx<'_>, pipeline: usize, payload: Payload, ack: Ack) {
+        // Each branch says for itself whether it is required.
+        let ack = ack.required(false);
         for i in 0..self.pipelines[pipeline].exporters.len() {
             let exporter = self.pipelines[pipeline].exporters[i];
             let signal = payload.signal as usize;
-            if let Some(queue) = self.exporters[exporter].queues[signal].as_mut() {
+            let slot = &mut self.exporters[exporter];
+            if let Some(stored) = slot.stored[signal].as_mut() {
+                let ack = ack.branch().required(true);
+                stored.queue.offer(&mut cx.for_owner(stored.owner), payload.clone(), ack);
+            } else if let Some(queue) = slot.queues[signal].as_mut() {
                 queue.offer(payload.clone(), ack.branch());
             }
         }
@@ -274,7 +359,8 @@ impl DataPath {
             let connector = self.pipelines[pipeline].connectors[i];
             let mut output = self.new_connector_output(connector);
             let slot = &mut self.connectors[connector];
-            slot.connector.process(&mut cx.for_owner(slot.owner), payload.clone(), ack.branch(), &mut output);
+            let ack = ack.branch().required(slot.is_stored);
+            slot.connector.process(&mut cx.for_owner(slot.owner), payload.clone(), ack, &mut output);
             self.add_pending_output(connector, output);
         }
         // A pipeline has at least one exporter or connector, whose outcome takes precedence over this.
@@ -286,6 +372,7 @@ impl DataPath {
         let mut has_worked = false;
         for index in 0..self.exporters.len() {
             for signal in Signal::ALL {
+                has_worked |= self.take_stored(cx, index, signal);
                 loop {
                     let slot = &mut self.exporters[index];
                     let Some(queue) = slot.queues[signal as usize].as_mut() else { break };
@@ -349,6 +436,11 @@ impl DataPath {
             match deadline {
                 Some(deadline) => queue.drain(now, deadline),
                 None => queue.flush(now),
+            }
+        }
+        if deadline.is_some() {
+            for stored in self.stored_queues_mut() {
+                stored.queue.drain(&mut Cx::new(world, stored.owner).with_statuses(statuses));
             }
         }
     }

@@ -287,6 +287,20 @@ impl SimDisk {
         }
     }
 
+    /// The content of a file, as `World::read_file` returns it. Is not an operation and never fails by a fault.
+    ///
+    /// # Errors
+    /// There is no such file, or it is a directory.
+    pub fn read_whole(&self, path: &str) -> io::Result<Vec<u8>> {
+        match self.find("open", path.as_ref()).ok().and_then(|inode| self.nodes.get(&inode)) {
+            Some(Node::File(file)) => Ok(file.content.clone()),
+            Some(Node::Dir(_)) => {
+                Err(io::Error::new(io::ErrorKind::IsADirectory, format!("read {path}: is a directory")))
+            }
+            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory"))),
+        }
+    }
+
     /// The paths of all files as processes see them, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {

@@ -221,8 +221,7 @@ impl World for NodeWorld {
     }
 
     fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory"));
-        self.net.borrow().hosts[self.index].disk.content(path).ok_or_else(missing)
+        self.net.borrow().hosts[self.index].disk.read_whole(path)
     }
 
     fn open_output(&mut self, path: &str) -> io::Result<Box<dyn Write>> {
