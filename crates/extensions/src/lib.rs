@@ -6,6 +6,8 @@
 mod basic_auth;
 #[cfg(feature = "bearertokenauth")]
 mod bearer_token_auth;
+#[cfg(feature = "file_storage")]
+mod file_storage;
 #[cfg(any(feature = "basicauth", feature = "bearertokenauth", feature = "headers_setter"))]
 mod header_syntax;
 #[cfg(feature = "headers_setter")]
@@ -23,6 +25,8 @@ mod watched_file;
 pub use basic_auth::{BasicAuthConfig, BasicAuthFactory, ClientCredentialsConfig, HtpasswdConfig};
 #[cfg(feature = "bearertokenauth")]
 pub use bearer_token_auth::{BearerTokenAuthConfig, BearerTokenAuthFactory};
+#[cfg(feature = "file_storage")]
+pub use file_storage::{CompactionConfig, FileStorageConfig, FileStorageFactory};
 #[cfg(feature = "headers_setter")]
 pub use headers_setter::{HeaderAction, HeaderConfig, HeadersSetterConfig, HeadersSetterFactory};
 #[cfg(feature = "health_check")]

@@ -56,6 +56,7 @@ built_in_types! {
     "exporter-zipkin": otelcore_exporter_zipkin::ZipkinExporterFactory;
     "extension-basicauth": otelcore_extensions::BasicAuthFactory;
     "extension-bearertokenauth": otelcore_extensions::BearerTokenAuthFactory;
+    "extension-file-storage": otelcore_extensions::FileStorageFactory;
     "extension-headers-setter": otelcore_extensions::HeadersSetterFactory;
     "extension-health-check": otelcore_extensions::HealthCheckFactory;
     "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;

@@ -4,7 +4,7 @@ mod extension_order;
 pub(crate) mod logs;
 pub(crate) mod own_metrics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -225,7 +225,7 @@ impl Collector {
                 }
             }
         }
-        let mut exporters = BTreeMap::new();
+        let (mut exporters, mut stored_exporters) = (BTreeMap::new(), BTreeSet::new());
         for (id, settings) in &plan.exporters {
             let signals = plan.signals_of(ComponentKind::Exporter, id);
             if signals.is_empty() {
@@ -240,6 +240,7 @@ impl Collector {
                         e.in_context(format_args!("cannot start pipelines: failed to start \"{id}\" exporter"))
                     })?;
                     graph.add_storage(index, &*storage, &queue_config, telemetry, &log);
+                    stored_exporters.insert(id);
                 }
                 exporters.insert(id, index);
             }
@@ -255,11 +256,12 @@ impl Collector {
             }
         }
         let mut pipelines = Vec::new();
-        for pipeline in &plan.pipelines {
+        let leads_to_storage = pipelines_to_storage(plan, &stored_exporters);
+        for (pipeline, leads_to_storage) in plan.pipelines.iter().zip(leads_to_storage) {
             let mut processors = Vec::new();
             for id in &pipeline.processors {
                 let Some(settings) = plan.processors.get(id) else { continue };
-                let (component, _) = builder.build(ComponentKind::Processor, id, settings, &pipeline.id.to_string())?;
+                let component = builder.build_processor(id, settings, &pipeline.id, leads_to_storage)?;
                 if let Component::Processor(processor) = component {
                     processors.push((id.clone(), processor));
                 }
@@ -325,6 +327,42 @@ fn open_outputs(paths: &[String], outputs: &Outputs) -> Result<Vec<Box<dyn io::W
     Ok(opened)
 }
 
+/// Which pipelines of a plan lead to one of these exporters, directly or through connectors. Linear in the plan.
+fn pipelines_to_storage(plan: &Plan, stored: &BTreeSet<&ComponentId>) -> Vec<bool> {
+    let has_stored = |exporters: &[ComponentId]| exporters.iter().any(|id| stored.contains(id));
+    let mut leads: Vec<bool> = plan.pipelines.iter().map(|pipeline| has_stored(&pipeline.exporters)).collect();
+    let mut feeding: Vec<Vec<usize>> = vec![Vec::new(); plan.pipelines.len()];
+    for (index, instance) in plan.connector_instances.iter().enumerate() {
+        instance.targets.iter().for_each(|target| feeding[*target].push(index));
+    }
+    let mut is_followed = vec![false; plan.connector_instances.len()];
+    let mut found: Vec<usize> = (0..leads.len()).filter(|pipeline| leads[*pipeline]).collect();
+    while let Some(pipeline) = found.pop() {
+        for connector in std::mem::take(&mut feeding[pipeline]) {
+            if std::mem::replace(&mut is_followed[connector], true) {
+                continue;
+            }
+            for source in &plan.connector_instances[connector].sources {
+                if !std::mem::replace(&mut leads[*source], true) {
+                    found.push(*source);
+                }
+            }
+        }
+    }
+    leads
+}
+
+/// What is around an instance.
+#[derive(Clone, Copy, Default)]
+struct Surroundings<'a> {
+    /// The pipeline of a processor.
+    pipeline: &'a str,
+    /// The pipelines that a connector feeds.
+    output_pipelines: &'a [PipelineId],
+    /// The pipeline of a processor leads to a queue on disk.
+    leads_to_storage: bool,
+}
+
 /// Makes instances of components.
 struct ComponentBuilder<'a> {
     plan: &'a Plan,
@@ -343,7 +381,22 @@ impl ComponentBuilder<'_> {
         pipeline: &str,
     ) -> Result<(Component, Logger), StartError> {
         let signals = self.plan.signals_of(kind, id);
-        self.build_for(kind, id, settings, pipeline, &signals, &[])
+        self.build_for(kind, id, settings, &signals, Surroundings { pipeline, ..Surroundings::default() })
+    }
+
+    /// An instance of a processor for one pipeline.
+    fn build_processor(
+        &self,
+        id: &ComponentId,
+        settings: &Arc<dyn ComponentConfig>,
+        pipeline: &PipelineId,
+        leads_to_storage: bool,
+    ) -> Result<Component, StartError> {
+        let kind = ComponentKind::Processor;
+        let signals = self.plan.signals_of(kind, id);
+        let pipeline = pipeline.to_string();
+        let surroundings = Surroundings { pipeline: &pipeline, leads_to_storage, ..Surroundings::default() };
+        self.build_for(kind, id, settings, &signals, surroundings).map(|(component, _)| component)
     }
 
     /// One instance of each connector for each pair of signals that its pipelines have.
@@ -355,8 +408,9 @@ impl ComponentBuilder<'_> {
             let Some(settings) = self.plan.connectors.get(id) else { continue };
             let targets = instance.targets.iter().filter_map(|i| self.plan.pipelines.get(*i));
             let targets: Vec<PipelineId> = targets.map(|pipeline| pipeline.id.clone()).collect();
+            let surroundings = Surroundings { output_pipelines: &targets, ..Surroundings::default() };
             let (component, _) =
-                self.build_for(ComponentKind::Connector, id, settings, "", &[instance.signals.0], &targets)?;
+                self.build_for(ComponentKind::Connector, id, settings, &[instance.signals.0], surroundings)?;
             if let Component::Connector(connector) = component {
                 built.push(ConnectorParts {
                     id: id.clone(),
@@ -375,10 +429,10 @@ impl ComponentBuilder<'_> {
         kind: ComponentKind,
         id: &ComponentId,
         settings: &Arc<dyn ComponentConfig>,
-        pipeline: &str,
         signals: &[Signal],
-        output_pipelines: &[PipelineId],
+        surroundings: Surroundings<'_>,
     ) -> Result<(Component, Logger), StartError> {
+        let Surroundings { pipeline, output_pipelines, leads_to_storage } = surroundings;
         let signal = match signals {
             [only] if matches!(kind, ComponentKind::Exporter | ComponentKind::Connector) => only.name(),
             _ => "",
@@ -393,6 +447,7 @@ impl ComponentBuilder<'_> {
             log: log.clone(),
             budget: self.budget,
             capabilities: &self.capabilities,
+            leads_to_storage,
         };
         let made = settings.create(&context);
         made.map(|component| (component, log)).map_err(|e| match kind {

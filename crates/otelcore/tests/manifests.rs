@@ -580,7 +580,6 @@ fn rendered_operator_and_chart_manifests_have_no_false_findings() {
                     "is gone and has no effect",
                     // The operator drops a connector whose value is null, and the CR has one.
                     "\"spanmetrics\" which is not configured",
-                    "a persistent queue is not supported yet",
                     // The chart sets MY_POD_IP, the operator does not.
                     "unset environment variable \"MY_POD_IP\"",
                     // The kubelet replaces `$${env:NO}` by `${env:NO}`.

@@ -95,7 +95,7 @@ fn schema_of_a_configuration_accepts_the_examples_and_refuses_mistakes() {
         ("processors: {batch: {timeout: -1s}}", false),
         ("processors: {batch: {send_batch_size: -1}}", false),
         ("exporters: {otlp: {sending_queue: {sizer: bits}}}", false),
-        ("exporters: {otlp: {sending_queue: {storage: file}}}", false),
+        ("exporters: {otlp: {sending_queue: {storage: file}}}", true),
         ("exporters: {otlp: {retry_on_failure: {randomization_factor: 2}}}", false),
         ("service: {pipelines: {trace: {}}}", false),
         ("recievers: {}", false),

@@ -202,7 +202,7 @@ impl Ack {
         }
         state.branches.set(state.branches.get() - 1);
         if state.branches.get() == 0
-            && let Some(outcome) = state.failed.take().or(best.take())
+            && let Some(outcome) = state.failed.take().or_else(|| best.take())
         {
             match &state.report {
                 Report::Component(target, queue) => queue.push(*target, outcome),

@@ -458,6 +458,9 @@ pub struct BuildContext<'a> {
     pub budget: &'a Arc<Budget>,
     /// What the extensions offer that it may name, for example in `auth`.
     pub capabilities: &'a Capabilities,
+    /// For a processor: its pipeline leads to a queue on disk. A processor that collects data then takes custody of nothing,
+    /// but gives each sender the outcome of what comes after it, so that what is acknowledged is on disk.
+    pub leads_to_storage: bool,
 }
 
 /// An instance.

@@ -28,8 +28,8 @@ pub use self::config::{
     BatchSizer, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
 };
 use self::failure_log::{Failure, FailureKind, FailureLog};
-use self::metrics::{ExporterMetrics, SizeMetrics};
 pub use self::metrics::QueueMetrics;
+use self::metrics::{ExporterMetrics, SizeMetrics};
 use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
 
 #[derive(Debug)]
@@ -328,12 +328,10 @@ impl ExporterQueue {
                 item.payload.body = body;
                 self.retry(now, item, after, why, random);
             }
-            None => {
-                match partial.refused.filter(|_| partial.delivered == 0 && !self.is_stored) {
-                    Some((_, why)) => self.release_item(item, Outcome::Permanent(why)),
-                    None => self.release_delivered(item),
-                }
-            }
+            None => match partial.refused.filter(|_| partial.delivered == 0 && !self.is_stored) {
+                Some((_, why)) => self.release_item(item, Outcome::Permanent(why)),
+                None => self.release_delivered(item),
+            },
         }
         self.update_gauges();
     }
@@ -421,7 +419,8 @@ impl ExporterQueue {
     fn leave_queued(&mut self) {
         let queued = std::mem::take(&mut self.queued).into_iter();
         let items = queued.chain(std::mem::take(&mut self.backing_off).into_values());
-        let waiting: Vec<_> = items.map(|item| (item.size, item.bytes, u64::from(item.payload.items()), item.waiters)).collect();
+        let waiting: Vec<_> =
+            items.map(|item| (item.size, item.bytes, u64::from(item.payload.items()), item.waiters)).collect();
         self.flushable_pauses.clear();
         self.flushed_pauses.clear();
         let grouped = self.batcher.iter_mut().flat_map(Batcher::abort_groups);

@@ -65,7 +65,8 @@ impl ComponentType for BatchFactory {
     fn create(&self, config: &BatchConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let name = context.id.to_string();
         let processor =
-            BatchProcessor::new(config.clone(), &name, context.telemetry, context.budget, context.log.clone());
+            BatchProcessor::new(config.clone(), &name, context.telemetry, context.budget, context.log.clone())
+                .forwarding_outcomes(context.leads_to_storage);
         Ok(Component::Processor(Box::new(processor)))
     }
 }

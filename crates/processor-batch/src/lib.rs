@@ -4,6 +4,9 @@
 //! the processor has taken custody of the payload, and data in custody is never dropped because a later component is
 //! full: the batch is tried again after a pause, and meanwhile new payloads for a shard that has a full batch are
 //! refused.
+//!
+//! In a pipeline that leads to a queue on disk, the processor takes custody of nothing: an ack is settled with the outcome of
+//! the batches that its payload is in, the worst of them, and a batch that is refused is not tried again here.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -45,12 +48,15 @@ const WORK_PER_ITEM: u64 = 100;
 struct SentBatch {
     payload: Payload,
     trigger: Trigger,
+    /// The acks of its payloads, where outcomes are passed on.
+    waiters: Vec<Ack>,
 }
 
 /// One instance, of one pipeline.
 #[derive(Debug)]
 pub(crate) struct BatchProcessor {
     config: BatchConfig,
+    forwards_outcomes: bool,
     log: Logger,
     metrics: BatchMetrics,
     cardinality: Gauge,
@@ -90,6 +96,7 @@ impl BatchProcessor {
         );
         let mut new = Self {
             config,
+            forwards_outcomes: false,
             log,
             metrics: BatchMetrics::new(telemetry, processor),
             cardinality,
@@ -111,6 +118,11 @@ impl BatchProcessor {
             new.cardinality.set(1);
         }
         new
+    }
+
+    /// The same processor, which gives senders the outcomes of their payloads instead of taking custody.
+    pub(crate) fn forwarding_outcomes(self, forwards_outcomes: bool) -> Self {
+        Self { forwards_outcomes, ..self }
     }
 
     /// The shard for a payload's metadata, or the outcome of the payload when there can be no more shards.
@@ -205,14 +217,14 @@ impl BatchProcessor {
     fn send_batch(&mut self, index: usize, downstream: &mut Downstream) -> bool {
         let max_items = self.config.send_batch_max_size;
         let Some(shard) = self.shards.get_mut(index) else { return true };
-        let Some(payload) = shard.take(max_items, &mut self.work_left) else { return false };
+        let Some((payload, waiters)) = shard.take(max_items, &mut self.work_left) else { return false };
         self.work_left.charge(u64::from(payload.items()) * WORK_PER_ITEM);
         // A timeout sends one batch; what is left in the shard is sent by size.
         let trigger = std::mem::replace(&mut shard.trigger, Trigger::Size);
         let batch_id = self.next_batch_id;
         self.next_batch_id += 1;
         downstream.send(payload.clone(), downstream.new_ack(batch_id));
-        self.in_flight.insert(batch_id, SentBatch { payload, trigger });
+        self.in_flight.insert(batch_id, SentBatch { payload, trigger, waiters });
         true
     }
 }
@@ -228,8 +240,13 @@ impl Processor for BatchProcessor {
         if is_blocked && shard.items() >= u64::from(self.config.send_batch_size) {
             return ack.settle(Outcome::Retry { after: Some(RETRY_PAUSE), why: Error::new("sending queue is full") });
         }
-        shard.add(payload);
-        ack.settle(Outcome::Delivered);
+        let waiter = if self.forwards_outcomes {
+            Some(ack)
+        } else {
+            ack.settle(Outcome::Delivered);
+            None
+        };
+        shard.add(payload, waiter);
         self.send_batches(cx, index, Trigger::Size, downstream);
     }
 
@@ -254,12 +271,16 @@ impl Processor for BatchProcessor {
     }
 
     fn settled(&mut self, cx: &mut Cx<'_>, batch_id: u64, outcome: Outcome, downstream: &mut Downstream) {
-        let Some(batch) = self.in_flight.remove(&batch_id) else { return };
+        let Some(mut batch) = self.in_flight.remove(&batch_id) else { return };
+        let has_waiters = !batch.waiters.is_empty();
+        batch.waiters.drain(..).for_each(|waiter| waiter.settle(outcome.clone()));
         match outcome {
             Outcome::Delivered => {
                 self.metrics.record_batch(&batch.payload, batch.trigger);
                 drop(batch);
             }
+            // Its senders know, and may try again.
+            Outcome::Retry { .. } | Outcome::Permanent(_) | Outcome::Lost(_) if has_waiters => {}
             Outcome::Retry { after, .. } => {
                 self.refused.insert(batch_id, batch);
                 if self.retry_timer.is_none() {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_pdata::{PieceLimit, Signal, StepBudget};
-use otelcore_pipeline::{Counter, Cx, Histogram, Metadata, MetricsLevel, Payload, PayloadSplitter, Telemetry, TimerId};
+use otelcore_pipeline::{
+    Ack, AckPieces, Counter, Cx, Histogram, Metadata, MetricsLevel, Payload, PayloadSplitter, Telemetry, TimerId,
+};
 
 /// Why a batch was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,11 +15,19 @@ pub(crate) enum Trigger {
     Timeout,
 }
 
+/// The ack of a payload that may end up in several batches: the worst of their outcomes counts.
+#[derive(Debug)]
+struct Waiter {
+    pieces: AckPieces,
+    /// That of the batch in which the payload ends.
+    last: Ack,
+}
+
 /// Bodies that wait until there is enough for a batch.
 #[derive(Debug)]
 pub(crate) struct Shard {
     signal: Signal,
-    body: Option<PayloadSplitter>,
+    body: Option<PayloadSplitter<Option<Waiter>>>,
     metadata: Option<Arc<Metadata>>,
     timer: Option<TimerId>,
     /// Why the next batch is sent.
@@ -35,18 +45,31 @@ impl Shard {
         self.body.as_ref().map_or(0, PayloadSplitter::items)
     }
 
-    pub(crate) fn add(&mut self, payload: Payload) {
+    /// Adds a payload, with the ack that its outcome is for.
+    pub(crate) fn add(&mut self, payload: Payload, ack: Option<Ack>) {
         // A pipeline has one signal, so it is the same for every payload.
         self.signal = payload.signal;
         let body = self.body.get_or_insert_with(|| PayloadSplitter::new(payload.signal));
-        body.push(payload.body, payload.held, ());
+        let waiter = ack.map(|ack| {
+            let pieces = ack.into_pieces();
+            Waiter { last: pieces.piece(), pieces }
+        });
+        body.push(payload.body, payload.held, waiter);
     }
 
-    /// Takes at most `max_items` items, all of them when it is zero. `None`: the work of this turn is used up.
-    pub(crate) fn take(&mut self, max_items: u32, work: &mut StepBudget) -> Option<Payload> {
+    /// Takes at most `max_items` items, all of them when it is zero, with the acks that their outcome is for. `None`: the
+    /// work of this turn is used up.
+    pub(crate) fn take(&mut self, max_items: u32, work: &mut StepBudget) -> Option<(Payload, Vec<Ack>)> {
         let limit = if max_items == 0 { PieceLimit::NONE } else { PieceLimit::items(max_items) };
-        let (body, held) = self.body.as_mut()?.take(limit, work, |(), _| {})?;
-        Some(Payload { signal: self.signal, body, metadata: self.metadata.clone(), held })
+        let mut waiters = Vec::new();
+        let (body, held) = self.body.as_mut()?.take(limit, work, |waiter, is_last| {
+            if !is_last {
+                waiters.extend(waiter.as_ref().map(|waiter| waiter.pieces.piece()));
+            } else if let Some(waiter) = waiter.take() {
+                waiters.push(waiter.last);
+            }
+        })?;
+        Some((Payload { signal: self.signal, body, metadata: self.metadata.clone(), held }, waiters))
     }
 
     /// Sets the timer if data waits, and cancels it if none does.

@@ -190,7 +190,7 @@ fn payloads_with_different_metadata_get_separate_batches_up_to_the_limit() {
     assert_eq!(fixture.take_sizes(), [4]);
     fixture.send_with_metadata(2, metadata("c"));
     assert_eq!(fixture.test.processor.held_items(), 6, "the third tenant was refused");
-    let kept = fixture.test.processor.shards[0].take(0, &mut StepBudget::for_one_step()).unwrap().metadata.unwrap();
+    let kept = fixture.test.processor.shards[0].take(0, &mut StepBudget::for_one_step()).unwrap().0.metadata.unwrap();
     assert_eq!(kept.get("tenant"), ["a"]);
     assert!(kept.get("secret").is_empty(), "only the named headers go on");
 }
@@ -351,4 +351,33 @@ fn new_shard_above_the_memory_limit_is_refused_and_existing_ones_are_used() {
     fixture.send_with_metadata(1, metadata("b"));
     fixture.send_with_metadata(1, metadata("a"));
     assert_eq!(fixture.batches.len(), 2, "of the new tenant nothing is taken");
+}
+
+#[test]
+fn senders_get_the_outcome_of_their_batches_where_a_queue_on_disk_follows() {
+    let config = BatchConfig { send_batch_size: 4, send_batch_max_size: 4, ..BatchConfig::default() };
+    let telemetry = Telemetry::new(MetricsLevel::Detailed);
+    let budget = Arc::<Budget>::default();
+    let log = Logger::new(Arc::new(NoopLogSink));
+    let processor = BatchProcessor::new(config, "batch", &telemetry, &budget, log).forwarding_outcomes(true);
+    let mut test = ProcessorTest::new(Box::new(processor));
+    let payload = |items| {
+        let body = Fixture::body(items);
+        let held = budget.hold(body.len() as u64);
+        Payload { signal: Signal::Logs, body, metadata: None, held }
+    };
+    // The first is in one batch, the second in two, the third in the second of them.
+    let senders: Vec<u64> = [3, 3, 2].into_iter().map(|items| test.process(payload(items))).collect();
+    assert_eq!(test.take_passed_on().len(), 2);
+    assert_eq!(test.take_outcomes(), []);
+    test.settle(0, Outcome::Delivered);
+    assert_eq!(test.take_outcomes(), [(senders[0], Outcome::Delivered)]);
+    test.settle(1, Outcome::retry("sending queue is full"));
+    let full = || Outcome::retry("sending queue is full");
+    let mut outcomes = test.take_outcomes();
+    outcomes.sort_by_key(|(sender, _)| *sender);
+    assert_eq!(outcomes, [(senders[1], full()), (senders[2], full())]);
+    test.run_for(Duration::from_secs(1));
+    assert!(test.take_passed_on().is_empty(), "the senders send them again");
+    assert_eq!((test.processor.held_items(), budget.held()), (0, 0));
 }

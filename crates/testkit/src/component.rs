@@ -104,6 +104,7 @@ impl TestContext {
             budget: &self.budget,
             capabilities: &self.capabilities,
             output_pipelines: &self.output_pipelines,
+            leads_to_storage: false,
         };
         config.create(&context).map_err(|e| e.to_string())
     }

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use otelcore_config::{GoDuration, Section, config_struct};
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Extension, OfferedCapabilities,
-    StartError, Storage, StorageLocation, StorageUser, StoredQueue, StoredQueueContext,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Extension, FileSystem, JobResult,
+    LogField, Logger, OfferedCapabilities, StartError, Storage, StorageLocation, StorageUser, StoredQueue,
+    StoredQueueContext,
 };
+use otelcore_storage::find_bbolt_file;
 use otelcore_stored_queue::DiskQueue;
 
 /// The default of the Go collector.
@@ -127,18 +129,25 @@ impl ComponentType for FileStorageFactory {
     };
     type Config = FileStorageConfig;
 
-    fn create(&self, config: &FileStorageConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
-        Ok(Component::Extension(Box::new(FileStorageExtension(Rc::new(FileStorage {
+    fn create(&self, config: &FileStorageConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let storage = Rc::new(FileStorage {
             directory: PathBuf::from(&config.directory),
             root_mode: config.directory_mode(),
             fsync: config.fsync,
             lock_timeout: Duration::from_nanos(u64::try_from(config.timeout.0).unwrap_or(0)),
             recreate: config.recreate,
-        })))))
+        });
+        let log = context.log.clone();
+        Ok(Component::Extension(Box::new(FileStorageExtension { storage, log, search: None })))
     }
 }
 
-struct FileStorageExtension(Rc<FileStorage>);
+struct FileStorageExtension {
+    storage: Rc<FileStorage>,
+    log: Logger,
+    /// Finds a file of the Go collector.
+    search: Option<JobResult<Option<PathBuf>>>,
+}
 
 struct FileStorage {
     directory: PathBuf,
@@ -151,10 +160,15 @@ struct FileStorage {
 impl Extension for FileStorageExtension {
     /// Finds out whether the directory exists, as the Go collector does before it starts.
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let directory = self.0.directory.display().to_string();
+        let directory = self.storage.directory.display().to_string();
         match cx.read_file(&directory) {
-            Err(e) if e.kind() == std::io::ErrorKind::IsADirectory => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.0.root_mode.is_some() => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::IsADirectory => {
+                let directory = self.storage.directory.clone();
+                let search = move |files: &mut dyn FileSystem| find_bbolt_file(files, &directory).ok().flatten();
+                self.search = cx.run_file_job(0, search).ok();
+                Ok(())
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.storage.root_mode.is_some() => Ok(()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StartError::Config(format!(
                 "directory must exist: stat {directory}: no such file or directory. You can enable the create_directory option to automatically create it"
             ))),
@@ -166,8 +180,19 @@ impl Extension for FileStorageExtension {
         }
     }
 
+    /// The search has ended.
+    fn handle_event(&mut self, _: &mut Cx<'_>, _: u64, _: Event<'_>) {
+        if let Some(Some(file)) = self.search.take().and_then(|search| search.take()) {
+            let file = file.display().to_string();
+            self.log.warn(
+                "The directory has a file of the Go collector. It is left as it is, and nothing of it is sent.",
+                &[("file", LogField::Str(&file))],
+            );
+        }
+    }
+
     fn offer_capabilities(&self, offered: &mut OfferedCapabilities) {
-        offered.add::<dyn Storage>(self.0.clone());
+        offered.add::<dyn Storage>(self.storage.clone());
     }
 }
 

@@ -68,7 +68,10 @@ mod tests {
 
     #[test]
     fn long_name_is_a_digest_and_still_different_for_each_component() {
-        let (a, b) = (name(&format!("otlp/{}a", "x".repeat(1000)), None, "q"), name(&format!("otlp/{}b", "x".repeat(1000)), None, "q"));
+        let (a, b) = (
+            name(&format!("otlp/{}a", "x".repeat(1000)), None, "q"),
+            name(&format!("otlp/{}b", "x".repeat(1000)), None, "q"),
+        );
         assert!(a != b && a.len() == 64 + 2 && b.len() == 64 + 2, "{a} {b}");
     }
 }

@@ -7,8 +7,8 @@ use http::Method;
 use otelcore_http::{Coding, Workspace};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, Event,
-    Exporter, LeftOutItems, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError, UsedMetadata,
+    AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece,
+    Event, Exporter, LeftOutItems, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError, UsedMetadata,
 };
 use smallvec::smallvec;
 

@@ -83,6 +83,7 @@ fn sender_graph(client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
         budget: &budget,
         capabilities: &Capabilities::default(),
         output_pipelines: &[],
+        leads_to_storage: false,
     };
     let protocol = CountProtocol(Arc::new(Url::parse("http://h/count").unwrap()));
     let sender = HttpSender::new(protocol, Rc::new(parse_config(client)), &context).unwrap();

@@ -95,7 +95,7 @@ impl Load {
         if self.parents == 0 { Vec::new() } else { parent.to_be_bytes().to_vec() }
     }
 
-    fn body(&self, request: u64) -> Bytes {
+    pub(crate) fn body(&self, request: u64) -> Bytes {
         let padding = (self.padding > 0).then(|| string_attribute("padding", "x".repeat(self.padding)));
         let span = |id: u64| Span {
             trace_id: self.trace_id(id),

@@ -169,6 +169,13 @@ impl Fixture {
         self.sim.graph(self.collector).map_or(0, |graph| graph.budget().held())
     }
 
+    /// Starts the collector again with this configuration; the one that runs is killed. Returns whether it could start.
+    pub(crate) fn restart_collector(&mut self, yaml: &str) -> bool {
+        let (graph, log) = collector_graph(yaml);
+        self.log = log;
+        self.sim.restart(self.collector, graph).is_ok()
+    }
+
     pub(crate) fn start_backend(&mut self) {
         self.sim.restart(self.backend_node, backend_graph(&self.backend)).unwrap();
     }

@@ -21,5 +21,6 @@ mod routing;
 mod service_graph;
 mod shutdown;
 mod soak;
+mod stored;
 mod tail_sampling;
 mod timing;

@@ -69,7 +69,8 @@ impl QueueConfig {
     fn check(&mut self, s: &mut Section<'_>) {
         if !self.storage.is_empty() {
             if let Err(e) = self.storage.parse::<ComponentId>() {
-                s.error("storage", format!("'storage' {e}")).help("write the id of an extension such as `file_storage`");
+                s.error("storage", format!("'storage' {e}"))
+                    .help("write the id of an extension such as `file_storage`");
             }
             if self.wait_for_result {
                 let message = "`wait_for_result` is not supported with a persistent queue configured with `storage`";

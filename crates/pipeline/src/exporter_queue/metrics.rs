@@ -21,7 +21,8 @@ impl QueueMetrics {
     pub fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, capacity: u64) -> Self {
         let labels = || vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())];
         let gauge = |name, help| telemetry.gauge(MetricsLevel::Basic, name, help, labels());
-        gauge("otelcol_exporter_queue_capacity", "Fixed capacity of the retry queue (in batches). [Alpha]").set(capacity);
+        gauge("otelcol_exporter_queue_capacity", "Fixed capacity of the retry queue (in batches). [Alpha]")
+            .set(capacity);
         Self {
             enqueue_failed: enqueue_failed_counter(telemetry, exporter, signal),
             size: gauge("otelcol_exporter_queue_size", "Current size of the retry queue (in batches). [Alpha]"),

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
-use super::data_path::{
-    ConnectorSlot, DataPath, ExporterSlot, OrderedPart, Pipeline, ProcessorSlot, StoredQueueSlot,
-};
+use super::data_path::{ConnectorSlot, DataPath, ExporterSlot, OrderedPart, Pipeline, ProcessorSlot, StoredQueueSlot};
 use super::{ComponentIndex, ExtensionSlot, Graph, MAX_ATTEMPTS_PER_TURN, Phase, ReceiverSlot};
 use crate::exporter_queue::ExporterQueue;
 use crate::{

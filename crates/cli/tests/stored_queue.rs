@@ -1,0 +1,226 @@
+//! The collector of `examples/durable` is killed under load, at random moments and while it starts, with a backend that
+//! comes and goes: what it has acknowledged arrives.
+//!
+//! `OTELCORE_KILLS` sets how often it is killed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use support::*;
+
+/// A backend that can be down: then it closes each connection at once.
+#[derive(Clone)]
+struct Backend {
+    port: u16,
+    is_up: Arc<AtomicBool>,
+    names: Arc<Mutex<Vec<String>>>,
+}
+
+impl Backend {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let backend = Self {
+            port: listener.local_addr().unwrap().port(),
+            is_up: Arc::new(AtomicBool::new(true)),
+            names: Arc::default(),
+        };
+        let shared = backend.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let backend = shared.clone();
+                std::thread::spawn(move || backend.serve(&stream));
+            }
+        });
+        backend
+    }
+
+    fn serve(&self, stream: &TcpStream) -> Option<()> {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut length = 0;
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                if reader.read_line(&mut line).ok()? == 0 {
+                    return None;
+                }
+                if let Some((name, value)) = line.split_once(':')
+                    && name.eq_ignore_ascii_case("content-length")
+                {
+                    length = value.trim().parse().ok()?;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).ok()?;
+            if !self.is_up.load(Ordering::SeqCst) {
+                return None;
+            }
+            let request = ExportTraceServiceRequest::decode(&*body).unwrap();
+            let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+            self.names.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans).map(|span| span.name));
+            let mut stream = stream;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+        }
+    }
+}
+
+fn command(directory: &Path, otlp: &str, backend: u16) -> Command {
+    let mut command = Command::new(otelcore());
+    command.arg(format!("--config={}", project_root().join("examples/durable/collector.yaml").display()));
+    for set in [
+        format!("extensions.file_storage.directory={}", directory.display()),
+        format!("receivers.otlp.protocols.http.endpoint={otlp}"),
+        "receivers.otlp.protocols.grpc.endpoint=127.0.0.1:0".to_owned(),
+        format!("exporters.otlp_http.endpoint=http://127.0.0.1:{backend}"),
+        "exporters.otlp_http.compression=none".to_owned(),
+        "exporters.otlp_http.retry_on_failure.initial_interval=50ms".to_owned(),
+        "exporters.otlp_http.retry_on_failure.max_interval=500ms".to_owned(),
+        "service.telemetry.metrics.level=none".to_owned(),
+    ] {
+        command.arg(format!("--set={set}"));
+    }
+    command
+}
+
+/// Sends a request on a connection of its own. The status; `None` where there was no answer.
+fn send(address: &str, body: &[u8]) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let head = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
+    write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
+    stream.write_all(body).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+}
+
+/// What clients have sent, and what of it was acknowledged.
+#[derive(Default)]
+struct Results {
+    sent: BTreeSet<String>,
+    acknowledged: BTreeSet<String>,
+}
+
+fn start_client(
+    client: usize,
+    address: &str,
+    results: &Arc<Mutex<Results>>,
+    stop: &Arc<AtomicBool>,
+) -> std::thread::JoinHandle<()> {
+    let (address, results, stop) = (address.to_owned(), results.clone(), stop.clone());
+    std::thread::spawn(move || {
+        for number in 0.. {
+            if stop.load(Ordering::SeqCst) {
+                return;
+            }
+            let name = format!("span-{client}-{number}-{}", "x".repeat(number % 500));
+            let body = span_request(&name);
+            results.lock().unwrap().sent.insert(name.clone());
+            match send(&address, &body) {
+                Some(200) => drop(results.lock().unwrap().acknowledged.insert(name)),
+                _ => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    })
+}
+
+#[test]
+fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
+    let kills: u64 = std::env::var("OTELCORE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(5);
+    let dir = empty_test_dir("stored-queue-kills");
+    let (storage, backend, otlp) = (dir.join("storage"), Backend::start(), format!("127.0.0.1:{}", free_port()));
+    let start =
+        |number: u64| Process::start(&mut command(&storage, &otlp, backend.port), &dir.join(format!("log-{number}")));
+    let (results, stop) = (Arc::new(Mutex::new(Results::default())), Arc::new(AtomicBool::new(false)));
+    let mut collector = start(0);
+    wait_for_listener(&otlp, &mut collector);
+    let clients: Vec<_> = (0..4).map(|client| start_client(client, &otlp, &results, &stop)).collect();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for kill in 1..=kills {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        backend.is_up.store(kill % 2 == 0, Ordering::SeqCst);
+        // Each third time while it starts.
+        let wait = if kill % 3 == 0 { random >> 40 & 0x3f } else { 200 + (random >> 40 & 0x1ff) };
+        std::thread::sleep(Duration::from_millis(wait));
+        collector.signal("KILL");
+        collector.wait_for_exit(Duration::from_secs(10));
+        collector = start(kill);
+        if kill % 3 != 2 {
+            wait_for_listener(&otlp, &mut collector);
+        }
+    }
+    backend.is_up.store(true, Ordering::SeqCst);
+    wait_for_listener(&otlp, &mut collector);
+    let before = results.lock().unwrap().acknowledged.len();
+    let end = Instant::now() + Duration::from_secs(60);
+    while results.lock().unwrap().acknowledged.len() < before + 10 {
+        assert!(Instant::now() < end, "nothing is acknowledged any more:\n{}", collector.log_text());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stop.store(true, Ordering::SeqCst);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let results = results.lock().unwrap();
+    loop {
+        let delivered: BTreeSet<String> = backend.names.lock().unwrap().iter().cloned().collect();
+        let missing = results.acknowledged.difference(&delivered).count();
+        let unknown: Vec<_> = delivered.difference(&results.sent).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        if missing == 0 {
+            let all = backend.names.lock().unwrap().len();
+            eprintln!(
+                "{} acknowledged, none lost, {} delivered again",
+                results.acknowledged.len(),
+                all - delivered.len()
+            );
+            break;
+        }
+        assert!(Instant::now() < end + Duration::from_secs(60), "{missing} are missing:\n{}", collector.log_text());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(results.acknowledged.len() > 20, "{}", results.acknowledged.len());
+    collector.signal("TERM");
+    assert_eq!(collector.wait_for_exit(Duration::from_secs(30)), 0);
+}
+
+#[test]
+fn second_process_on_the_directory_is_refused_by_name() {
+    let dir = empty_test_dir("stored-queue-second");
+    let (storage, backend) = (dir.join("storage"), Backend::start());
+    let addresses = [format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port())];
+    let mut processes = Vec::new();
+    for (number, address) in addresses.iter().enumerate() {
+        let log: PathBuf = dir.join(format!("log-{number}"));
+        let mut process = Process::start(&mut command(&storage, address, backend.port), &log);
+        wait_for_listener(address, &mut process);
+        processes.push(process);
+        if number == 0 {
+            wait_until("an acknowledgement", || (send(address, &span_request("first")) == Some(200)).then(String::new));
+        }
+    }
+    let line = wait_until("the error", || {
+        let log = processes[1].log_text();
+        log.lines().find(|line| line.contains("The queue on disk can't be opened")).map(str::to_owned)
+    });
+    let directory = storage.join("exporter_otlp_http__traces.queue");
+    assert!(line.contains("another collector uses this directory"), "{line}");
+    wait_until("the name of the directory", || {
+        processes[1].log_text().contains(&directory.display().to_string()).then(String::new)
+    });
+    assert_eq!(send(&addresses[1], &span_request("second")), Some(503));
+    // When the first ends, the second goes on.
+    processes[0].signal("TERM");
+    assert_eq!(processes[0].wait_for_exit(Duration::from_secs(30)), 0);
+    wait_until("an acknowledgement", || (send(&addresses[1], &span_request("third")) == Some(200)).then(String::new));
+}
