@@ -115,7 +115,8 @@ fn known_components(tree: &Path) -> BTreeSet<String> {
 }
 
 /// The number of components that the binary does not have. If there are some, the collector has ended with an error and
-/// has named each with its line; if there are none, it has started.
+/// has named each with its line; if there are none, it has started, or has ended with the settings that it does not
+/// support and their lines.
 fn count_reported_missing(pod: &Pod, configuration: &str, known: &BTreeSet<String>) -> usize {
     let container = pod.container_names().into_iter().find(|n| *n != "app").unwrap();
     let is_ready = wait_until("it starts or gives up", TIME_LIMIT, || {
@@ -142,9 +143,28 @@ fn count_reported_missing(pod: &Pod, configuration: &str, known: &BTreeSet<Strin
         assert!(report.len() == 2, "{id} is not named in\n{log}");
         assert!(report[1].contains(&format!(":{line}:")), "not with line {line}: {report:?}");
     }
-    assert_eq!(is_ready, missing == 0, "{log}");
+    let refused = unsupported_settings(&log);
+    for (key, line) in &refused {
+        let written = configuration.lines().nth(line - 1).unwrap_or_default();
+        assert!(written.trim_start_matches([' ', '-']).starts_with(key), "line {line} has no {key}\n{log}");
+    }
+    assert_eq!(is_ready, missing == 0 && refused.is_empty(), "{log}");
     pod.stop();
     missing
+}
+
+/// The keys that a start has refused as not supported, each with its line.
+fn unsupported_settings(log: &str) -> Vec<(String, usize)> {
+    let mut refused = Vec::new();
+    let mut lines = log.lines();
+    while let Some(line) = lines.next() {
+        let Some(key) = line.strip_prefix("error: '").and_then(|rest| rest.split_once("' is not supported")) else {
+            continue;
+        };
+        let place = lines.next().and_then(|place| place.split(':').nth(1)?.parse().ok());
+        refused.push((key.0.to_owned(), place.unwrap_or_else(|| panic!("no place after {line}"))));
+    }
+    refused
 }
 
 #[test]
