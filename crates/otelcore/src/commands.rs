@@ -4,6 +4,8 @@
 
 mod args;
 mod manifests;
+#[cfg(feature = "extension-file-storage")]
+mod queue;
 mod run;
 mod show;
 
@@ -69,6 +71,13 @@ pub fn run_command_line(
         Command::FeatureGate(ref id) => show::print_feature_gates(id.as_deref(), terminal),
         Command::Validate => show::validate(&invocation, &registry, terminal),
         Command::PrintConfig { .. } => show::print_config(&invocation, &registry, terminal),
+        #[cfg(feature = "extension-file-storage")]
+        Command::Queue { .. } => queue::run(&invocation, &registry, terminal),
+        #[cfg(not(feature = "extension-file-storage"))]
+        Command::Queue { .. } => print_error(
+            terminal,
+            "this build has no queues on disk: build it with the feature \"extension-file-storage\"",
+        ),
         Command::Run => run::run(&invocation, registry, build_info, terminal),
     }
 }

@@ -119,6 +119,12 @@ fn run_jobs_of(key: Key, queues: &Mutex<Queues>) {
     }
 }
 
+/// Runs `work` with the file system of the machine on this thread, which waits for it. For commands without a loop; in a
+/// loop, components use [`otelcore_pipeline::Cx::run_file_job`].
+pub fn with_files<T>(work: impl FnOnce(&mut dyn FileSystem) -> T) -> T {
+    work(&mut MachineFiles::default())
+}
+
 /// The file system of the machine. Keeps the file of the last method open, so that an append and its sync use one
 /// descriptor: the kernel reports an error of writing back to the descriptors that were open when it happened.
 #[derive(Debug, Default)]

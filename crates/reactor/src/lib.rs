@@ -27,6 +27,7 @@ mod udp;
 mod waker;
 
 pub use event_loop::{EventLoop, LoopHandle, ShutdownReport};
+pub use files::with_files;
 pub use forks::{TrackedFd, fork_depth, install_fork_handlers};
 pub use memory_limits::{cgroup_limit, go_memory_limit, memory_total};
 pub use os::{

@@ -3,16 +3,21 @@
 //! Owns the position of the reader. Takes no lock: where a process has the log open, what it does meanwhile may be seen
 //! or not. Each call reads a bounded part, so that a long directory can be shown with progress.
 
+mod dead;
+
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use otelcore_pipeline::FileSystem;
+use otelcore_pipeline::{FileKind, FileLock, FileSystem};
+
+pub use self::dead::{DeadReader, DeadRecord, DeadStep};
 
 use crate::config::LogConfig;
 use crate::event::OpenError;
 use crate::format::{FileKey, Record};
 use crate::interval_set::IntervalSet;
-use crate::layout::{find_bbolt_file, segment_path};
+use crate::layout::{LOCK, QUARANTINE, find_bbolt_file, segment_path};
 use crate::log::Segment;
 use crate::log::read::{Cursor, ReadPlan};
 use crate::log::recover::directory::find;
@@ -69,6 +74,24 @@ pub struct LogReader {
     done_bytes: u64,
 }
 
+/// Locks the directory of a log, so that no process opens the log meanwhile. `None` where there is nothing to lock: no
+/// process has opened the log, or files can't be changed there.
+///
+/// # Errors
+/// [`OpenError::InUse`], and those of the system.
+pub fn lock_log(files: &mut dyn FileSystem, dir: &Path) -> Result<Option<FileLock>, OpenError> {
+    let path = dir.join(LOCK);
+    let locked = files.metadata(&path).and_then(|_| files.lock_file(&path, LogConfig::default().file_mode));
+    match locked {
+        Ok(lock) => Ok(Some(lock)),
+        Err(e) => match e.kind() {
+            io::ErrorKind::WouldBlock => Err(OpenError::InUse(dir.to_owned())),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Ok(None),
+            _ => Err(OpenError::Io(e.to_string())),
+        },
+    }
+}
+
 impl LogReader {
     /// Reads the headers of the segments, the marks, and the last segment. Time and memory are linear in the number of
     /// segments.
@@ -76,7 +99,7 @@ impl LogReader {
     /// # Errors
     /// See [`OpenError`]; `InUse` is none of them.
     pub fn open(files: &mut dyn FileSystem, dir: &Path) -> Result<Self, OpenError> {
-        let io_error = |e: std::io::Error| OpenError::Io(e.to_string());
+        let io_error = |e: io::Error| OpenError::Io(e.to_string());
         if let Some(path) = find_bbolt_file(files, dir).map_err(io_error)? {
             return Err(OpenError::GoFiles(path));
         }
@@ -134,6 +157,31 @@ impl LogReader {
         self.dead_bytes
     }
 
+    /// The records that were given up.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn dead_records(&self, files: &mut dyn FileSystem) -> io::Result<DeadReader> {
+        DeadReader::open(files, &self.dir, self.log)
+    }
+
+    /// How many bytes are in `quarantine/`. Linear in the number of its files.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn quarantined_bytes(&self, files: &mut dyn FileSystem) -> io::Result<u64> {
+        bytes_of_files(files, &self.dir.join(QUARANTINE))
+    }
+
+    /// How many bytes the files of the log have, those in `dead/` and `quarantine/` included. Linear in their number.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn bytes_on_disk(&self, files: &mut dyn FileSystem) -> io::Result<u64> {
+        let own = bytes_of_files(files, &self.dir)?;
+        Ok(own.saturating_add(self.quarantined_bytes(files)?).saturating_add(self.dead_bytes))
+    }
+
     /// Whether a record is marked delivered.
     #[must_use]
     pub fn is_delivered(&self, sequence: u64) -> bool {
@@ -151,7 +199,7 @@ impl LogReader {
     ///
     /// # Errors
     /// That of the system. The next call tries again.
-    pub fn read(&mut self, files: &mut dyn FileSystem, max_bytes: usize) -> std::io::Result<Option<ReaderStep>> {
+    pub fn read(&mut self, files: &mut dyn FileSystem, max_bytes: usize) -> io::Result<Option<ReaderStep>> {
         let Some((number, segment)) = self.segments.get(self.next).copied() else { return Ok(None) };
         let config = LogConfig::default();
         let key = FileKey { log: self.log, number };
@@ -180,4 +228,21 @@ impl LogReader {
         let damage = damage.map(|lost| Damage { segment: path.clone(), bytes: lost.bytes, sequences: lost.sequences });
         Ok(Some(ReaderStep { damage: damage.collect(), records: done.records }))
     }
+}
+
+/// How long the files of a directory are, without those in directories below it. Zero where there is no such directory.
+fn bytes_of_files(files: &mut dyn FileSystem, dir: &Path) -> io::Result<u64> {
+    let entries = match files.read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut bytes = 0_u64;
+    for entry in entries.iter().filter(|entry| entry.kind == FileKind::File) {
+        match files.metadata(&dir.join(&entry.name)) {
+            // It was removed meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            found => bytes = bytes.saturating_add(found?.length),
+        }
+    }
+    Ok(bytes)
 }

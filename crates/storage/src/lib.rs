@@ -46,7 +46,7 @@ mod slot;
 pub use config::LogConfig;
 pub use event::{LogEvent, OpenError, ReadResult, Recovered, Refused, Stats, Trouble};
 pub use format::{FORMAT_VERSION, Record, RecordMeta};
-pub use inspect::{Damage, LogReader, ReaderStep, SegmentSummary};
+pub use inspect::{Damage, DeadReader, DeadRecord, DeadStep, LogReader, ReaderStep, SegmentSummary, lock_log};
 pub use layout::{BBOLT_NOTE, find_bbolt_file};
 pub use log::{JobKind, Log};
 

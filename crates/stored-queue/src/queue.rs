@@ -181,8 +181,9 @@ impl DiskQueue {
         }
     }
 
-    /// Records that are durable and not delivered.
-    fn stored_records(&self) -> u64 {
+    /// How many records are durable and not delivered. Zero before the files are open.
+    #[must_use]
+    pub fn stored_records(&self) -> u64 {
         self.storage.as_ref().map_or(0, |storage| storage.stats().records)
     }
 

@@ -17,6 +17,11 @@ pub(super) enum Command {
     /// Explains one code, or lists all.
     Explain(Option<String>),
     Validate,
+    /// Reads or sends what is in queues on disk.
+    Queue {
+        action: QueueAction,
+        directory: String,
+    },
     PrintConfig {
         redact: bool,
         json: bool,
@@ -31,6 +36,19 @@ pub(super) enum SchemaOf {
     Components,
     /// A whole configuration.
     Configuration,
+}
+
+/// What `queue` does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum QueueAction {
+    /// Prints a line about each queue.
+    List,
+    /// Checks everything.
+    Verify,
+    /// Writes requests as OTLP/JSON: those that wait, or those that were given up.
+    Export { dead: bool },
+    /// Sends what waits to this endpoint.
+    Replay { endpoint: String },
 }
 
 /// A parsed command line.
@@ -74,7 +92,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         old_flags: Vec::new(),
     };
     let (mut redact, mut json, mut validate) = (true, false, true);
-    let mut schema = None;
+    let (mut schema, mut endpoint, mut dead) = (None, None, false);
     let mut subcommand: Option<String> = None;
     let mut positional = Vec::new();
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
@@ -115,6 +133,8 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
                     Some(other) => return Err(format!("invalid schema {other:?}: schemas are: components, config")),
                 });
             }
+            Arg::Long("endpoint") => endpoint = Some(value(&mut parser, "endpoint")?),
+            Arg::Long("dead") => dead = true,
             Arg::Long("validate") => {
                 validate = parser.optional_value().is_none_or(|v| v != "false" && v != "0");
             }
@@ -136,6 +156,13 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Value(word) => positional.push(word.string().map_err(|e| e.to_string())?),
         }
     }
+    if subcommand.as_deref() == Some("queue") {
+        invocation.command = queue(positional, endpoint, dead)?;
+        return Ok(invocation);
+    }
+    if endpoint.is_some() || dead {
+        return Err(format!("unknown flag: --{}", if dead { "dead" } else { "endpoint" }));
+    }
     let check_no_positional = |positional: &[String]| match positional.len() {
         0 => Ok(()),
         n => Err(format!("accepts 0 arg(s), received {n}")),
@@ -154,7 +181,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             }
         }
         Some(other) => {
-            let known = ["components", "explain", "featuregate", "help", "print-config", "validate"];
+            let known = ["components", "explain", "featuregate", "help", "print-config", "queue", "validate"];
             let suggestion = otelcore_config::nearest_name(other, known)
                 .map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
             return Err(format!("unknown command {other:?}{suggestion}"));
@@ -163,10 +190,34 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
     Ok(invocation)
 }
 
+/// The command `queue ACTION DIRECTORY`.
+fn queue(positional: Vec<String>, endpoint: Option<String>, dead: bool) -> Result<Command, String> {
+    let usage =
+        "write `queue ls DIR`, `queue verify DIR`, `queue export [--dead] DIR` or `queue replay --endpoint=URL DIR`";
+    let [action, directory] = <[String; 2]>::try_from(positional)
+        .map_err(|given| format!("queue takes an action and a directory, received {}: {usage}", given.len()))?;
+    let no_flag = |flag: &str| Err(format!("unknown flag of queue {action}: --{flag}: {usage}"));
+    let action = match (action.as_str(), endpoint, dead) {
+        ("replay", Some(endpoint), false) if !endpoint.is_empty() => QueueAction::Replay { endpoint },
+        ("replay", _, false) => return Err(
+            "queue replay needs --endpoint: a URL such as http://127.0.0.1:4318 for OTLP over HTTP, host:port for gRPC"
+                .to_owned(),
+        ),
+        ("ls" | "verify" | "export", Some(_), _) => return no_flag("endpoint"),
+        ("ls" | "verify" | "replay", _, true) => return no_flag("dead"),
+        ("ls", ..) => QueueAction::List,
+        ("verify", ..) => QueueAction::Verify,
+        ("export", _, dead) => QueueAction::Export { dead },
+        _ => return Err(format!("unknown action of queue: {action:?}: {usage}")),
+    };
+    Ok(Command::Queue { action, directory })
+}
+
 /// Flags without a value.
-const FLAGS_WITHOUT_VALUE: [&str; 4] = ["help", "schema", "version", "validate"];
+const FLAGS_WITHOUT_VALUE: [&str; 5] = ["help", "schema", "version", "validate", "dead"];
 /// Flags with a value.
-const FLAGS_WITH_VALUE: [&str; 6] = ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format"];
+const FLAGS_WITH_VALUE: [&str; 7] =
+    ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format", "endpoint"];
 
 /// Adds the second dash to long flags with one dash: collectors before 0.36 read them with Go's package `flag`, and
 /// manifests still have `-config=FILE`. The argument after a flag with a value is that value and stays as it is.
@@ -228,6 +279,7 @@ Available Commands:
   featuregate   Display feature gates information
   help          Help about any command
   print-config  Prints the Collector's configuration in the specified mode
+  queue         Shows, checks, exports or sends what is in queues on disk: queue ls|verify|export|replay DIR
   validate      Validates the config without running the collector
 
 Flags:
@@ -249,6 +301,17 @@ Flags of print-config:
       --format string            Output format: yaml (default) or json
       --mode string              Operating mode: redacted (default), unredacted
       --validate                 Validate the config before printing (default true)
+
+Actions of queue, for the directory of a file_storage extension or of one queue in it:
+  ls            Prints a line about each queue: what waits, how old it is, the size on disk, what is damaged or given up
+  verify        Reads everything and checks it; exit code 1 and the places where something is damaged
+  export        Writes what waits as OTLP/JSON, a request a line; with --dead what was given up
+  replay        Sends what waits to --endpoint, and removes what was delivered
+
+Flags of queue:
+      --dead                     Of export: the requests that were given up, their reasons on standard error
+      --endpoint URL             Of replay: http://HOST:PORT for OTLP over HTTP, HOST:PORT for OTLP over gRPC
+      --set KEY=VALUE            Of replay: a key of the OTLP exporter, such as tls.insecure=true
 "
     )
 }
@@ -312,6 +375,32 @@ mod tests {
         );
         let message = "invalid schema \"x\": schemas are: components, config";
         assert_eq!(parse_args(&["components", "--schema=x"]).unwrap_err(), message);
+    }
+
+    #[test]
+    fn queue_command_has_an_action_and_a_directory() {
+        let command = |args: &[&str]| parse_args(args).map(|invocation| invocation.command);
+        let queue = |action| Ok(Command::Queue { action, directory: "/data".to_owned() });
+        assert_eq!(command(&["queue", "ls", "/data"]), queue(QueueAction::List));
+        assert_eq!(command(&["queue", "verify", "/data"]), queue(QueueAction::Verify));
+        assert_eq!(command(&["queue", "export", "/data"]), queue(QueueAction::Export { dead: false }));
+        assert_eq!(command(&["queue", "export", "--dead", "/data"]), queue(QueueAction::Export { dead: true }));
+        let replay = parse_args(&["queue", "replay", "/data", "--endpoint", "h:1", "--set=tls.insecure=true"]).unwrap();
+        let action = QueueAction::Replay { endpoint: "h:1".to_owned() };
+        assert_eq!((Ok(replay.command), replay.set), (queue(action), vec!["tls.insecure=true".to_owned()]));
+        for (args, message) in [
+            (&["queue"][..], "queue takes an action and a directory, received 0: "),
+            (&["queue", "/data"], "queue takes an action and a directory, received 1: "),
+            (&["queue", "rm", "/data"], "unknown action of queue: \"rm\": "),
+            (&["queue", "replay", "/data"], "queue replay needs --endpoint: "),
+            (&["queue", "ls", "--dead", "/data"], "unknown flag of queue ls: --dead: "),
+            (&["queue", "verify", "--endpoint=x", "/data"], "unknown flag of queue verify: --endpoint: "),
+            (&["--endpoint=x"], "unknown flag: --endpoint"),
+            (&["validate", "--dead"], "unknown flag: --dead"),
+        ] {
+            let error = parse_args(args).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 
     #[test]
