@@ -73,7 +73,8 @@ fn given_up_records_are_read_with_their_reasons_and_damage_among_them_is_found()
     assert_eq!(records.iter().map(|dead| dead.record.sequence).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1]);
     assert!(records.iter().all(|dead| dead.reason == format!("refused {}", dead.record.sequence)));
     assert!(records.iter().all(|dead| dead.record.body == body(dead.record.sequence as u8, 300)));
-    assert!(records.iter().all(|dead| dead.record.meta.context.is_empty()));
+    let context = |sequence| format!("context {sequence}");
+    assert!(records.iter().all(|dead| dead.record.meta.context == context(dead.record.sequence)));
     assert_eq!((damage.len(), torn), (0, 0));
 
     let path = Path::new(DIR).join("dead/0000000000000001.seg");
