@@ -161,7 +161,7 @@ const NAME: &str = "exporter_otlp_http_a_traces.queue";
 fn queue_that_a_collector_has_left_is_listed_checked_exported_and_sent() {
     let dir = empty_test_dir("queue-commands");
     let storage = dir.join("storage");
-    let (collector, address) = start_collector(&dir, &format!("http://127.0.0.1:{}", free_port()));
+    let (collector, address) = start_collector(&dir, &Backend::start(&[503]).endpoint());
     let names = ["one", "two", "three"];
     names.iter().for_each(|name| send(&address, name));
 
@@ -224,7 +224,7 @@ fn queue_that_a_collector_has_left_is_listed_checked_exported_and_sent() {
 fn replay_that_is_killed_leaves_what_was_not_delivered_and_is_named_meanwhile() {
     let dir = empty_test_dir("queue-replay-killed");
     let storage = dir.join("storage");
-    let (collector, address) = start_collector(&dir, &format!("http://127.0.0.1:{}", free_port()));
+    let (collector, address) = start_collector(&dir, &Backend::start(&[503]).endpoint());
     ["one", "two"].iter().for_each(|name| send(&address, name));
     stop(collector);
     let backend = Backend::start(&[503]);
@@ -253,7 +253,7 @@ fn replay_that_is_killed_leaves_what_was_not_delivered_and_is_named_meanwhile() 
 fn damaged_queue_is_reported_with_its_place_and_the_rest_is_exported_and_sent_over_grpc() {
     let dir = empty_test_dir("queue-damaged");
     let storage = dir.join("storage");
-    let (collector, address) = start_collector(&dir, &format!("http://127.0.0.1:{}", free_port()));
+    let (collector, address) = start_collector(&dir, &Backend::start(&[503]).endpoint());
     ["first", "second-span", "third"].iter().for_each(|name| send(&address, name));
     stop(collector);
     let has_span = |bytes: &[u8]| bytes.windows(11).position(|part| part == b"second-span");

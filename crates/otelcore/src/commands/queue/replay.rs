@@ -27,8 +27,11 @@ use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD};
 
-/// How often the progress is looked at.
+/// How often the progress is looked at, at least.
 const TURN: Duration = Duration::from_millis(200);
+
+/// How long a line of progress is the last one, at least.
+const SHOW_PERIOD: Duration = Duration::from_secs(1);
 
 /// How far a replay is. The queue writes it, the command reads it.
 #[derive(Debug, Default)]
@@ -107,7 +110,7 @@ fn run(
     state: &SharedState,
     err: &mut dyn Write,
 ) -> Result<bool, String> {
-    let (mut signals, mut shown, mut is_closing, mut was_open) = (Vec::new(), String::new(), false, false);
+    let (mut signals, mut shown, mut is_closing, mut was_open) = (Vec::new(), None, false, false);
     let mut open_error = None;
     loop {
         let deadline = event_loop.now() + TURN;
@@ -128,8 +131,14 @@ fn run(
             is_closing = true;
             event_loop.close(DEFAULT_GRACE_PERIOD);
         }
-        if was_open && !is_closing {
-            show(name, collector, left, &mut shown, err);
+        let now = event_loop.now();
+        let is_due = shown.as_ref().is_none_or(|(_, shown_at)| now.since(*shown_at) >= SHOW_PERIOD);
+        if was_open && !is_closing && is_due {
+            let line = progress(name, collector, left);
+            if shown.as_ref().is_none_or(|(last, _)| *last != line) {
+                let _ = writeln!(err, "{line}");
+                shown = Some((line, now));
+            }
         }
     }
     if let Some(text) = open_error {
@@ -147,17 +156,13 @@ fn run(
     }
 }
 
-/// Writes a line where it says something new.
-fn show(name: &str, collector: &Collector, left: u64, shown: &mut String, err: &mut dyn Write) {
+/// What is left, and what the exporter waits for.
+fn progress(name: &str, collector: &Collector, left: u64) -> String {
     let statuses = collector.component_statuses();
     let message = statuses.into_iter().find(|status| status.kind == "exporter").map(|status| status.message);
-    let line = match message.as_deref() {
+    match message.as_deref() {
         None | Some("") => format!("{name}: {left} requests are left"),
         Some(error) => format!("{name}: {left} requests are left: {error}"),
-    };
-    if *shown != line {
-        let _ = writeln!(err, "{line}");
-        *shown = line;
     }
 }
 
