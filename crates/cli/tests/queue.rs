@@ -1,86 +1,37 @@
 //! `otelcore queue` on directories that a collector has written.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
+#[path = "support/sink.rs"]
+mod sink;
 mod support;
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
+use sink::OtlpHttpBackend;
 use support::*;
 
-/// A backend that answers with the statuses that it is given, the last one again and again, and keeps what it accepts.
-#[derive(Clone)]
-struct Backend {
-    port: u16,
-    statuses: Arc<Mutex<VecDeque<u16>>>,
-    names: Arc<Mutex<Vec<String>>>,
+/// The answers of a backend, the last one again and again.
+type Statuses = Arc<Mutex<VecDeque<u16>>>;
+
+/// A backend that answers with these statuses, and keeps what it accepts.
+fn start_backend(statuses: &[u16]) -> (OtlpHttpBackend, Statuses) {
+    let statuses: Statuses = Arc::new(Mutex::new(statuses.iter().copied().collect()));
+    let asked = statuses.clone();
+    let backend = OtlpHttpBackend::start_with(move || {
+        let mut statuses = asked.lock().unwrap();
+        if statuses.len() > 1 { statuses.pop_front() } else { statuses.front().copied() }
+    });
+    (backend, statuses)
 }
 
-impl Backend {
-    fn start(statuses: &[u16]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let backend = Self {
-            port: listener.local_addr().unwrap().port(),
-            statuses: Arc::new(Mutex::new(statuses.iter().copied().collect())),
-            names: Arc::default(),
-        };
-        let shared = backend.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let backend = shared.clone();
-                std::thread::spawn(move || backend.serve(&stream));
-            }
-        });
-        backend
-    }
-
-    fn serve(&self, mut stream: &TcpStream) -> Option<()> {
-        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
-        let mut reader = BufReader::new(stream);
-        loop {
-            let (mut length, mut line) = (0, String::new());
-            while line != "\r\n" {
-                line.clear();
-                if reader.read_line(&mut line).ok()? == 0 {
-                    return None;
-                }
-                if let Some((name, value)) = line.split_once(':')
-                    && name.eq_ignore_ascii_case("content-length")
-                {
-                    length = value.trim().parse().ok()?;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).ok()?;
-            let status = {
-                let mut statuses = self.statuses.lock().unwrap();
-                if statuses.len() > 1 { statuses.pop_front()? } else { *statuses.front()? }
-            };
-            if status == 200 {
-                let request = ExportTraceServiceRequest::decode(&*body).ok()?;
-                let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-                self.names.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans).map(|span| span.name));
-            }
-            write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").ok()?;
-        }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    fn sorted_names(&self) -> Vec<String> {
-        let mut names = self.names.lock().unwrap().clone();
-        names.sort();
-        names
-    }
+fn sorted_names(backend: &OtlpHttpBackend) -> Vec<String> {
+    let mut names = backend.span_names();
+    names.sort();
+    names
 }
 
 /// A collector with a queue on disk.
@@ -161,7 +112,7 @@ const NAME: &str = "exporter_otlp_http_a_traces.queue";
 fn queue_that_a_collector_has_left_is_listed_checked_exported_and_sent() {
     let dir = empty_test_dir("queue-commands");
     let storage = dir.join("storage");
-    let (collector, address) = start_collector(&dir, &Backend::start(&[503]).endpoint());
+    let (collector, address) = start_collector(&dir, &start_backend(&[503]).0.endpoint());
     let names = ["one", "two", "three"];
     names.iter().for_each(|name| send(&address, name));
 
@@ -190,7 +141,7 @@ fn queue_that_a_collector_has_left_is_listed_checked_exported_and_sent() {
     assert!(files_of(&storage) == before, "nothing is changed");
 
     // An endpoint that refuses everything for good takes nothing out of the queue.
-    let wrong = Backend::start(&[404]);
+    let (wrong, _) = start_backend(&[404]);
     let (code, _, err) = queue("replay", &storage, &["--endpoint", &wrong.endpoint()]);
     assert!(code == 1 && err.contains("refuses a request for good") && err.contains("404"), "{err}");
     let (_, out, _) = queue("verify", &storage, &[]);
@@ -203,12 +154,12 @@ fn queue_that_a_collector_has_left_is_listed_checked_exported_and_sent() {
     assert!(code == 1 && err.contains("insecur"), "{err}");
 
     // One that is busy at first has everything in the end.
-    let backend = Backend::start(&[503, 503, 200]);
+    let (backend, _) = start_backend(&[503, 503, 200]);
     let flags =
         ["--endpoint", &backend.endpoint(), "--set=retry_on_failure.initial_interval=50ms", "--set=compression=none"];
     let (code, out, err) = queue("replay", &storage, &flags);
     assert_eq!(
-        (code, out.as_str(), backend.sorted_names()),
+        (code, out.as_str(), sorted_names(&backend)),
         (0, "", vec!["one".into(), "three".into(), "two".into()]),
         "{err}"
     );
@@ -224,10 +175,10 @@ fn queue_that_a_collector_has_left_is_listed_checked_exported_and_sent() {
 fn replay_that_is_killed_leaves_what_was_not_delivered_and_is_named_meanwhile() {
     let dir = empty_test_dir("queue-replay-killed");
     let storage = dir.join("storage");
-    let (collector, address) = start_collector(&dir, &Backend::start(&[503]).endpoint());
+    let (collector, address) = start_collector(&dir, &start_backend(&[503]).0.endpoint());
     ["one", "two"].iter().for_each(|name| send(&address, name));
     stop(collector);
-    let backend = Backend::start(&[503]);
+    let (backend, statuses) = start_backend(&[503]);
     let start = |number: u32| {
         let mut command = Command::new(otelcore());
         command.args(["queue", "replay", "--set=retry_on_failure.initial_interval=50ms", "--set=compression=none"]);
@@ -244,16 +195,16 @@ fn replay_that_is_killed_leaves_what_was_not_delivered_and_is_named_meanwhile() 
     let (code, out, err) = queue("verify", &storage, &[]);
     assert!(code == 0 && out.contains("intact: 2 requests") && out.contains("delivered: 0 requests"), "{out}{err}");
     let mut replay = start(2);
-    *backend.statuses.lock().unwrap() = VecDeque::from([200]);
+    *statuses.lock().unwrap() = VecDeque::from([200]);
     assert_eq!(replay.wait_for_exit(Duration::from_secs(60)), 0, "{}", replay.log_text());
-    assert_eq!(backend.sorted_names(), ["one", "two"], "{}", replay.log_text());
+    assert_eq!(sorted_names(&backend), ["one", "two"], "{}", replay.log_text());
 }
 
 #[test]
 fn damaged_queue_is_reported_with_its_place_and_the_rest_is_exported_and_sent_over_grpc() {
     let dir = empty_test_dir("queue-damaged");
     let storage = dir.join("storage");
-    let (collector, address) = start_collector(&dir, &Backend::start(&[503]).endpoint());
+    let (collector, address) = start_collector(&dir, &start_backend(&[503]).0.endpoint());
     ["first", "second-span", "third"].iter().for_each(|name| send(&address, name));
     stop(collector);
     let has_span = |bytes: &[u8]| bytes.windows(11).position(|part| part == b"second-span");
@@ -291,7 +242,7 @@ fn damaged_queue_is_reported_with_its_place_and_the_rest_is_exported_and_sent_ov
 fn requests_that_were_given_up_are_exported_with_their_reasons() {
     let dir = empty_test_dir("queue-dead");
     let storage = dir.join("storage");
-    let backend = Backend::start(&[400]);
+    let (backend, _) = start_backend(&[400]);
     let (collector, address) = start_collector(&dir, &backend.endpoint());
     ["poison-1", "poison-2"].iter().for_each(|name| send(&address, name));
     wait_until("both are given up", || {

@@ -4,76 +4,27 @@
 //! `OTELCORE_KILLS` sets how often it is killed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
+#[path = "support/sink.rs"]
+mod sink;
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
+use sink::OtlpHttpBackend;
 use support::*;
 
-/// A backend that can be down: then it closes each connection at once.
-#[derive(Clone)]
-struct Backend {
-    port: u16,
-    is_up: Arc<AtomicBool>,
-    names: Arc<Mutex<Vec<String>>>,
-}
-
-impl Backend {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let backend = Self {
-            port: listener.local_addr().unwrap().port(),
-            is_up: Arc::new(AtomicBool::new(true)),
-            names: Arc::default(),
-        };
-        let shared = backend.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let backend = shared.clone();
-                std::thread::spawn(move || backend.serve(&stream));
-            }
-        });
-        backend
-    }
-
-    fn serve(&self, stream: &TcpStream) -> Option<()> {
-        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
-        let mut reader = BufReader::new(stream);
-        loop {
-            let mut length = 0;
-            let mut line = String::new();
-            while line != "\r\n" {
-                line.clear();
-                if reader.read_line(&mut line).ok()? == 0 {
-                    return None;
-                }
-                if let Some((name, value)) = line.split_once(':')
-                    && name.eq_ignore_ascii_case("content-length")
-                {
-                    length = value.trim().parse().ok()?;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).ok()?;
-            if !self.is_up.load(Ordering::SeqCst) {
-                return None;
-            }
-            let request = ExportTraceServiceRequest::decode(&*body).unwrap();
-            let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-            self.names.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans).map(|span| span.name));
-            let mut stream = stream;
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
-        }
-    }
+/// A backend, and whether it is up: otherwise it closes each connection without a response.
+fn start_backend() -> (OtlpHttpBackend, Arc<AtomicBool>) {
+    let is_up = Arc::new(AtomicBool::new(true));
+    let asked = is_up.clone();
+    (OtlpHttpBackend::start_with(move || asked.load(Ordering::SeqCst).then_some(200)), is_up)
 }
 
 fn command(directory: &Path, otlp: &str, backend: u16) -> Command {
@@ -140,7 +91,8 @@ fn start_client(
 fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
     let kills: u64 = std::env::var("OTELCORE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(5);
     let dir = empty_test_dir("stored-queue-kills");
-    let (storage, backend, otlp) = (dir.join("storage"), Backend::start(), format!("127.0.0.1:{}", free_port()));
+    let (storage, otlp) = (dir.join("storage"), format!("127.0.0.1:{}", free_port()));
+    let (backend, is_up) = start_backend();
     let start =
         |number: u64| Process::start(&mut command(&storage, &otlp, backend.port), &dir.join(format!("log-{number}")));
     let (results, stop) = (Arc::new(Mutex::new(Results::default())), Arc::new(AtomicBool::new(false)));
@@ -150,7 +102,7 @@ fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for kill in 1..=kills {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        backend.is_up.store(kill % 2 == 0, Ordering::SeqCst);
+        is_up.store(kill % 2 == 0, Ordering::SeqCst);
         // Each third time while it starts.
         let wait = if kill % 3 == 0 { random >> 40 & 0x3f } else { 200 + (random >> 40 & 0x1ff) };
         std::thread::sleep(Duration::from_millis(wait));
@@ -161,7 +113,7 @@ fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
             wait_for_listener(&otlp, &mut collector);
         }
     }
-    backend.is_up.store(true, Ordering::SeqCst);
+    is_up.store(true, Ordering::SeqCst);
     wait_for_listener(&otlp, &mut collector);
     let before = results.lock().unwrap().acknowledged.len();
     let end = Instant::now() + Duration::from_secs(60);
@@ -173,16 +125,16 @@ fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
     clients.into_iter().for_each(|client| client.join().unwrap());
     let results = results.lock().unwrap();
     loop {
-        let delivered: BTreeSet<String> = backend.names.lock().unwrap().iter().cloned().collect();
+        let arrived = backend.span_names();
+        let delivered: BTreeSet<String> = arrived.iter().cloned().collect();
         let missing = results.acknowledged.difference(&delivered).count();
         let unknown: Vec<_> = delivered.difference(&results.sent).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
         if missing == 0 {
-            let all = backend.names.lock().unwrap().len();
             eprintln!(
                 "{} acknowledged, none lost, {} delivered again",
                 results.acknowledged.len(),
-                all - delivered.len()
+                arrived.len() - delivered.len()
             );
             break;
         }
@@ -197,7 +149,7 @@ fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
 #[test]
 fn second_process_on_the_directory_is_refused_by_name() {
     let dir = empty_test_dir("stored-queue-second");
-    let (storage, backend) = (dir.join("storage"), Backend::start());
+    let (storage, backend) = (dir.join("storage"), OtlpHttpBackend::start());
     let addresses = [format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port())];
     let mut processes = Vec::new();
     for (number, address) in addresses.iter().enumerate() {

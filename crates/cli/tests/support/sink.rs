@@ -22,7 +22,10 @@ use serde_json::{Map, Value, json};
 /// What has arrived: the last part of a path (`traces`, `metrics`, `logs`) and the message.
 type ReceivedRequests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
-/// Accepts every export. It ends with the test's process.
+/// The status of the response to a request, which is kept with 200 only; `None` closes the connection without a response.
+type Answer = dyn Fn() -> Option<u16> + Send + Sync;
+
+/// Accepts every export, or as it is asked to. It ends with the test's process.
 pub struct OtlpHttpBackend {
     pub port: u16,
     received: ReceivedRequests,
@@ -30,17 +33,37 @@ pub struct OtlpHttpBackend {
 
 impl OtlpHttpBackend {
     pub fn start() -> Self {
+        Self::start_with(|| Some(200))
+    }
+
+    /// A backend that asks for the answer to each request.
+    pub fn start_with(answer: impl Fn() -> Option<u16> + Send + Sync + 'static) -> Self {
+        let answer: Arc<Answer> = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let received = ReceivedRequests::default();
         let shared = received.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let received = shared.clone();
-                std::thread::spawn(move || serve(&stream, &received));
+                let (received, answer) = (shared.clone(), answer.clone());
+                std::thread::spawn(move || serve(&stream, &received, &*answer));
             }
         });
         Self { port, received }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The names of all spans that have arrived, in their order.
+    pub fn span_names(&self) -> Vec<String> {
+        let received = self.received.lock().unwrap();
+        let requests = received.iter().filter(|(signal, _)| signal == "traces");
+        let resources =
+            requests.flat_map(|(_, body)| ExportTraceServiceRequest::decode(body.as_slice()).unwrap().resource_spans);
+        let scopes = resources.flat_map(|resource| resource.scope_spans);
+        scopes.flat_map(|scope| scope.spans).map(|span| span.name).collect()
     }
 
     /// Everything that has arrived since the last call.
@@ -50,7 +73,7 @@ impl OtlpHttpBackend {
     }
 }
 
-fn serve(stream: &TcpStream, received: &ReceivedRequests) -> Option<()> {
+fn serve(mut stream: &TcpStream, received: &ReceivedRequests, answer: &Answer) -> Option<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
     let mut reader = BufReader::new(stream);
     loop {
@@ -79,11 +102,12 @@ fn serve(stream: &TcpStream, received: &ReceivedRequests) -> Option<()> {
         }
         let path = head.split(' ').nth(1)?;
         let signal = path.rsplit('/').next()?.to_owned();
-        received.lock().unwrap().push((signal, body));
-        let mut stream = stream;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")
-            .ok()?;
+        let status = answer()?;
+        if status == 200 {
+            received.lock().unwrap().push((signal, body));
+        }
+        let rest = "Content-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+        write!(stream, "HTTP/1.1 {status} X\r\n{rest}").ok()?;
     }
 }
 
