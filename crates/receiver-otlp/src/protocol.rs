@@ -120,9 +120,8 @@ impl IngestProtocol for OtlpProtocol {
 
 /// The request's media type, if OTLP supports it.
 fn content_type(head: &RequestHead) -> Option<&'static str> {
-    let value = head.get("content-type")?;
-    let value = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-    [PROTOBUF, JSON].into_iter().find(|known| value.eq_ignore_ascii_case(known.as_bytes()))
+    let media_type = head.media_type();
+    [PROTOBUF, JSON].into_iter().find(|known| media_type.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 fn decode_json(signal: Signal, text: &Bytes, held: &mut Held) -> Result<Bytes, Status> {

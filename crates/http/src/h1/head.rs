@@ -340,6 +340,13 @@ impl RequestHead {
         self.fields.get(name)
     }
 
+    /// The media type of `Content-Type` without parameters, as received; empty if there is none.
+    #[must_use]
+    pub fn media_type(&self) -> &[u8] {
+        let value = self.get("content-type").unwrap_or_default();
+        value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+    }
+
     /// All header fields in order, names as received.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter()

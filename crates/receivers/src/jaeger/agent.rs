@@ -142,10 +142,8 @@ impl Drops {
 /// A server of the agent's API.
 pub(super) struct AgentServer {
     protocol: Protocol,
-    /// The local key of its socket and of its timer.
+    /// The local key of its socket and of its timer; the numbers of its payloads have these bits above their lower 32.
     key: u64,
-    /// The bits of the number of each payload that say that it is of this server.
-    request_bits: u64,
     host: String,
     port: u16,
     receive_buffer: Option<usize>,
@@ -168,7 +166,7 @@ impl AgentServer {
     pub(super) fn new(
         protocol: Protocol,
         config: &ThriftUdpConfig,
-        (key, request_bits): (u64, u64),
+        key: u64,
         context: &BuildContext<'_>,
     ) -> Result<Self, StartError> {
         let Endpoint::Tcp { host, port } = config.address()? else {
@@ -182,7 +180,6 @@ impl AgentServer {
         Ok(Self {
             protocol,
             key,
-            request_bits,
             host,
             port,
             receive_buffer: usize::try_from(config.socket_buffer_size).ok().filter(|bytes| *bytes > 0),
@@ -286,7 +283,7 @@ impl AgentServer {
             // What was needed to make it is free again.
             let held = input.budget().hold(body.len() as u64);
             let payload = Payload { signal: Signal::Traces, body, metadata: None, held };
-            input.send(cx, self.request_bits | u64::from(items), payload);
+            input.send(cx, self.key | u64::from(items), payload);
         }
     }
 
@@ -304,7 +301,7 @@ impl AgentServer {
     }
 
     pub(super) fn is_owner_of(&self, request: u64) -> bool {
-        request & !u64::from(u32::MAX) == self.request_bits
+        request & !u64::from(u32::MAX) == self.key
     }
 
     /// Accepts nothing more.

@@ -61,8 +61,7 @@ impl IngestProtocol for JaegerProtocol {
     }
 
     fn refuse_head(&self, head: &RequestHead, _: &JaegerFormat) -> Option<Response> {
-        let media_type = head.get("content-type").unwrap_or_default();
-        let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        let media_type = head.media_type();
         if MEDIA_TYPES.iter().any(|known| media_type.eq_ignore_ascii_case(known)) {
             return None;
         }

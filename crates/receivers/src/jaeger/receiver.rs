@@ -27,8 +27,8 @@ impl JaegerReceiver {
         let mut agents = Vec::new();
         for ((protocol, config), number) in udp.into_iter().zip(0..) {
             if let Some(config) = config {
-                let bits = AGENT_BIT | (number * SERVER_STEP);
-                agents.push(AgentServer::new(protocol, config, (bits, bits), context)?);
+                let key = AGENT_BIT | (number * SERVER_STEP);
+                agents.push(AgentServer::new(protocol, config, key, context)?);
             }
         }
         Ok(Self { collector, agents })

@@ -5,6 +5,7 @@
 //! and responses are those of every receiver over HTTP.
 
 mod config;
+mod json;
 mod protocol;
 mod text;
 mod v1;

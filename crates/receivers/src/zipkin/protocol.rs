@@ -44,8 +44,7 @@ impl IngestProtocol for ZipkinProtocol {
     type Format = Encoding;
 
     fn read_format(&self, head: &RequestHead) -> Encoding {
-        let media_type = head.get("content-type").unwrap_or_default();
-        let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        let media_type = head.media_type();
         if media_type.eq_ignore_ascii_case(b"application/x-protobuf") {
             Encoding::Protobuf
         } else if media_type.eq_ignore_ascii_case(b"application/x-thrift") {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::{Annotation, BinaryAnnotation, BinaryValue, Endpoint, ZipkinSpan};
 use crate::decode_error::DecodeError;
 use crate::span_groups::SpanGroups;
+use crate::zipkin::json::{BoundedList, JsonEndpoint, Text, read_list};
 use crate::zipkin::text::tag_value;
-use crate::zipkin::v2::json::{BoundedList, Text, read_list};
 
 /// Reads a list of spans.
 pub(crate) fn read(body: &[u8], parses_tags: bool, groups: &mut SpanGroups<'_>) -> Result<(), DecodeError> {
@@ -33,25 +33,13 @@ struct JsonSpan<'a> {
 }
 
 #[derive(serde::Deserialize, Default, Debug)]
-#[serde(default, rename_all = "camelCase")]
-struct JsonEndpoint<'a> {
-    #[serde(borrow)]
-    service_name: Text<'a>,
-    #[serde(borrow)]
-    ipv4: Text<'a>,
-    #[serde(borrow)]
-    ipv6: Text<'a>,
-    port: Option<i32>,
-}
-
-#[derive(serde::Deserialize, Default, Debug)]
 #[serde(default)]
 struct JsonAnnotation<'a> {
     timestamp: Option<i64>,
     #[serde(borrow)]
     value: Text<'a>,
     #[serde(borrow)]
-    endpoint: Option<JsonEndpoint<'a>>,
+    endpoint: Option<JsonEndpoint<'a, i32>>,
 }
 
 #[derive(serde::Deserialize, Default, Debug)]
@@ -62,7 +50,7 @@ struct JsonBinaryAnnotation<'a> {
     #[serde(borrow)]
     value: Text<'a>,
     #[serde(borrow)]
-    endpoint: Option<JsonEndpoint<'a>>,
+    endpoint: Option<JsonEndpoint<'a, i32>>,
 }
 
 impl<'a> JsonSpan<'a> {

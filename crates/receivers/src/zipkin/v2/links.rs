@@ -9,7 +9,7 @@ use otelcore_pdata::build::{AttributesWriter, EventWriter, SpanWriter};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::decode_error::DecodeError;
-use crate::zipkin::v2::json::Text;
+use crate::zipkin::json::Text;
 
 /// The most links of a span; tags of higher numbers stay tags.
 const MAX_LINKS: u32 = 128;
