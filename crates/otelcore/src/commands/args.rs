@@ -156,38 +156,48 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Value(word) => positional.push(word.string().map_err(|e| e.to_string())?),
         }
     }
-    if subcommand.as_deref() == Some("queue") {
-        invocation.command = queue(positional, endpoint, dead)?;
-        return Ok(invocation);
+    let flags = CommandFlags { redact, json, validate, schema, endpoint, dead };
+    invocation.command = command(subcommand.as_deref(), positional, flags)?;
+    Ok(invocation)
+}
+
+/// The flags of single commands.
+struct CommandFlags {
+    redact: bool,
+    json: bool,
+    validate: bool,
+    schema: Option<SchemaOf>,
+    endpoint: Option<String>,
+    dead: bool,
+}
+
+/// The command of this name, with its arguments and flags.
+fn command(name: Option<&str>, mut positional: Vec<String>, flags: CommandFlags) -> Result<Command, String> {
+    let CommandFlags { redact, json, validate, schema, endpoint, dead } = flags;
+    if name == Some("queue") {
+        return queue(positional, endpoint, dead);
     }
     if endpoint.is_some() || dead {
         return Err(format!("unknown flag: --{}", if dead { "dead" } else { "endpoint" }));
     }
-    let check_no_positional = |positional: &[String]| match positional.len() {
-        0 => Ok(()),
-        n => Err(format!("accepts 0 arg(s), received {n}")),
-    };
-    invocation.command = match subcommand.as_deref() {
+    Ok(match name {
         None => Command::Run,
         Some("help") => Command::Help,
         Some("featuregate") => Command::FeatureGate(positional.pop()),
         Some("explain") => Command::Explain(positional.pop()),
-        Some(name @ ("components" | "validate" | "print-config" | "print-initial-config")) => {
-            check_no_positional(&positional)?;
-            match name {
-                "components" => schema.map_or(Command::Components, Command::Schema),
-                "validate" => Command::Validate,
-                _ => Command::PrintConfig { redact, json, validate },
-            }
+        Some("components" | "validate" | "print-config" | "print-initial-config") if !positional.is_empty() => {
+            return Err(format!("accepts 0 arg(s), received {}", positional.len()));
         }
+        Some("components") => schema.map_or(Command::Components, Command::Schema),
+        Some("validate") => Command::Validate,
+        Some("print-config" | "print-initial-config") => Command::PrintConfig { redact, json, validate },
         Some(other) => {
             let known = ["components", "explain", "featuregate", "help", "print-config", "queue", "validate"];
             let suggestion = otelcore_config::nearest_name(other, known)
                 .map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
             return Err(format!("unknown command {other:?}{suggestion}"));
         }
-    };
-    Ok(invocation)
+    })
 }
 
 /// The command `queue ACTION DIRECTORY`.
