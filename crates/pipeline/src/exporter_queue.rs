@@ -84,11 +84,15 @@ impl QueueItem {
     }
 }
 
-fn size_of(sizer: Sizer, payload: &Payload) -> u64 {
-    match sizer {
-        Sizer::Requests => 1,
-        Sizer::Items => u64::from(payload.items()),
-        Sizer::Bytes => payload.body.len() as u64,
+impl Sizer {
+    /// The size of a payload in this unit.
+    #[must_use]
+    pub fn size_of(self, payload: &Payload) -> u64 {
+        match self {
+            Self::Requests => 1,
+            Self::Items => u64::from(payload.items()),
+            Self::Bytes => payload.body.len() as u64,
+        }
     }
 }
 
@@ -208,7 +212,7 @@ impl ExporterQueue {
             self.enqueue(payload, Some(ack), 0);
             return;
         };
-        let size = size_of(queue.sizer, &payload);
+        let size = queue.sizer.size_of(&payload);
         if size > queue.size() {
             self.metrics.queue.enqueue_failed.add(u64::from(payload.items()));
             ack.settle(Outcome::permanent("element size too large"));
@@ -440,7 +444,7 @@ impl ExporterQueue {
         self.items = self.items.saturating_sub(u64::from(item.payload.items()));
         item.waiters.into_iter().for_each(|waiter| waiter.settle(outcome.clone()));
         while let Some((payload, _)) = self.blocked.front() {
-            let size = self.config.queue.get().map_or(0, |queue| size_of(queue.sizer, payload));
+            let size = self.config.queue.get().map_or(0, |queue| queue.sizer.size_of(payload));
             if !self.has_room(size, bytes_of(payload)) {
                 break;
             }

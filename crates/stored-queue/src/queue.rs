@@ -173,14 +173,6 @@ impl DiskQueue {
 
     // ---- what senders offer ------------------------------------------------------------------------------------
 
-    fn size_of(&self, payload: &Payload) -> u64 {
-        match self.sizer {
-            Sizer::Requests => 1,
-            Sizer::Items => u64::from(payload.items()),
-            Sizer::Bytes => payload.body.len() as u64,
-        }
-    }
-
     /// How many records are durable and not delivered. Zero before the files are open.
     #[must_use]
     pub fn stored_records(&self) -> u64 {
@@ -197,7 +189,7 @@ impl DiskQueue {
     }
 
     fn has_room(&self, payload: &Payload) -> bool {
-        self.size().saturating_add(self.size_of(payload)) <= self.capacity
+        self.size().saturating_add(self.sizer.size_of(payload)) <= self.capacity
     }
 
     fn refuse(&self, payload: &Payload, ack: Ack, outcome: Outcome) {
@@ -365,7 +357,7 @@ impl StoredQueue for DiskQueue {
         if payload.items() == 0 {
             return ack.settle(Outcome::Delivered);
         }
-        if self.size_of(&payload) > self.capacity {
+        if self.sizer.size_of(&payload) > self.capacity {
             return self.refuse(&payload, ack, Outcome::permanent("element size too large"));
         }
         match &self.phase {
