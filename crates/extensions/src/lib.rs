@@ -16,6 +16,8 @@ mod headers_setter;
 mod health_check;
 #[cfg(feature = "memory_ballast")]
 mod memory_ballast;
+#[cfg(feature = "pprof")]
+mod pprof;
 #[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
 mod secret;
 #[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
@@ -33,6 +35,8 @@ pub use headers_setter::{HeaderAction, HeaderConfig, HeadersSetterConfig, Header
 pub use health_check::{HealthCheckConfig, HealthCheckFactory, PipelineCheckConfig, ResponseBodyConfig};
 #[cfg(feature = "memory_ballast")]
 pub use memory_ballast::{MemoryBallastConfig, MemoryBallastFactory};
+#[cfg(feature = "pprof")]
+pub use pprof::{PprofConfig, PprofFactory};
 #[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
 pub use secret::Secret;
 

@@ -60,6 +60,7 @@ built_in_types! {
     "extension-headers-setter": otelcore_extensions::HeadersSetterFactory;
     "extension-health-check": otelcore_extensions::HealthCheckFactory;
     "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;
+    "extension-pprof": otelcore_extensions::PprofFactory;
     "processor-attributes": otelcore_processors::AttributesFactory;
     "processor-batch": otelcore_processor_batch::BatchFactory;
     "processor-cumulativetodelta": otelcore_processors::CumulativeToDeltaFactory;

@@ -177,10 +177,15 @@ fn declared_keys_have_documentation_and_stand_once() {
 }
 
 /// Keys of Go components that differ here on purpose, by component (`*` for all) and end of the path, with the reason.
-const DIFFERENT: [(&str, &str, &str); 8] = [
+const DIFFERENT: [(&str, &str, &str); 9] = [
     ("*", "sending_queue::enabled", "every section that can be off has it"),
     ("processors/attributes", "regexp::cacheenabled", "patterns are compiled once; there is nothing to cache"),
     ("processors/attributes", "regexp::cachemaxnumentries", "patterns are compiled once; there is nothing to cache"),
+    (
+        "processors/tail_sampling",
+        "::ExtensionCfg",
+        "the settings of policies that extensions have, which are not supported",
+    ),
     ("*", "middlewares[]::id", "middlewares are not supported"),
     ("*", "tls::tpm::auth", "keys in a TPM can't be used"),
     ("*", "tls::tpm::enabled", "keys in a TPM can't be used"),
@@ -189,7 +194,7 @@ const DIFFERENT: [(&str, &str, &str); 8] = [
 ];
 
 /// Defaults that differ from those of the Go structs.
-const OTHER_DEFAULTS: [(&str, &str, &str); 12] = [
+const OTHER_DEFAULTS: [(&str, &str, &str); 22] = [
     ("*", "sending_queue::sizer", "the same, which Go's type does not print"),
     ("processors/cumulativetodelta", "initial_value", "the word for what Go's type is at first"),
     ("exporters/prometheus", "translation_strategy", "what the empty word means"),
@@ -200,6 +205,16 @@ const OTHER_DEFAULTS: [(&str, &str, &str); 12] = [
     ("exporters/prometheus", "sending_queue::queue_size", "Go's zero is refused when it is read"),
     ("exporters/prometheus", "sending_queue::batch::flush_timeout", "Go's zero is refused when it is read"),
     ("exporters/prometheus", "sending_queue::batch::min_size", "that of the other exporters"),
+    ("exporters/file", "flush_interval", "what Go's zero means"),
+    ("extensions/file_storage", "fsync", "what is acknowledged survives a loss of power"),
+    ("processors/resource_detection", "compression", "the word for what Go's empty text means"),
+    ("processors/resource_detection", "write_buffer_size", "that of confighttp's own constructor"),
+    ("receivers/jaeger", "keepalive", "configgrpc's own, as for otlp; the Go receiver has none"),
+    ("receivers/jaeger", "keepalive::enforcement_policy", "as `keepalive`"),
+    ("receivers/jaeger", "keepalive::server_parameters", "as `keepalive`"),
+    ("receivers/jaeger", "read_buffer_size", "as `keepalive`"),
+    ("receivers/jaeger", "keep_alives_enabled", "confighttp's own; the Go receiver closes each connection"),
+    ("receivers/zipkin", "keep_alives_enabled", "confighttp's own; the Go receiver closes each connection"),
     ("extensions/health_check", "_timeout", "confighttp's own; the Go extension leaves pages without limits"),
     ("extensions/health_check", "keep_alives_enabled", "confighttp's own; the Go extension closes each connection"),
 ];

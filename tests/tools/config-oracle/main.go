@@ -20,22 +20,30 @@ import (
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/countconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/basicauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/pprofextension"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/attributesprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/cumulativetodeltaprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/deltatocumulativeprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/filterprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbyattrsprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbytraceprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/k8sattributesprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/metricstransformprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/redactionprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourcedetectionprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/spanprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/jaegerreceiver"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
@@ -80,6 +88,14 @@ var components = []component{
 	{"extensions/basicauth", contrib + "extension/basicauthextension", basicauthextension.NewFactory().CreateDefaultConfig()},
 	{"extensions/bearertokenauth", contrib + "extension/bearertokenauthextension", bearertokenauthextension.NewFactory().CreateDefaultConfig()},
 	{"extensions/health_check", contrib + "extension/healthcheckextension", healthcheckextension.NewFactory().CreateDefaultConfig()},
+	{"exporters/file", contrib + "exporter/fileexporter", fileexporter.NewFactory().CreateDefaultConfig()},
+	{"extensions/file_storage", contrib + "extension/storage/filestorage", filestorage.NewFactory().CreateDefaultConfig()},
+	{"extensions/pprof", contrib + "extension/pprofextension", pprofextension.NewFactory().CreateDefaultConfig()},
+	{"processors/k8s_attributes", contrib + "processor/k8sattributesprocessor", k8sattributesprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/resource_detection", contrib + "processor/resourcedetectionprocessor", resourcedetectionprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/tail_sampling", contrib + "processor/tailsamplingprocessor", tailsamplingprocessor.NewFactory().CreateDefaultConfig()},
+	{"receivers/jaeger", contrib + "receiver/jaegerreceiver", jaegerreceiver.NewFactory().CreateDefaultConfig()},
+	{"receivers/zipkin", contrib + "receiver/zipkinreceiver", zipkinreceiver.NewFactory().CreateDefaultConfig()},
 }
 
 // key is what is known of one key.
@@ -306,7 +322,7 @@ func (s schemas) add(k keys, at, pkg string, of schema, depth int) {
 
 func main() {
 	s := schemas{map[string]string{}}
-	out, err := exec.Command("go", "list", "-mod=mod", "-m", "-json=Path,Dir", "all").Output()
+	out, err := exec.Command("go", "list", "-e", "-mod=mod", "-m", "-json=Path,Dir", "all").Output()
 	if err != nil {
 		panic(err)
 	}
@@ -322,7 +338,8 @@ func main() {
 	for _, c := range components {
 		k := keys{}
 		k.fields("", reflect.Indirect(reflect.ValueOf(c.config)), 0)
-		if file, ok := s.read(c.module); ok {
+		// The file of the Jaeger receiver has its protocols one level above the key that they are below.
+		if file, ok := s.read(c.module); ok && c.name != "receivers/jaeger" {
 			s.add(k, "", c.module, file, 0)
 		}
 		paths := make([]string, 0, len(k))

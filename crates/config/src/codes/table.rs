@@ -510,6 +510,14 @@ pub const CODES: &[Code] = &[
         ],
     },
     Code {
+        id: "OC507",
+        title: "no profiles",
+        meaning: "The extension `pprof` listens, but there is no Go runtime of which profiles could be made.",
+        causes: &["a configuration of the Go collector that has `pprof`"],
+        remedy: "use `perf record` for CPU time and the collector's own metrics for memory, or remove the extension.",
+        messages: &["'pprof' serves no profiles: there is no Go runtime. Its page says what to use instead."],
+    },
+    Code {
         id: "OC601",
         title: "a metrics page can't be written",
         meaning: "A request for the page of the `prometheus` exporter was ended.",

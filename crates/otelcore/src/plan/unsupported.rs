@@ -45,7 +45,7 @@ const EXTENSIONS: &str = "
     ecstaskobserver googleclientauth googlecloudlogentryencoding healthcheckv2
     hostobserver httpforwarder jaegerencoding jaegerquery jaegerremotesampling jsonlogencoding k8sleaderelector
     k8sobserver kafkatopicsobserver memorylimiter oauth2client oauth2clientauth oidc oidcauth opamp otlpencoding
-    pebbletailstorage pprof redisstorage remotetap sigv4auth skywalkingencoding solarwindsapmsettings sumologic
+    pebbletailstorage redisstorage remotetap sigv4auth skywalkingencoding solarwindsapmsettings sumologic
     textencoding zipkinencoding zpages
 ";
 
@@ -171,7 +171,7 @@ mod tests {
             ),
             (ComponentKind::Processor, &["logdedup", "log_dedup"]),
             (ComponentKind::Exporter, &["load_balancing", "prometheusremotewrite"]),
-            (ComponentKind::Extension, &["k8s_leader_elector", "zpages", "pprof", "healthcheckv2"]),
+            (ComponentKind::Extension, &["k8s_leader_elector", "zpages", "healthcheckv2"]),
         ] {
             assert!(ids.iter().all(|id| is_known_type(kind, id)), "{ids:?}");
         }
