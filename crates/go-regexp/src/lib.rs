@@ -210,19 +210,7 @@ impl GoRegexp {
 
     /// Appends a template to `out`, with the texts of the groups that [`GoRegexp::find_all`] found.
     pub fn expand(&self, template: &Template, text: &[u8], groups: &[Option<Range<usize>>], out: &mut Vec<u8>) {
-        let group = |index: usize| groups.get(index).cloned().flatten().and_then(|range| text.get(range));
-        for part in template.parts() {
-            match part {
-                template::Part::Text(part) => out.extend_from_slice(part),
-                template::Part::Number(index) => out.extend_from_slice(group(*index).unwrap_or_default()),
-                // Of groups with the same name, the first that takes part.
-                template::Part::Name(name) => {
-                    let indices = self.names.iter().enumerate().filter(|(_, of_group)| *of_group == name);
-                    let found = indices.filter_map(|(index, _)| group(index + 1)).next();
-                    out.extend_from_slice(found.unwrap_or_default());
-                }
-            }
-        }
+        template.expand(&self.names, text, groups, out);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Replacement templates: `$1`, `$name`, `${name}` and `$$`, by the rules of Go's `Regexp.Expand`.
 
+use std::ops::Range;
+
 /// A replacement for a match, with references to its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -7,7 +9,7 @@ pub struct Template {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+enum Part {
     Text(Vec<u8>),
     /// A group by its number; 0 is the whole match.
     Number(usize),
@@ -46,8 +48,26 @@ impl Template {
         Self { parts }
     }
 
-    pub(crate) fn parts(&self) -> &[Part] {
-        &self.parts
+    /// Appends the template to `out`, with the texts of groups that have these names from the first group on.
+    pub(crate) fn expand(&self, names: &[String], text: &[u8], groups: &[Option<Range<usize>>], out: &mut Vec<u8>) {
+        let group = |index: usize| groups.get(index).cloned().flatten().and_then(|range| text.get(range));
+        for part in &self.parts {
+            match part {
+                Part::Text(part) => out.extend_from_slice(part),
+                Part::Number(index) => out.extend_from_slice(group(*index).unwrap_or_default()),
+                // Of groups with the same name, the first that takes part.
+                Part::Name(name) => {
+                    let indices = names.iter().enumerate().filter(|(_, of_group)| *of_group == name);
+                    let found = indices.filter_map(|(index, _)| group(index + 1)).next();
+                    out.extend_from_slice(found.unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    /// Appends the template to `out`, with the texts of groups without names; the first of them is the whole match.
+    pub fn expand_unnamed(&self, text: &[u8], groups: &[Option<Range<usize>>], out: &mut Vec<u8>) {
+        self.expand(&[], text, groups, out);
     }
 }
 

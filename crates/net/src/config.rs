@@ -9,8 +9,8 @@ mod server;
 
 pub use client::{Balancer, ClientKeepaliveConfig, GrpcChannelConfig, GrpcClientConfig, GrpcCompression};
 pub use http_client::{
-    CompressionConfig, CompressionParamsConfig, CookiesConfig, HttpClientConfig, HttpClientKeepaliveConfig,
-    HttpCompression,
+    ClientProxy, CompressionConfig, CompressionParamsConfig, CookiesConfig, HttpClientConfig,
+    HttpClientKeepaliveConfig, HttpCompression,
 };
 pub use server::{
     CorsConfig, DialerConfig, EnforcementPolicyConfig, GrpcServerConfig, HttpServerConfig, HttpServerKeepaliveConfig,

@@ -26,7 +26,7 @@ use otelcore_pipeline::{
 };
 use slab::Slab;
 
-use crate::config::HttpClientConfig;
+use crate::config::{ClientProxy, HttpClientConfig};
 use crate::deadlines::{DeadlineQueue, WaitList};
 use crate::proxy::{Proxy, ProxySelector};
 use crate::tls::TlsError;
@@ -216,9 +216,19 @@ impl HttpClient {
     /// # Errors
     /// Certificates or a proxy that can't be used.
     pub fn start(&mut self, cx: &mut Cx<'_>, urls: &[&Url]) -> Result<(), StartError> {
-        self.proxies = match self.settings.proxy_url() {
-            "" => ProxySelector::from_env(|name| cx.env_var(name)),
-            url => ProxySelector::fixed(Proxy::parse(url).map_err(|e| StartError::Config(format!("proxy_url: {e}")))?),
+        let proxy_of = |url: &str| Proxy::parse(url).map_err(|e| StartError::Config(format!("proxy_url: {e}")));
+        self.proxies = match (&self.settings.proxy, self.settings.proxy_url()) {
+            (ClientProxy::None, _) | (ClientProxy::UrlExceptFor(_), "") => ProxySelector::default(),
+            (ClientProxy::UrlOrEnvironment, "") => ProxySelector::from_env(|name| cx.env_var(name)),
+            (ClientProxy::UrlExceptFor(hosts), url) if !hosts.is_empty() => {
+                proxy_of(url)?;
+                ProxySelector::from_env(|name| match name {
+                    "HTTP_PROXY" | "HTTPS_PROXY" => Some(url.to_owned()),
+                    "NO_PROXY" => Some(hosts.clone()),
+                    _ => None,
+                })
+            }
+            (_, url) => ProxySelector::fixed(proxy_of(url)?),
         };
         for url in urls {
             let proxy = self.proxies.find(url.is_https(), url.host(), url.port());
@@ -348,7 +358,8 @@ impl HttpClient {
 
     fn handle_response(&mut self, cx: &mut Cx<'_>, mut request: PendingRequest, reply: ClientResponse) {
         self.store_cookies(cx, &request, &reply.head);
-        match request.follow_redirect(reply.status, reply.head.get("location")) {
+        let location = reply.head.get("location").filter(|_| !self.settings.keeps_redirects);
+        match request.follow_redirect(reply.status, location) {
             None => {
                 let ClientResponse { status, head, body, .. } = reply;
                 self.push_result(request.token, Ok(HttpResponse { status, body, head }));

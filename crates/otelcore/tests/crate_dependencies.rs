@@ -18,6 +18,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("pipeline", &["pdata", "config"]),
     ("net", &["pipeline", "http", "pdata", "config"]),
     ("kubernetes-client", &["net", "pipeline", "config"]),
+    ("prometheus-discovery", &["kubernetes-client", "net", "pipeline", "config", "go-regexp"]),
     ("reactor", &["pipeline"]),
     ("storage", &["pipeline"]),
     ("stored-queue", &["storage", "pipeline", "pdata"]),

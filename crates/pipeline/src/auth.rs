@@ -167,13 +167,19 @@ impl<'a> OutgoingHeaders<'a> {
         let value = Cow::Owned(value);
         match self.fields.iter_mut().find(|(field, _)| field.eq_ignore_ascii_case(name)) {
             Some((_, old)) => *old = value,
-            None => {
-                let name = match self.protocol {
-                    RequestProtocol::Http => canonical_field_name(name),
-                    RequestProtocol::Grpc => name.to_ascii_lowercase(),
-                };
-                self.fields.push((Cow::Owned(name), value));
-            }
+            None => self.fields.push((Cow::Owned(self.field_name(name)), value)),
+        }
+    }
+
+    /// Adds a field, beside those of the same name.
+    pub fn add(&mut self, name: &str, value: String) {
+        self.fields.push((Cow::Owned(self.field_name(name)), Cow::Owned(value)));
+    }
+
+    fn field_name(&self, name: &str) -> String {
+        match self.protocol {
+            RequestProtocol::Http => canonical_field_name(name),
+            RequestProtocol::Grpc => name.to_ascii_lowercase(),
         }
     }
 

@@ -125,7 +125,25 @@ config_struct! {
         pub write_buffer_size: isize = 512 * 1024,
         /// Credentials.
         pub auth: Optional<AuthConfig>,
+        /// Which proxy is used, where that does not follow from `proxy_url` alone.
+        #[config(skip)]
+        pub proxy: ClientProxy,
+        /// Responses that are redirects are returned, and not followed.
+        #[config(skip)]
+        pub keeps_redirects: bool,
     }
+}
+
+/// Which proxy a client uses.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum ClientProxy {
+    /// That of `proxy_url`; without one, those of the environment.
+    #[default]
+    UrlOrEnvironment,
+    /// None.
+    None,
+    /// That of `proxy_url`, except for these hosts, in the form of the variable `NO_PROXY`.
+    UrlExceptFor(String),
 }
 
 /// Go's `http.DefaultMaxIdleConnsPerHost`.

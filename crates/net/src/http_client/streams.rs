@@ -137,7 +137,8 @@ impl HttpClient {
             return self.remove_connection(index);
         }
         self.store_cookies(cx, &request, &reply.head);
-        match request.follow_redirect(reply.status, reply.head.get("location")) {
+        let location = reply.head.get("location").filter(|_| !self.settings.keeps_redirects);
+        match request.follow_redirect(reply.status, location) {
             None => {}
             Some(redirect) => {
                 // The body of the redirect is not read.
