@@ -19,7 +19,7 @@ use otelcore_net::{
     BodyRead, HttpClient, HttpRequest, HttpRequestError, HttpResponse, HttpTimeouts, Method, ResponseMode, Url,
     parse_retry_after,
 };
-use otelcore_pipeline::{Cx, Event, LogField, Logger, MonotonicTime, StartError, StatusReport, TimerId};
+use otelcore_pipeline::{ClientAuth, Cx, Event, LogField, Logger, MonotonicTime, StartError, StatusReport, TimerId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -171,11 +171,30 @@ impl WatchClient {
     /// See [`ApiServer::find`].
     pub fn start(config: &KubernetesApiConfig, cx: &mut Cx<'_>, log: Logger, base: u64) -> Result<Self, StartError> {
         let server = ApiServer::find(config, cx)?;
+        let rate = RequestRate::new(config.requests_per_second(), config.burst(), cx.now());
+        Ok(Self::new(server, None, rate, log, base))
+    }
+
+    /// A client for a server that is known. `auth` applies further credentials to each request.
+    #[must_use]
+    pub fn with_server(
+        server: ApiServer,
+        auth: Option<Rc<dyn ClientAuth>>,
+        cx: &Cx<'_>,
+        log: Logger,
+        base: u64,
+    ) -> Self {
+        let config = KubernetesApiConfig::default();
+        let rate = RequestRate::new(config.requests_per_second(), config.burst(), cx.now());
+        Self::new(server, auth, rate, log, base)
+    }
+
+    fn new(server: ApiServer, auth: Option<Rc<dyn ClientAuth>>, rate: RequestRate, log: Logger, base: u64) -> Self {
         // Without HttpClient::start there is no proxy: the server is in the cluster, as in the Go collector.
-        let http = HttpClient::new(Rc::new(server.client.clone()), None, log.clone(), base + HTTP_KEYS);
-        Ok(Self {
+        let http = HttpClient::new(Rc::new(server.client.clone()), auth, log.clone(), base + HTTP_KEYS);
+        Self {
             credentials: TokenSource::new(&server.credentials),
-            rate: RequestRate::new(config.requests_per_second(), config.burst(), cx.now()),
+            rate,
             server,
             http,
             log,
@@ -188,7 +207,16 @@ impl WatchClient {
             timer: None,
             is_paused: false,
             is_closed: false,
-        })
+        }
+    }
+
+    /// Uses the proxies that the configuration of the HTTP client names. Without this there are none.
+    ///
+    /// # Errors
+    /// A proxy or a certificate can't be used.
+    pub fn find_proxies(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let url = Url::parse(&self.server.url).map_err(|error| StartError::Config(error.to_string()))?;
+        self.http.start(cx, &[&url])
     }
 
     /// Adds a watch, whose list begins in the next turn.

@@ -68,6 +68,23 @@ impl ApiServer {
             })?,
             auth => Self::in_cluster(auth, &|name: &str| cx.env_var(name))?,
         };
+        server.checked(cx)
+    }
+
+    /// Finds the server of the current context of a file of kubectl. For the start of a component: it reads files.
+    ///
+    /// # Errors
+    /// A file can't be read or is not valid.
+    pub fn from_kubeconfig_file(path: &str, cx: &mut Cx<'_>) -> Result<Self, StartError> {
+        let text = cx.read_file(path)?;
+        let parsed = KubeConfig::parse(&String::from_utf8_lossy(&text), path);
+        let (url, client, credentials) = parsed.and_then(|file| file.server("")).map_err(StartError::Config)?;
+        Self { url, client, credentials }.checked(cx)
+    }
+
+    /// Checks the files that it names.
+    fn checked(self, cx: &mut Cx<'_>) -> Result<Self, StartError> {
+        let server = self;
         if let Credentials::TokenFile(path) = &server.credentials {
             let token = cx.read_file(path)?;
             if token.trim_ascii().is_empty() {

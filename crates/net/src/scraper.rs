@@ -139,7 +139,9 @@ pub enum ScrapeError {
     Cancelled,
 }
 
-fn status_reason(status: u16) -> String {
+/// A space and the words for a status; nothing for one without words.
+#[must_use]
+pub fn status_reason(status: u16) -> String {
     let known = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     known.map(|reason| format!(" {reason}")).unwrap_or_default()
 }

@@ -2,7 +2,12 @@
 
 use otelcore_config::{Section, config_struct};
 
+use crate::dns::DnsSdConfig;
+use crate::file::FileSdConfig;
+use crate::http::HttpSdConfig;
+use crate::kubernetes::KubernetesSdConfig;
 use crate::targets::check_target_address;
+use crate::text::YamlLabels;
 
 config_struct! {
     /// Targets that are written in the configuration.
@@ -11,19 +16,16 @@ config_struct! {
         /// The addresses of the targets, `host:port`.
         pub targets: Vec<String>,
         /// Labels that all of them have.
-        pub labels: Vec<(String, String)>,
+        pub labels: YamlLabels,
     }
 }
 
-const OTHERS: &str = "targets are discovered by static_configs";
+const OTHERS: &str = "targets are discovered by static_configs, file_sd_configs, http_sd_configs, dns_sd_configs and \
+                      kubernetes_sd_configs";
 
 config_struct! {
     /// Where the targets of a scrape configuration come from.
     #[config(check = Self::check)]
-    #[config(unsupported("file_sd_configs", "it is not built yet"))]
-    #[config(unsupported("http_sd_configs", "it is not built yet"))]
-    #[config(unsupported("dns_sd_configs", "it is not built yet"))]
-    #[config(unsupported("kubernetes_sd_configs", "it is not built yet"))]
     #[config(unsupported("aws_sd_configs", OTHERS))]
     #[config(unsupported("azure_sd_configs", OTHERS))]
     #[config(unsupported("consul_sd_configs", OTHERS))]
@@ -59,13 +61,21 @@ config_struct! {
     pub struct DiscoveryConfigs {
         /// Targets that are written here.
         pub static_configs: Vec<StaticConfig>,
+        /// Targets in files.
+        pub file_sd_configs: Vec<FileSdConfig>,
+        /// Targets that an HTTP server knows.
+        pub http_sd_configs: Vec<HttpSdConfig>,
+        /// Targets in DNS.
+        pub dns_sd_configs: Vec<DnsSdConfig>,
+        /// Targets in a Kubernetes cluster.
+        pub kubernetes_sd_configs: Vec<KubernetesSdConfig>,
     }
 }
 
 impl DiscoveryConfigs {
     fn check(&mut self, s: &mut Section<'_>) {
         for (index, group) in self.static_configs.iter().enumerate() {
-            if let Some((name, _)) = group.labels.iter().find(|(name, _)| name.is_empty()) {
+            if let Some((name, _)) = group.labels.0.iter().find(|(name, _)| name.is_empty()) {
                 s.error(&format!("static_configs[{index}]"), format!("{name:?} is not a valid label name"));
             }
         }

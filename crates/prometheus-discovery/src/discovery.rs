@@ -8,6 +8,10 @@ use std::sync::Arc;
 use otelcore_pipeline::{Budget, Cx, Event, LogField, Logger, MonotonicTime, StatusReport, TimerId};
 
 use crate::config::DiscoveryConfigs;
+use crate::dns::DnsDiscovery;
+use crate::file::FileDiscovery;
+use crate::http::HttpDiscovery;
+use crate::kubernetes::KubernetesDiscovery;
 use crate::labels::LabelSet;
 use crate::provider::Provider;
 use crate::targets::TargetGroup;
@@ -47,17 +51,30 @@ impl std::fmt::Debug for Discovery {
 #[derive(PartialEq)]
 enum ProviderConfig<'c> {
     Static(&'c [crate::config::StaticConfig]),
+    File(&'c crate::file::FileSdConfig),
+    Http(&'c crate::http::HttpSdConfig),
+    Dns(&'c crate::dns::DnsSdConfig),
+    Kubernetes(&'c crate::kubernetes::KubernetesSdConfig),
 }
 
 impl<'c> ProviderConfig<'c> {
     fn all(configs: &'c DiscoveryConfigs) -> impl Iterator<Item = Self> {
         let fixed = Some(Self::Static(&configs.static_configs)).filter(|_| !configs.static_configs.is_empty());
-        fixed.into_iter()
+        fixed
+            .into_iter()
+            .chain(configs.file_sd_configs.iter().map(Self::File))
+            .chain(configs.http_sd_configs.iter().map(Self::Http))
+            .chain(configs.dns_sd_configs.iter().map(Self::Dns))
+            .chain(configs.kubernetes_sd_configs.iter().map(Self::Kubernetes))
     }
 
-    fn create(&self, _log: Logger, _base: u64) -> (&'static str, Box<dyn Provider>) {
+    fn create(&self, log: Logger, budget: &Arc<Budget>, base: u64) -> (&'static str, Box<dyn Provider>) {
         match self {
             Self::Static(groups) => ("static", Box::new(StaticDiscovery { groups: groups.to_vec() })),
+            Self::File(config) => ("file", Box::new(FileDiscovery::new(config, log, base))),
+            Self::Http(config) => ("http", Box::new(HttpDiscovery::new(config, log, base))),
+            Self::Dns(config) => ("dns", Box::new(DnsDiscovery::new(config, log, base))),
+            Self::Kubernetes(config) => ("kubernetes", Box::new(KubernetesDiscovery::new(config, log, budget, base))),
         }
     }
 }
@@ -81,7 +98,7 @@ impl Discovery {
         }
         let mut entries = Vec::with_capacity(found.len());
         for (index, (config, _)) in found.iter().enumerate() {
-            let (type_name, provider) = config.create(log.clone(), base + (index as u64 + 1) * PROVIDER_KEYS);
+            let (type_name, provider) = config.create(log.clone(), budget, base + (index as u64 + 1) * PROVIDER_KEYS);
             entries.push(Entry { type_name, provider, has_failed: false, reported: None });
         }
         let name =
@@ -181,7 +198,7 @@ impl Provider for StaticDiscovery {
             sink.set(TargetGroup {
                 source: index.to_string().into(),
                 targets: group.targets.iter().map(target).collect(),
-                labels: LabelSet::from_pairs(group.labels),
+                labels: LabelSet::from_pairs(group.labels.0),
             });
         }
         Ok(())

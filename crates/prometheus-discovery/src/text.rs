@@ -79,3 +79,38 @@ impl ConfigValue for YamlString {
         EffectiveValue::Str(self.0.clone())
     }
 }
+
+/// A map of names to texts, for which numbers and booleans may be written. Null is the empty text.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct YamlLabels(pub Vec<(String, String)>);
+
+impl ConfigValue for YamlLabels {
+    fn read(s: &mut Section<'_>, key: &str, default: &Self) -> Self {
+        let Some(node) = s.raw_node(key) else { return default.clone() };
+        let entries = match &node.value {
+            NodeValue::Null => return Self::default(),
+            NodeValue::Map(map) => map,
+            _ => {
+                s.error(key, format!("'{key}' expected a map"));
+                return default.clone();
+            }
+        };
+        let mut labels = Vec::new();
+        for entry in entries {
+            match text_of(&entry.node) {
+                Some(text) => labels.push((entry.key.to_string(), text)),
+                None => drop(s.error(&format!("{key}::{}", entry.key), "a string is expected")),
+            }
+        }
+        Self(labels)
+    }
+
+    fn shape(_: &Self) -> Shape {
+        Shape::Map(Box::new(Shape::Str))
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        let texts = self.0.iter().map(|(name, value)| (name.clone(), EffectiveValue::Str(value.clone())));
+        EffectiveValue::Map(texts.collect())
+    }
+}

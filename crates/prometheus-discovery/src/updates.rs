@@ -6,7 +6,8 @@
 //! A group that changes again before it is taken is one change. So what waits is bounded by the groups that exist, and no
 //! step depends on how many there are. Performs no IO; time is an argument.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The most targets of all discoveries. Groups beyond are left out, with a warning.
 pub(crate) const MAX_TARGETS: usize = 1_000_000;
+/// A group with more targets is several, so that what follows from a change is done in short steps.
+const MAX_GROUP_TARGETS: usize = 1000;
+/// Targets of lists that are applied in one turn; a group counts as four more.
+const MAX_WORK_PER_TURN: usize = 8000;
 
 /// Identifies a group of a [`crate::Discovery`]. The number of a group that is gone is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -70,15 +75,85 @@ pub(crate) struct Sink<'u> {
 }
 
 impl Sink<'_> {
-    /// Sets a group. One without targets is removed.
-    pub(crate) fn set(&mut self, group: TargetGroup) {
-        self.updates.set(self.provider, group);
+    /// Sets a group. One without targets is removed, and one with very many is several. False if there was no room for all
+    /// of it.
+    pub(crate) fn set(&mut self, mut group: TargetGroup) -> bool {
+        let source = group.source.clone();
+        let mut is_set = true;
+        let mut parts = 0;
+        while is_set && (parts == 0 || !group.targets.is_empty()) {
+            let rest = group.targets.split_off(group.targets.len().min(MAX_GROUP_TARGETS));
+            let next = TargetGroup { source: source.clone(), targets: rest, labels: group.labels.clone() };
+            group.source = part_of(&source, parts);
+            is_set = self.updates.set(self.provider, group);
+            group = next;
+            parts += 1;
+        }
+        if is_set {
+            self.remove_from(&source, parts);
+        }
+        is_set
     }
 
     /// Removes a group.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for discoveries that lose groups"))]
     pub(crate) fn remove(&mut self, source: &str) {
-        self.updates.remove(self.provider, source);
+        self.remove_from(source, 0);
+    }
+
+    /// Removes the parts of a group from this one on.
+    fn remove_from(&mut self, source: &str, first: usize) {
+        (first..).take_while(|part| self.updates.remove(self.provider, &part_of(source, *part))).for_each(drop);
+    }
+}
+
+/// The source of a part of a group; the first one has that of the group.
+fn part_of(source: &str, part: usize) -> Arc<str> {
+    if part == 0 { source.into() } else { format!("{source}#{part}").into() }
+}
+
+/// Groups that wait to be set, and sources that wait to be removed, so that a long list is applied in several turns.
+#[derive(Default)]
+pub(crate) struct GroupQueue(VecDeque<GroupStep>);
+
+enum GroupStep {
+    Set(TargetGroup),
+    /// Removes the sources that are this text, a colon and one of the numbers.
+    Remove(String, Range<usize>),
+}
+
+impl GroupQueue {
+    /// Adds the groups of a list. `before` is how many the list had before; their sources end with their numbers.
+    pub(crate) fn push_list(&mut self, source: &str, groups: Vec<TargetGroup>, before: usize) {
+        let count = groups.len();
+        self.0.extend(groups.into_iter().map(GroupStep::Set));
+        if count < before {
+            self.0.push_back(GroupStep::Remove(source.to_owned(), count..before));
+        }
+    }
+
+    /// Applies some of what waits. True if there is more.
+    pub(crate) fn apply(&mut self, sink: &mut Sink<'_>) -> bool {
+        let mut left = MAX_WORK_PER_TURN;
+        while left > 0 {
+            match self.0.front_mut() {
+                None => return false,
+                Some(GroupStep::Remove(source, numbers)) => match numbers.next() {
+                    Some(number) => {
+                        sink.remove(&format!("{source}:{number}"));
+                        left = left.saturating_sub(4);
+                        continue;
+                    }
+                    None => drop(self.0.pop_front()),
+                },
+                Some(GroupStep::Set(group)) => {
+                    let group = std::mem::take(group);
+                    left = left.saturating_sub(group.targets.len() + 4);
+                    sink.set(group);
+                    self.0.pop_front();
+                }
+            }
+        }
+        !self.0.is_empty()
     }
 }
 
@@ -106,21 +181,24 @@ impl Updates {
         Sink { updates: self, provider }
     }
 
-    fn set(&mut self, provider: usize, group: TargetGroup) {
+    /// False if there is no room for it.
+    fn set(&mut self, provider: usize, group: TargetGroup) -> bool {
         if group.targets.is_empty() {
-            return self.remove(provider, &group.source);
+            self.remove(provider, &group.source);
+            return true;
         }
-        let Some(by_source) = self.by_source.get_mut(provider) else { return };
+        let Some(by_source) = self.by_source.get_mut(provider) else { return true };
         let known = by_source.get(&group.source).copied();
         let before = known.and_then(|id| self.groups.get(&id)).and_then(|known| known.group.as_ref());
         if before.is_some_and(|before| **before == group) {
-            return;
+            return true;
         }
         let (old_targets, old_bytes) = before.map_or((0, 0), |before| (before.targets.len(), bytes_of(before)));
         let targets = self.targets - old_targets + group.targets.len();
         let is_larger = group.targets.len() > old_targets;
         if is_larger && (targets > MAX_TARGETS || !self.kept.has_room()) {
-            return self.leave_out(&group.source);
+            self.leave_out(&group.source);
+            return false;
         }
         self.targets = targets;
         self.kept.shrink(old_bytes);
@@ -141,15 +219,18 @@ impl Updates {
             None => drop(self.groups.insert(id, Group { provider, source, group })),
         }
         self.mark(id);
+        true
     }
 
-    fn remove(&mut self, provider: usize, source: &str) {
+    /// False if there is no such group.
+    fn remove(&mut self, provider: usize, source: &str) -> bool {
         let id = self.by_source.get(provider).and_then(|by_source| by_source.get(source)).copied();
-        let Some(id) = id else { return };
-        let Some(before) = self.groups.get_mut(&id).and_then(|known| known.group.take()) else { return };
+        let Some(id) = id else { return false };
+        let Some(before) = self.groups.get_mut(&id).and_then(|known| known.group.take()) else { return false };
         self.targets -= before.targets.len();
         self.kept.shrink(bytes_of(&before));
         self.mark(id);
+        true
     }
 
     fn mark(&mut self, id: GroupId) {
@@ -183,7 +264,11 @@ impl Updates {
         self.released_at = Some(now);
         self.is_full = false;
         let mut changed = std::mem::take(&mut self.changed);
-        self.released.append(&mut changed);
+        if self.released.is_empty() {
+            self.released = changed;
+        } else {
+            self.released.append(&mut changed);
+        }
         None
     }
 
@@ -304,6 +389,46 @@ mod tests {
         assert_eq!(taken(&mut updates), [(0, 0, true), (1, 0, true)]);
         updates.release(at(6000));
         assert_eq!(taken(&mut updates), [(0, 0, true), (1, 0, true)]);
+    }
+
+    #[test]
+    fn group_with_very_many_targets_is_several_which_go_with_it() {
+        let mut updates = updates(vec![vec![0]]);
+        let group = |count: usize| TargetGroup {
+            source: "a".into(),
+            targets: (0..count).map(|n| LabelSet::from_pairs([("__address__", n.to_string())])).collect(),
+            labels: LabelSet::from_pairs([("x", "y")]),
+        };
+        let mut counts = |count: usize, millis: u64| {
+            updates.sink(0).set(group(count));
+            updates.release(at(millis));
+            let changes = std::iter::from_fn(|| updates.poll_change());
+            changes.map(|change| change.targets.map_or(0, |group| group.targets.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(2500, 0), [1000, 1000, 500]);
+        assert_eq!(counts(1000, 10_000), [0, 0]);
+        assert_eq!(counts(1001, 20_000), [1]);
+        assert_eq!(counts(0, 30_000), [0, 0]);
+        assert_eq!(updates.targets, 0);
+    }
+
+    #[test]
+    fn long_list_is_applied_in_several_turns() {
+        let mut updates = updates(vec![vec![0]]);
+        let mut queue = GroupQueue::default();
+        let list = |count: usize| (0..count).map(|n| group(&format!("f:{n}"), "1")).collect::<Vec<_>>();
+        let mut turns = |groups: Vec<TargetGroup>, before: usize, updates: &mut Updates| {
+            queue.push_list("f", groups, before);
+            let mut turns = 1;
+            while queue.apply(&mut updates.sink(0)) {
+                turns += 1;
+            }
+            turns
+        };
+        assert_eq!(turns(list(10_000), 0, &mut updates), 7);
+        assert_eq!(updates.targets, 10_000);
+        assert_eq!(turns(list(10), 10_000, &mut updates), 6);
+        assert_eq!(updates.targets, 10);
     }
 
     #[test]

@@ -617,4 +617,25 @@ pub const CODES: &[Code] = &[
             "failed to wait for caches to sync; data is refused until they are",
         ],
     },
+    Code {
+        id: "OC620",
+        title: "targets of Prometheus can't be discovered",
+        meaning: "A discovery of the `prometheus` receiver has failed. What it found last stays, and it is tried again; one that can't begin at all finds no targets.",
+        causes: &[
+            "a file that is not valid, or that the collector may not read",
+            "an HTTP server that does not answer with a list in JSON",
+            "a collector outside of a cluster with `kubernetes_sd_configs` and without `api_server` or `kubeconfig_file`",
+            "more than 1,000,000 targets, or no memory for further ones",
+        ],
+        remedy: "see the field `err`.",
+        messages: &[
+            "Cannot create service discovery",
+            "Error reading file",
+            "Error expanding glob",
+            "Unable to refresh target groups",
+            "Error refreshing DNS targets",
+            "No node address found",
+            "no room for further targets: groups that are found now are left out",
+        ],
+    },
 ];
