@@ -156,6 +156,7 @@ pub struct WatchClient {
     timer: Option<(MonotonicTime, TimerId)>,
     is_paused: bool,
     is_closed: bool,
+    failures: u64,
 }
 
 impl std::fmt::Debug for WatchClient {
@@ -207,6 +208,7 @@ impl WatchClient {
             timer: None,
             is_paused: false,
             is_closed: false,
+            failures: 0,
         }
     }
 
@@ -259,6 +261,12 @@ impl WatchClient {
     #[must_use]
     pub fn error(&self, watch: WatchId) -> Option<&str> {
         self.watchers.get(watch.0)?.error.as_deref()
+    }
+
+    /// How often a request has failed, or a watch has ended with an error.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// Handles an event under one of its keys.
@@ -520,6 +528,7 @@ impl WatchClient {
 
     /// A request has failed: the next one follows after a pause.
     fn fail(&mut self, cx: &mut Cx<'_>, index: usize, error: String, retry_after: Option<Duration>) {
+        self.failures += 1;
         let random = cx.random();
         let Some(watcher) = self.watchers.get_mut(index) else { return };
         let is_interrupted_watch = !watcher.machine.is_list() && watcher.has_events;

@@ -1,6 +1,7 @@
 //! Comparison with Prometheus: recorded answers in the first tier, the running Go code by `scripts/differential`.
 
 mod cases;
+mod objects;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,9 +17,9 @@ use crate::groups::{SourceLabel, parse_json, parse_yaml};
 use crate::kubernetes::groups_of_lists;
 use crate::relabel::tests::WithRules;
 use crate::{
-    FileSdConfig, HttpSdConfig, KubernetesSdConfig, LabelBuilder, LabelSet, NameValidation, PrometheusDuration,
-    PrometheusHttpConfig, RelabelConfig, RelabelRules, TargetDefaults, TargetGroup, parse_duration, populate_labels,
-    relabel,
+    DnsSdConfig, FileSdConfig, HttpSdConfig, KubernetesSdConfig, LabelBuilder, LabelSet, NameValidation,
+    PrometheusDuration, PrometheusHttpConfig, RelabelConfig, RelabelRules, TargetDefaults, TargetGroup, parse_duration,
+    populate_labels, relabel,
 };
 
 const CASES: u64 = 2400;
@@ -128,6 +129,7 @@ fn checked(case: &Value) -> Result<Value, Vec<String>> {
     let yaml = text(case, "yaml");
     match text(case, "name") {
         "file" => read::<FileSdConfig>(yaml).map(drop),
+        "dns" => read::<DnsSdConfig>(yaml).map(drop),
         "http" => read::<HttpSdConfig>(yaml).map(drop),
         "kubernetes" => read::<KubernetesSdConfig>(yaml).map(drop),
         _ => read::<PrometheusHttpConfig>(yaml).map(drop),

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use otelcore_pipeline::{Budget, Cx, Event, LogField, Logger, MonotonicTime, StatusReport, TimerId};
+use otelcore_pipeline::{
+    Budget, Counter, Cx, Event, Gauge, LogField, Logger, MetricsLevel, MonotonicTime, StatusReport, Telemetry, TimerId,
+};
 
 use crate::config::DiscoveryConfigs;
 use crate::dns::DnsDiscovery;
@@ -27,6 +29,9 @@ struct Entry {
     has_failed: bool,
     /// The error that was reported last.
     reported: Option<String>,
+    /// Failures that have been counted.
+    counted: u64,
+    failures: Counter,
 }
 
 /// The discoveries of all jobs. It uses the component's local keys from its base on, [`Discovery::KEYS`] of them.
@@ -38,6 +43,7 @@ pub struct Discovery {
     entries: Vec<Entry>,
     updates: Updates,
     timer: Option<(MonotonicTime, TimerId)>,
+    targets: Gauge,
     is_closed: bool,
 }
 
@@ -99,14 +105,35 @@ impl Discovery {
         let mut entries = Vec::with_capacity(found.len());
         for (index, (config, _)) in found.iter().enumerate() {
             let (type_name, provider) = config.create(log.clone(), budget, base + (index as u64 + 1) * PROVIDER_KEYS);
-            entries.push(Entry { type_name, provider, has_failed: false, reported: None });
+            entries.push(Entry {
+                type_name,
+                provider,
+                has_failed: false,
+                reported: None,
+                counted: 0,
+                failures: Counter::default(),
+            });
         }
         let name =
             |of_config: &Vec<usize>| of_config.first().and_then(|job| jobs.get(*job)).map(|(name, _)| name.clone());
         let job_names = found.iter().map(|(_, of_config)| name(of_config).unwrap_or_default()).collect();
         let jobs = found.into_iter().map(|(_, of_config)| of_config).collect();
         let updates = Updates::new(jobs, budget, log.clone());
-        Self { base, log, job_names, entries, updates, timer: None, is_closed: false }
+        Self { base, log, job_names, entries, updates, timer: None, targets: Gauge::default(), is_closed: false }
+    }
+
+    /// Counts targets and failures in metrics with the id of the component.
+    pub fn measure(&mut self, telemetry: &Telemetry, receiver: &str) {
+        let of_receiver = ("receiver", receiver.to_owned());
+        let help = "Number of targets that are discovered.";
+        let name = "otelcore_prometheus_discovered_targets";
+        self.targets = telemetry.gauge(MetricsLevel::Basic, name, help, vec![of_receiver.clone()]);
+        for entry in &mut self.entries {
+            let labels = vec![("mechanism", entry.type_name.to_owned()), of_receiver.clone()];
+            let help = "Number of failures of service discovery.";
+            let name = "otelcore_prometheus_discovery_failures";
+            entry.failures = telemetry.counter(MetricsLevel::Basic, name, help, labels);
+        }
     }
 
     /// Begins all discoveries. One that can't begin is logged, and finds nothing.
@@ -122,6 +149,7 @@ impl Discovery {
         let Some(entry) = self.entries.get_mut(index) else { return };
         let Err(error) = entry.provider.start(cx, &mut self.updates.sink(index)) else { return };
         entry.has_failed = true;
+        entry.failures.add(1);
         let job = self.job_names.get(index).map_or("", String::as_str);
         self.log.error(
             "Cannot create service discovery",
@@ -166,6 +194,9 @@ impl Discovery {
     /// Reports the status of a discovery if it has changed.
     fn report(&mut self, cx: &mut Cx<'_>, index: usize) {
         let Some(entry) = self.entries.get_mut(index).filter(|entry| !entry.has_failed) else { return };
+        let failures = entry.provider.failures();
+        entry.failures.add(failures - entry.counted.min(failures));
+        entry.counted = failures;
         if entry.provider.error() == entry.reported.as_deref() {
             return;
         }
@@ -176,6 +207,7 @@ impl Discovery {
 
     fn release(&mut self, cx: &mut Cx<'_>) {
         let due = self.updates.release(cx.now());
+        self.targets.set(self.updates.targets() as u64);
         if due == self.timer.map(|(at, _)| at) {
             return;
         }
@@ -210,5 +242,9 @@ impl Provider for StaticDiscovery {
 
     fn error(&self) -> Option<&str> {
         None
+    }
+
+    fn failures(&self) -> u64 {
+        0
     }
 }

@@ -154,6 +154,7 @@ pub(crate) struct FileDiscovery {
     timer: Option<TimerId>,
     /// Why the last look failed as a whole.
     error: Option<String>,
+    failures: u64,
 }
 
 impl FileDiscovery {
@@ -170,6 +171,7 @@ impl FileDiscovery {
             refresh_at: MonotonicTime(0),
             timer: None,
             error: None,
+            failures: 0,
         }
     }
 
@@ -195,6 +197,7 @@ impl FileDiscovery {
     }
 
     fn apply(&mut self, (looks, errors): Looks) {
+        self.failures += errors.len() as u64;
         let error = errors.into_iter().next();
         if error.is_some() && error != self.error {
             let text = error.as_deref().unwrap_or_default();
@@ -224,6 +227,7 @@ impl FileDiscovery {
             }
             Look::Failed(error) => {
                 file.known = None;
+                self.failures += 1;
                 if file.error.as_ref() != Some(&error) {
                     let fields = [("path", LogField::Str(path)), ("err", LogField::Str(&error))];
                     self.log.error("Error reading file", &fields);
@@ -273,6 +277,10 @@ impl Provider for FileDiscovery {
     fn error(&self) -> Option<&str> {
         let of_file = || self.files.values().find_map(|file| file.error.as_deref());
         self.error.as_deref().or_else(of_file)
+    }
+
+    fn failures(&self) -> u64 {
+        self.failures
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) struct HttpDiscovery {
     /// How many groups the last answer had.
     groups: usize,
     error: Option<String>,
+    failures: u64,
     due: MonotonicTime,
     timer: Option<TimerId>,
 }
@@ -104,6 +105,7 @@ impl HttpDiscovery {
             is_applying: false,
             groups: 0,
             error: None,
+            failures: 0,
             due: MonotonicTime(0),
             timer: None,
         }
@@ -145,6 +147,7 @@ impl HttpDiscovery {
     }
 
     fn fail(&mut self, error: String) {
+        self.failures += 1;
         if self.error.as_ref() != Some(&error) {
             let fields = [("err", LogField::Str(&error)), ("url", LogField::Str(&self.url_text))];
             self.log.error("Unable to refresh target groups", &fields);
@@ -240,5 +243,9 @@ impl Provider for HttpDiscovery {
 
     fn error(&self) -> Option<&str> {
         self.error.as_deref()
+    }
+
+    fn failures(&self) -> u64 {
+        self.failures
     }
 }

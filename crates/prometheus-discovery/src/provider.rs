@@ -16,4 +16,7 @@ pub(crate) trait Provider {
 
     /// What fails now, if something does.
     fn error(&self) -> Option<&str>;
+
+    /// How often something has failed.
+    fn failures(&self) -> u64;
 }

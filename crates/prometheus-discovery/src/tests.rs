@@ -1,17 +1,21 @@
 //! Discoveries in a world of their own, beside servers that the test plays.
 
+mod kubernetes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, SourceText, parse_documents};
-use otelcore_pipeline::{Budget, Cx, Event, LogLevel};
+use otelcore_pipeline::{Budget, Cx, Event, LogLevel, MetricsLevel, SeriesValue, Telemetry};
 use otelcore_testkit::{PeerStream, TestLog, TestWorld};
 
 use crate::{Discovery, DiscoveryConfigs, LabelSet};
 
 const BASE: u64 = 1 << 56;
+/// The port before the first one that the world gives out.
+const FIRST_PORT: u16 = 49_152;
 
 fn config(yaml: &str) -> DiscoveryConfigs {
     let diagnostics = Diagnostics::new();
@@ -27,6 +31,7 @@ struct Test {
     world: TestWorld,
     discovery: Discovery,
     budget: Arc<Budget>,
+    telemetry: Telemetry,
     log: Arc<TestLog>,
     peers: Vec<PeerStream>,
     /// The addresses of the targets of each group and job, by the source.
@@ -43,11 +48,14 @@ impl Test {
         let jobs: Vec<(String, DiscoveryConfigs)> =
             yaml.iter().enumerate().map(|(index, yaml)| (format!("job-{index}"), config(yaml))).collect();
         let (log, budget) = (TestLog::new(Some(LogLevel::Info)), Arc::new(Budget::default()));
-        let discovery = Discovery::new(&jobs, log.logger(), &budget, BASE);
+        let mut discovery = Discovery::new(&jobs, log.logger(), &budget, BASE);
+        let telemetry = Telemetry::new(MetricsLevel::Basic);
+        discovery.measure(&telemetry, "prometheus");
         Self {
             world: TestWorld::new(),
             discovery,
             budget,
+            telemetry,
             log,
             peers: Vec::new(),
             found: BTreeMap::new(),
@@ -122,6 +130,17 @@ impl Test {
         request
     }
 
+    /// The value of a metric.
+    fn metric(&self, name: &str) -> f64 {
+        let families = self.telemetry.collect();
+        let of_name = families.iter().filter(|family| family.name == name).flat_map(|family| &family.samples);
+        let values = of_name.map(|sample| match sample.value {
+            SeriesValue::Number(value) => value,
+            SeriesValue::Histogram { .. } => 0.0,
+        });
+        values.sum()
+    }
+
     fn log_lines(&self) -> Vec<String> {
         self.log.take_entries().into_iter().map(|entry| entry.to_string()).collect()
     }
@@ -144,7 +163,7 @@ fn other_discovery_is_an_error_with_its_name() {
     DiscoveryConfigs::read_section(section, &DiscoveryConfigs::default());
     let messages: Vec<String> = diagnostics.items().into_iter().map(|item| item.message).collect();
     assert!(messages.iter().any(|message| message.starts_with("'consul_sd_configs' is not supported: targets are ")));
-    assert!(messages.contains(&"records of the type SRV are not supported".to_owned()), "{messages:?}");
+    assert_eq!(messages.len(), 1, "{messages:?}");
 }
 
 #[test]
@@ -209,6 +228,8 @@ fn answers_of_an_http_server_replace_each_other_and_failures_change_nothing() {
         assert!(lines.iter().all(|line| line.contains(error)), "{lines:?}");
         assert_eq!(test.found.len(), 2);
     }
+    assert_eq!(test.metric("otelcore_prometheus_discovery_failures"), 4.0);
+    assert_eq!(test.metric("otelcore_prometheus_discovered_targets"), 2.0);
     test.run_for(Duration::from_secs(30));
     test.respond("200 OK", "application/json", r#"[{"targets":["c"]}]"#);
     test.run_for(Duration::from_secs(6));
@@ -236,257 +257,79 @@ fn addresses_of_a_name_are_targets_until_the_name_is_gone() {
     assert_eq!(test.groups.len(), 0);
 }
 
-// ---- Kubernetes
-
-/// The API server: the objects of each resource, and the connections of its watches.
-#[derive(Default)]
-struct Server {
-    objects: BTreeMap<&'static str, Vec<String>>,
-    watches: BTreeMap<String, PeerStream>,
-    targets: Vec<String>,
-    /// The next watch is refused, because its version is too old.
-    forgets: bool,
-}
-
-impl Server {
-    fn respond(&mut self, test: &mut Test) -> bool {
-        let requests = test.requests();
-        for (peer, request) in &requests {
-            let target = request.split(' ').nth(1).unwrap().to_owned();
-            let (path, query) = target.split_once('?').unwrap();
-            let resource = path.rsplit('/').next().unwrap();
-            if query.contains("watch=true") && std::mem::take(&mut self.forgets) {
-                peer.send("HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n");
-            } else if query.contains("watch=true") {
-                peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-                self.watches.insert(resource.to_owned(), peer.clone());
-            } else {
-                let items = self.objects.get(resource).map(|items| items.join(",")).unwrap_or_default();
-                let body = format!(r#"{{"metadata":{{"resourceVersion":"5"}},"items":[{items}]}}"#);
-                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
-            }
-            self.targets.push(target.clone());
-        }
-        !requests.is_empty()
-    }
-}
-
-struct Cluster {
-    test: Test,
-    server: Server,
-}
-
-impl Cluster {
-    fn new(yaml: &[&str], objects: &[(&'static str, Vec<String>)]) -> Self {
-        let mut server = Server::default();
-        server.objects.extend(objects.iter().cloned());
-        let mut cluster = Self { test: Test::new(yaml).start(), server };
-        cluster.run_for(Duration::ZERO);
-        cluster
-    }
-
-    fn run_for(&mut self, time: Duration) {
-        self.test.run_for(time);
-        while self.server.respond(&mut self.test) {
-            self.test.run();
-        }
-    }
-
-    fn event(&mut self, resource: &str, kind: &str, object: &str) {
-        let event = format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
-        self.server.watches[resource].send(format!("{:x}\r\n{event}\r\n", event.len()));
-        self.run_for(Duration::from_secs(6));
-    }
-}
-
-fn pod(name: &str, ip: &str, port: u16, labels: &str) -> String {
-    format!(
-        r#"{{"metadata":{{"name":"{name}","namespace":"shop","resourceVersion":"7","labels":{{{labels}}}}},
-        "spec":{{"nodeName":"n1","containers":[{{"name":"c","image":"i","ports":[{{"containerPort":{port}}}]}}]}},
-        "status":{{"podIP":"{ip}","phase":"Running"}}}}"#
-    )
-}
-
-fn with_role(role: &str) -> String {
-    format!("kubernetes_sd_configs: [{{role: {role}, api_server: 'http://10.0.0.1:8001'}}]")
-}
-
 #[test]
-fn pods_are_targets_of_all_jobs_with_the_same_discovery_and_follow_their_changes() {
-    let yaml = with_role("pod");
-    let pods = vec![pod("a", "10.1.0.1", 80, ""), pod("b", "10.1.0.2", 81, ""), pod("c", "", 82, "")];
-    let mut cluster = Cluster::new(&[&yaml, &yaml], &[("pods", pods)]);
-    let expected =
-        "pod/shop/a: 10.1.0.1:80; 0 pod/shop/b: 10.1.0.2:81; 1 pod/shop/a: 10.1.0.1:80; 1 pod/shop/b: 10.1.0.2:81";
-    assert_eq!(cluster.test.shown(), format!("0 {expected}"));
-    assert_eq!(cluster.server.targets.len(), 2, "{:?}", cluster.server.targets);
-    cluster.event("pods", "MODIFIED", &pod("c", "10.1.0.3", 82, ""));
-    cluster.event("pods", "DELETED", &pod("a", "10.1.0.1", 80, ""));
-    assert_eq!(cluster.test.found.len(), 4);
-    assert_eq!(cluster.test.found["1 pod/shop/c"], ["10.1.0.3:82"]);
-    // What a group does not show is no change.
-    let changes = cluster.test.changes;
-    cluster.event("pods", "MODIFIED", &pod("c", "10.1.0.3", 82, ""));
-    assert_eq!(cluster.test.changes, changes);
-}
-
-#[test]
-fn server_that_restarts_or_forgets_versions_costs_no_targets() {
-    let yaml = with_role("pod");
-    let pods = vec![pod("a", "10.1.0.1", 80, ""), pod("b", "10.1.0.2", 81, "")];
-    let mut cluster = Cluster::new(&[&yaml], &[("pods", pods)]);
-    // The server restarts: connections end, and new ones are refused for a while.
-    cluster.server.watches["pods"].fail(std::io::ErrorKind::ConnectionReset);
-    cluster.test.run_for(Duration::from_secs(5));
-    assert_eq!(cluster.test.found.len(), 2);
-    for (peer, _) in cluster.test.requests() {
-        peer.fail(std::io::ErrorKind::ConnectionReset);
-    }
-    cluster.run_for(Duration::from_secs(20));
-    cluster.run_for(Duration::from_secs(20));
-    assert_eq!(cluster.test.found.len(), 2);
-    // It has forgotten the version, and a pod is gone meanwhile.
-    cluster.server.objects.insert("pods", vec![pod("b", "10.1.0.2", 81, ""), pod("d", "10.1.0.4", 83, "")]);
-    cluster.event("pods", "ERROR", r#"{"code":410,"message":"too old resource version"}"#);
-    cluster.run_for(Duration::from_secs(30));
-    cluster.run_for(Duration::from_secs(10));
-    assert_eq!(cluster.test.shown(), "0 pod/shop/b: 10.1.0.2:81; 0 pod/shop/d: 10.1.0.4:83");
-    assert!(cluster.test.budget.kept() > 0);
-}
-
-#[test]
-fn endpoints_have_the_labels_of_their_service_and_pods_when_these_change() {
-    let yaml = with_role("endpoints");
-    let endpoints = r#"{"metadata":{"name":"web","namespace":"shop"},"subsets":[{"addresses":[{"ip":"10.1.0.1",
-        "targetRef":{"kind":"Pod","namespace":"shop","name":"a"}}],"ports":[{"name":"http","port":80}]}]}"#;
-    let service = |team: &str| {
-        format!(
-            r#"{{"metadata":{{"name":"web","namespace":"shop","resourceVersion":"8","labels":{{"team":"{team}"}}}}}}"#
-        )
+fn records_of_a_name_are_asked_of_each_server_and_for_each_domain() {
+    let mut test = Test::new(&["dns_sd_configs: [{names: [_web._tcp]}]"]);
+    test.world
+        .disk()
+        .write("/etc/resolv.conf", "nameserver 10.0.0.53\nnameserver 10.0.0.54\nsearch a.example\noptions ndots:5\n");
+    let mut test = test.start();
+    // Each query has a socket of its own, whose ports the world counts.
+    let mut port = FIRST_PORT;
+    let mut asked = |test: &mut Test| {
+        port += 1;
+        let address = format!("0.0.0.0:{port}");
+        let (query, server) = test.world.take_datagrams(&address).pop().expect("there is a query");
+        let end = 12 + query[12..].iter().position(|b| *b == 0).unwrap();
+        (address, server, String::from_utf8_lossy(&query[13..end]).into_owned(), query)
     };
-    let objects = [
-        ("endpoints", vec![endpoints.to_owned()]),
-        ("services", vec![service("red")]),
-        ("pods", vec![pod("a", "10.1.0.1", 9090, "")]),
-    ];
-    let mut cluster = Cluster::new(&[&yaml], &objects);
-    // The pod has another port, which is a target too.
-    assert_eq!(cluster.test.shown(), "0 endpoints/shop/web: 10.1.0.1:80 10.1.0.1:9090");
-    let team = |cluster: &Cluster| {
-        cluster.test.labels["0 endpoints/shop/web"].get("__meta_kubernetes_service_label_team").to_owned()
-    };
-    assert_eq!(team(&cluster), "red");
-    cluster.event("services", "MODIFIED", &service("blue"));
-    assert_eq!(team(&cluster), "blue");
-    cluster.event("pods", "MODIFIED", &pod("a", "10.1.0.1", 80, ""));
-    assert_eq!(cluster.test.shown(), "0 endpoints/shop/web: 10.1.0.1:80");
-    cluster.event("endpoints", "DELETED", r#"{"metadata":{"name":"web","namespace":"shop","resourceVersion":"9"}}"#);
-    assert_eq!(cluster.test.shown(), "");
-    let charged = cluster.test.budget.kept();
-    cluster.event("pods", "DELETED", &pod("a", "10.1.0.1", 80, ""));
-    assert!(cluster.test.budget.kept() < charged);
-    cluster.event("services", "DELETED", &service("blue"));
-    assert_eq!(cluster.test.budget.kept(), 0, "what is gone is not charged");
-}
-
-#[test]
-fn selectors_and_namespaces_are_in_the_requests() {
-    let yaml = "kubernetes_sd_configs: [{role: pod, api_server: 'http://10.0.0.1:8001/prefix/', bearer_token: t,
-        namespaces: {names: [b, a, a]}, selectors: [{role: pod, label: 'app=web', field: 'spec.nodeName=n'}],
-        attach_metadata: {node: true, deployment: true}}]";
-    let cluster = Cluster::new(&[yaml], &[]);
-    let lists: Vec<&str> =
-        cluster.server.targets.iter().map(String::as_str).filter(|target| !target.contains("watch=")).collect();
-    let selected = "&labelSelector=app%3Dweb&fieldSelector=spec.nodeName%3Dn";
-    for expected in [
-        format!("/prefix/api/v1/namespaces/a/pods?limit=500&resourceVersion=0{selected}"),
-        format!("/prefix/api/v1/namespaces/b/pods?limit=500&resourceVersion=0{selected}"),
-        "/prefix/apis/apps/v1/namespaces/a/replicasets?limit=500&resourceVersion=0".to_owned(),
-        "/prefix/apis/apps/v1/namespaces/b/replicasets?limit=500&resourceVersion=0".to_owned(),
-        "/prefix/api/v1/nodes?limit=500&resourceVersion=0".to_owned(),
-    ] {
-        assert!(lists.contains(&expected.as_str()), "{expected}: {lists:?}");
+    let (address, server, name, query) = asked(&mut test);
+    assert_eq!((server.to_string().as_str(), name.as_str()), ("10.0.0.53:53", "_web\u{4}_tcp\u{1}a\u{7}example"));
+    // From another address, and of another query: no response.
+    let response = crate::dns::message::tests::response(&query, 0, &[("evil", 1)]);
+    test.world.send_datagram(&address, response.clone(), "10.0.0.66:53".parse().unwrap());
+    let mut other = response;
+    other[0] ^= 1;
+    test.world.send_datagram(&address, other, server);
+    test.run_for(Duration::from_millis(1900));
+    assert_eq!(test.shown(), "");
+    // The first server is silent, the second one does not know the name.
+    test.run_for(Duration::from_millis(200));
+    let (address, server, _, query) = asked(&mut test);
+    assert_eq!(server.to_string(), "10.0.0.54:53");
+    test.world.send_datagram(&address, crate::dns::message::tests::response(&query, 3, &[]), server);
+    test.run();
+    let (address, server, name, query) = asked(&mut test);
+    assert_eq!((server.to_string().as_str(), name.as_str()), ("10.0.0.53:53", "_web\u{4}_tcp"));
+    let response = crate::dns::message::tests::response(&query, 0, &[("h1", 80), ("h2", 81)]);
+    test.world.send_datagram(&address, response, server);
+    test.run();
+    assert_eq!(test.shown(), "0 _web._tcp: h1._web._tcp:80 h2._web._tcp:81");
+    // Servers that fail change nothing.
+    test.run_for(Duration::from_secs(28));
+    for _ in 0..4 {
+        let (address, server, _, query) = asked(&mut test);
+        test.world.send_datagram(&address, crate::dns::message::tests::response(&query, 2, &[]), server);
+        test.run();
     }
-    assert_eq!(lists.len(), 5);
-}
-
-#[test]
-fn discovery_that_can_not_begin_is_logged_and_the_others_work() {
-    let yaml = "{kubernetes_sd_configs: [{role: pod}], static_configs: [{targets: [a]}]}";
-    let test = Test::new(&[yaml]).start();
-    assert_eq!(test.shown(), "0 0: a");
+    assert_eq!(test.found.len(), 1);
     let lines = test.log_lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("Cannot create service discovery") && lines[0].contains("in-cluster"), "{lines:?}");
-}
-
-/// Numbers that a seed determines.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
+    assert!(lines[0].contains("could not resolve \"_web._tcp\""), "{lines:?}");
+    // What does not fit into a datagram is asked for over TCP.
+    test.run_for(Duration::from_secs(30));
+    let (address, server, _, query) = asked(&mut test);
+    let mut cut = crate::dns::message::tests::response(&query, 0, &[]);
+    cut[2] |= 2;
+    test.world.send_datagram(&address, cut, server);
+    test.run();
+    let peer = test.peers.pop().expect("there is a connection");
+    let framed = peer.take_received();
+    assert_eq!(usize::from(framed[0]) << 8 | usize::from(framed[1]), framed.len() - 2);
+    let response = crate::dns::message::tests::response(&framed[2..], 0, &[("h3", 82)]);
+    let length = (response.len() as u16).to_be_bytes();
+    peer.send(length);
+    test.run();
+    peer.send(response);
+    test.run_for(Duration::from_secs(1));
+    assert_eq!(test.shown(), "0 _web._tcp: h3._web._tcp.a.example:82");
+    // A name that no server knows has no targets.
+    test.run_for(Duration::from_secs(29));
+    for _ in 0..2 {
+        let (address, server, _, query) = asked(&mut test);
+        test.world.send_datagram(&address, crate::dns::message::tests::response(&query, 3, &[]), server);
+        test.run();
     }
-}
-
-#[test]
-fn targets_are_those_of_the_pods_after_any_faults_of_the_server() {
-    for seed in 1..13u64 {
-        let random = &mut Random(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed));
-        let yaml = with_role("pod");
-        let mut pods: BTreeMap<String, u16> = (0..4).map(|n| (format!("p{n}"), 80)).collect();
-        let shown = |pods: &BTreeMap<String, u16>| -> Vec<String> {
-            pods.iter().map(|(name, port)| pod(name, "10.1.0.1", *port, "")).collect()
-        };
-        let mut cluster = Cluster::new(&[&yaml], &[("pods", shown(&pods))]);
-        for _ in 0..40 {
-            let name = format!("p{}", random.below(6));
-            let watch = cluster.server.watches.get("pods").filter(|peer| !peer.is_closed()).cloned();
-            let (kind, port) = match (random.below(3), pods.get(&name)) {
-                (0, Some(port)) => ("DELETED", *port),
-                (_, known) => (if known.is_some() { "MODIFIED" } else { "ADDED" }, 80 + random.below(5) as u16),
-            };
-            if kind == "DELETED" {
-                pods.remove(&name);
-            } else {
-                pods.insert(name.clone(), port);
-            }
-            cluster.server.objects.insert("pods", shown(&pods));
-            let Some(watch) = watch else {
-                cluster.run_for(Duration::from_secs(random.below(20)));
-                continue;
-            };
-            let object = pod(&name, "10.1.0.1", port, "");
-            let event = format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
-            match random.below(8) {
-                // The event is lost with the connection, and the server forgets it.
-                0 => {
-                    watch.fail(std::io::ErrorKind::ConnectionReset);
-                    cluster.server.forgets = true;
-                }
-                1 => {
-                    let event = "{\"type\":\"ERROR\",\"object\":{\"code\":410}}\n";
-                    watch.send(format!("{:x}\r\n{event}\r\n", event.len()));
-                }
-                // A part of it arrives.
-                2 => {
-                    watch.send(format!("{:x}\r\n{}", event.len(), &event[..event.len() / 2]));
-                    watch.fail(std::io::ErrorKind::ConnectionReset);
-                    cluster.server.forgets = true;
-                }
-                _ => watch.send(format!("{:x}\r\n{event}\r\n", event.len())),
-            }
-            cluster.run_for(Duration::from_secs(random.below(20)));
-        }
-        cluster.server.forgets = false;
-        for _ in 0..20 {
-            cluster.run_for(Duration::from_secs(10));
-        }
-        let expected: Vec<String> =
-            pods.iter().map(|(name, port)| format!("0 pod/shop/{name}: 10.1.0.1:{port}")).collect();
-        assert_eq!(cluster.test.shown(), expected.join("; "), "seed {seed}");
-    }
+    test.run_for(Duration::from_secs(1));
+    assert_eq!(test.shown(), "");
 }

@@ -177,6 +177,11 @@ impl Updates {
         }
     }
 
+    /// The number of targets of all groups.
+    pub(crate) fn targets(&self) -> usize {
+        self.targets
+    }
+
     pub(crate) fn sink(&mut self, provider: usize) -> Sink<'_> {
         Sink { updates: self, provider }
     }

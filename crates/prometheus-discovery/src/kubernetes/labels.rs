@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 use otelcore_kubernetes_client::ObjectMeta;
 
 use super::config::{KubernetesMetadataConfig, KubernetesRole};
-use super::objects::{
-    EndpointAddress, EndpointSlice, Endpoints, Ingress, IngressRule, Node, Pod, Service, ServicePort, SliceEndpoint,
-    SlicePort, TargetRef, controller_of,
-};
+use super::objects::{Ingress, IngressRule, Node, Pod, Service, ServicePort, controller_of};
 use crate::labels::LabelSet;
 use crate::targets::TargetGroup;
 
 /// The most targets of one object; others are left out.
-const MAX_TARGETS: usize = 5000;
+pub(super) const MAX_TARGETS: usize = 5000;
 
-const ADDRESS: &str = "__address__";
+pub(super) const ADDRESS: &str = "__address__";
 const PREFIX: &str = "__meta_kubernetes_";
 
 /// Names without the prefix, and values; of equal names the last one counts.
@@ -27,11 +24,11 @@ impl Labels {
         self.0.push((format!("{PREFIX}{name}"), value.into()));
     }
 
-    fn add_plain(&mut self, name: &str, value: impl Into<String>) {
+    pub(super) fn add_plain(&mut self, name: &str, value: impl Into<String>) {
         self.0.push((name.to_owned(), value.into()));
     }
 
-    fn add_optional(&mut self, name: &str, value: Option<impl Into<String>>) {
+    pub(super) fn add_optional(&mut self, name: &str, value: Option<impl Into<String>>) {
         if let Some(value) = value {
             self.add(name, value);
         }
@@ -56,19 +53,19 @@ impl Labels {
         }
     }
 
-    fn add_object(&mut self, metadata: &ObjectMeta, role: KubernetesRole) {
+    pub(super) fn add_object(&mut self, metadata: &ObjectMeta, role: KubernetesRole) {
         self.add(&format!("{}_name", role.name()), metadata.name.clone());
         self.add_metadata(metadata, role.name());
     }
 }
 
 /// A key with an underscore for each character that a name can't have.
-fn sanitized(key: &str) -> String {
+pub(super) fn sanitized(key: &str) -> String {
     key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 
 /// `host:port`, with brackets around an address of IPv6.
-fn join_host_port(host: &str, port: impl std::fmt::Display) -> String {
+pub(super) fn join_host_port(host: &str, port: impl std::fmt::Display) -> String {
     if host.contains([':', '%']) { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -94,12 +91,12 @@ pub(crate) fn attached_namespace_labels(metadata: &ObjectMeta) -> LabelSet {
 /// What is kept of a port of a container.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PodPort {
-    container: String,
-    image: String,
-    name: String,
-    number: i64,
-    protocol: String,
-    is_init: bool,
+    pub(super) container: String,
+    pub(super) image: String,
+    pub(super) name: String,
+    pub(super) number: i64,
+    pub(super) protocol: String,
+    pub(super) is_init: bool,
 }
 
 /// What is kept of a pod.
@@ -111,7 +108,7 @@ pub(crate) struct PodInfo {
     pub(crate) owner: Option<(String, String)>,
     /// Without what follows from other objects.
     labels: LabelSet,
-    ports: Vec<PodPort>,
+    pub(super) ports: Vec<PodPort>,
     /// Its own targets, with the role `pod`.
     targets: Vec<LabelSet>,
 }
@@ -226,14 +223,14 @@ pub(crate) trait Related {
 }
 
 /// The labels of a pod, with those that follow from other objects.
-fn full_pod_labels(pod: &PodInfo, related: &dyn Related, labels: &mut Labels) {
+pub(super) fn full_pod_labels(pod: &PodInfo, related: &dyn Related, labels: &mut Labels) {
     labels.extend(&pod.labels);
     if let Some((name, value)) = pod.owner.as_ref().and_then(|owner| related.owner_label(owner)) {
         labels.add(name, value);
     }
 }
 
-fn add_namespace(labels: &mut Labels, related: &dyn Related, namespace: &str) {
+pub(super) fn add_namespace(labels: &mut Labels, related: &dyn Related, namespace: &str) {
     if let Some(set) = related.namespace(namespace) {
         labels.extend(set);
     }
@@ -261,9 +258,9 @@ pub(crate) fn pod_group(key: &str, pod: &PodInfo, related: &dyn Related) -> Targ
 /// What is kept of a service for its endpoints.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ServiceInfo {
-    labels: LabelSet,
+    pub(super) labels: LabelSet,
     /// The first family of addresses of a service that has two.
-    primary_family: Option<String>,
+    pub(super) primary_family: Option<String>,
 }
 
 impl ServiceInfo {
@@ -318,183 +315,8 @@ pub(crate) fn service_group(service: &Service, related: &dyn Related) -> TargetG
     }
 }
 
-/// Targets of addresses, and then of the other ports of their pods.
-struct AddressTargets<'r> {
-    related: &'r dyn Related,
-    targets: Vec<LabelSet>,
-    /// Ports that the targets of a pod have, by `namespace/name`.
-    seen: BTreeMap<String, Vec<i64>>,
-}
-
-impl AddressTargets<'_> {
-    /// Adds a target whose address may be a pod. `protocol` replaces that of the container's port.
-    fn add(&mut self, mut labels: Labels, target: Option<&TargetRef>, port: Option<i64>, protocol: Option<&str>) {
-        if self.targets.len() >= MAX_TARGETS {
-            return;
-        }
-        let key = target.filter(|target| target.kind == "Pod").map(|target| key_of(&target.namespace, &target.name));
-        if let Some(key) = key
-            && let Some(pod) = self.related.pod(&key)
-        {
-            let seen = self.seen.entry(key).or_default();
-            seen.extend(port);
-            full_pod_labels(pod, self.related, &mut labels);
-            let matching = |of_pod: &&PodPort| port == Some(of_pod.number);
-            // Of a container the first port counts, and of containers the last one.
-            let mut found: Option<&PodPort> = None;
-            for of_pod in pod.ports.iter().filter(matching) {
-                let is_same = |found: &PodPort| found.container == of_pod.container && found.is_init == of_pod.is_init;
-                if !found.is_some_and(is_same) {
-                    found = Some(of_pod);
-                }
-            }
-            if let Some(found) = found {
-                add_port(&mut labels, found, protocol.unwrap_or(&found.protocol));
-            }
-        }
-        self.targets.push(labels.into_set());
-    }
-
-    /// Adds the ports of the pods that no address has.
-    fn finish(mut self) -> Vec<LabelSet> {
-        for (key, mut seen) in std::mem::take(&mut self.seen) {
-            let Some(pod) = self.related.pod(&key).filter(|pod| !pod.ip.is_empty()) else { continue };
-            seen.sort_unstable();
-            let room = MAX_TARGETS.saturating_sub(self.targets.len());
-            for port in pod.ports.iter().filter(|port| seen.binary_search(&port.number).is_err()).take(room) {
-                let mut labels = Labels::default();
-                labels.add_plain(ADDRESS, join_host_port(&pod.ip, port.number));
-                add_port(&mut labels, port, &port.protocol);
-                full_pod_labels(pod, self.related, &mut labels);
-                self.targets.push(labels.into_set());
-            }
-        }
-        self.targets
-    }
-}
-
-fn add_port(labels: &mut Labels, port: &PodPort, protocol: &str) {
-    labels.add("pod_container_name", port.container.clone());
-    labels.add("pod_container_image", port.image.clone());
-    labels.add("pod_container_port_name", port.name.clone());
-    labels.add("pod_container_port_number", port.number.to_string());
-    labels.add("pod_container_port_protocol", protocol);
-    labels.add("pod_container_init", if port.is_init { "true" } else { "false" });
-}
-
-fn add_node(labels: &mut Labels, related: &dyn Related, node: Option<&str>) {
-    if let Some(set) = node.and_then(|node| related.node(node)) {
-        labels.extend(set);
-    }
-}
-
-/// The group of an `Endpoints`.
-pub(crate) fn endpoints_group(endpoints: &Endpoints, related: &dyn Related) -> TargetGroup {
-    let metadata = &endpoints.metadata;
-    let key = key_of(&metadata.namespace, &metadata.name);
-    let mut labels = Labels::default();
-    labels.add("namespace", metadata.namespace.clone());
-    if let Some(service) = related.service(&key) {
-        labels.extend(&service.labels);
-    }
-    labels.add_object(metadata, KubernetesRole::Endpoints);
-    add_namespace(&mut labels, related, &metadata.namespace);
-    let mut targets = AddressTargets { related, targets: Vec::new(), seen: BTreeMap::new() };
-    for subset in &endpoints.subsets {
-        for port in &subset.ports {
-            for (addresses, ready) in [(&subset.addresses, "true"), (&subset.not_ready_addresses, "false")] {
-                let room = MAX_TARGETS.saturating_sub(targets.targets.len());
-                for address in addresses.iter().take(room) {
-                    let labels = endpoint_labels(address, port, ready, related);
-                    targets.add(labels, address.target_ref.as_ref(), Some(port.port), Some(&port.protocol));
-                }
-            }
-        }
-    }
-    TargetGroup { source: format!("endpoints/{key}").into(), targets: targets.finish(), labels: labels.into_set() }
-}
-
-fn endpoint_labels(address: &EndpointAddress, port: &ServicePort, ready: &str, related: &dyn Related) -> Labels {
-    let mut labels = Labels::default();
-    labels.add_plain(ADDRESS, join_host_port(&address.ip, port.port));
-    labels.add("endpoint_port_name", port.name.clone());
-    labels.add("endpoint_port_protocol", port.protocol.clone());
-    labels.add("endpoint_ready", ready);
-    let target = address.target_ref.as_ref();
-    labels.add_optional("endpoint_address_target_kind", target.map(|target| target.kind.clone()));
-    labels.add_optional("endpoint_address_target_name", target.map(|target| target.name.clone()));
-    labels.add_optional("endpoint_node_name", address.node_name.clone());
-    labels.add_optional("endpoint_hostname", Some(address.hostname.clone()).filter(|name| !name.is_empty()));
-    let of_target = || target.filter(|target| target.kind == "Node").map(|target| target.name.as_str());
-    add_node(&mut labels, related, address.node_name.as_deref().or_else(of_target));
-    labels
-}
-
 /// The label of a slice that names its service.
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-/// The group of an `EndpointSlice`.
-pub(crate) fn endpoint_slice_group(slice: &EndpointSlice, related: &dyn Related) -> TargetGroup {
-    let metadata = &slice.metadata;
-    let mut labels = Labels::default();
-    labels.add("namespace", metadata.namespace.clone());
-    labels.add("endpointslice_address_type", slice.address_type.clone());
-    labels.add_object(metadata, KubernetesRole::EndpointSlice);
-    let service = metadata.labels.get(SERVICE_NAME).map(|name| key_of(&metadata.namespace, name));
-    let service = service.and_then(|key| related.service(&key));
-    if let Some(service) = service {
-        labels.extend(&service.labels);
-    }
-    add_namespace(&mut labels, related, &metadata.namespace);
-    let mut targets = AddressTargets { related, targets: Vec::new(), seen: BTreeMap::new() };
-    let family = service.and_then(|service| service.primary_family.as_deref());
-    // The slice of a service's second family would give its targets twice.
-    if family.is_none_or(|family| family == slice.address_type) {
-        for endpoint in &slice.endpoints {
-            for port in &slice.ports {
-                let room = MAX_TARGETS.saturating_sub(targets.targets.len());
-                for address in endpoint.addresses.iter().take(room) {
-                    let labels = slice_labels(address, endpoint, port, related);
-                    targets.add(labels, endpoint.target_ref.as_ref(), port.port, None);
-                }
-            }
-        }
-    }
-    let source = format!("endpointslice/{}", key_of(&metadata.namespace, &metadata.name));
-    TargetGroup { source: source.into(), targets: targets.finish(), labels: labels.into_set() }
-}
-
-fn slice_labels(address: &str, endpoint: &SliceEndpoint, port: &SlicePort, related: &dyn Related) -> Labels {
-    let mut labels = Labels::default();
-    let joined = port.port.map_or_else(|| address.to_owned(), |number| join_host_port(address, number));
-    labels.add_plain(ADDRESS, joined);
-    let word = |value: Option<bool>| value.map(|value| value.to_string());
-    let (conditions, target) = (&endpoint.conditions, endpoint.target_ref.as_ref());
-    for (name, value) in [
-        ("port_name", port.name.clone()),
-        ("port_protocol", port.protocol.clone()),
-        ("port", port.port.map(|number| number.to_string())),
-        ("port_app_protocol", port.app_protocol.clone()),
-        ("endpoint_conditions_ready", word(conditions.ready)),
-        ("endpoint_conditions_serving", word(conditions.serving)),
-        ("endpoint_conditions_terminating", word(conditions.terminating)),
-        ("endpoint_hostname", endpoint.hostname.clone()),
-        ("address_target_kind", target.map(|target| target.kind.clone())),
-        ("address_target_name", target.map(|target| target.name.clone())),
-        ("endpoint_node_name", endpoint.node_name.clone()),
-        ("endpoint_zone", endpoint.zone.clone()),
-    ] {
-        labels.add_optional(&format!("endpointslice_{name}"), value);
-    }
-    for (key, value) in &endpoint.deprecated_topology {
-        let key = sanitized(key);
-        labels.add(&format!("endpointslice_endpoint_topology_{key}"), value.clone());
-        labels.add(&format!("endpointslice_endpoint_topology_present_{key}"), "true");
-    }
-    let of_target = target.filter(|target| target.kind == "Node").map(|target| target.name.as_str());
-    add_node(&mut labels, related, of_target.or(endpoint.node_name.as_deref()));
-    labels
-}
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The group of a node; `None` if it has no address.
 pub(crate) fn node_group(node: &Node) -> Option<TargetGroup> {

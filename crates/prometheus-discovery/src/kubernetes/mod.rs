@@ -4,6 +4,8 @@
 //! server fails, the groups stay as they were. A turn of the loop makes a bounded number of groups.
 
 mod config;
+mod dependencies;
+mod endpoints;
 mod labels;
 mod objects;
 mod tables;
@@ -24,7 +26,8 @@ pub use config::{
 use crate::credentials::HttpCredentials;
 use crate::provider::Provider;
 use crate::updates::Sink;
-use tables::{Kind, Made, Tables};
+use dependencies::Kind;
+use tables::{Made, Tables};
 
 /// Local keys, from the base on.
 const WORK_KEY: u64 = 0;
@@ -288,6 +291,10 @@ impl Provider for KubernetesDiscovery {
     fn error(&self) -> Option<&str> {
         let client = self.client.as_ref()?;
         (0..self.watches).find_map(|watch| client.error(WatchId(watch)))
+    }
+
+    fn failures(&self) -> u64 {
+        self.client.as_ref().map_or(0, WatchClient::failures)
     }
 }
 

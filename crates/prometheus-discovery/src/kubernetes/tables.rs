@@ -15,39 +15,18 @@ use otelcore_kubernetes_client::{ChangeKind, ObjectMeta, ObjectTable, PartialObj
 use otelcore_pipeline::{Budget, Kept};
 
 use super::config::{KubernetesMetadataConfig, KubernetesRole};
+use super::dependencies::{Kind, MainObject, RelatedKey, dependencies_of, owner_dependency, pod_dependencies};
+use super::endpoints::{endpoint_slice_group, endpoints_group};
 use super::labels::{
-    PodInfo, Related, SERVICE_NAME, ServiceInfo, attached_namespace_labels, attached_node_labels, endpoint_slice_group,
-    endpoints_group, ingress_group, key_of, node_group, pod_group, service_group,
+    PodInfo, Related, ServiceInfo, attached_namespace_labels, attached_node_labels, ingress_group, key_of, node_group,
+    pod_group, service_group,
 };
-use super::objects::{EndpointSlice, Endpoints, Ingress, Node, Pod, Service, TargetRef, controller_of};
+use super::objects::{EndpointSlice, Endpoints, Ingress, Node, Pod, Service, controller_of};
 use crate::labels::LabelSet;
 use crate::targets::TargetGroup;
 
 /// Objects that are compared with a list in one step.
 const MAX_COMPARED: usize = 1000;
-
-/// What an object is to the discovery.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Kind {
-    /// It gives targets.
-    Main,
-    Pod,
-    Service,
-    Node,
-    Namespace,
-    ReplicaSet,
-    Job,
-}
-
-/// An object that gives targets.
-enum MainObject {
-    Pod(PodInfo),
-    Service(Box<Service>),
-    Endpoints(Box<Endpoints>),
-    EndpointSlice(Box<EndpointSlice>),
-    Ingress(Box<Ingress>),
-    Node(Box<Node>),
-}
 
 /// An entry of a table, with the bytes that it is charged for.
 struct Entry<T> {
@@ -72,9 +51,6 @@ struct Watched {
     is_synced: bool,
 }
 
-/// The kind and the key of an object.
-type RelatedKey = (Kind, String);
-
 /// An object that is gone.
 struct Ended {
     key: String,
@@ -98,6 +74,19 @@ impl Ended {
 
 /// What an object depends on: a kind and a key, and the key of the object.
 type Dependency = (Kind, Arc<str>, Arc<str>);
+
+impl Watched {
+    /// Whether its table is being compared with a list.
+    fn has_unlisted(&self) -> bool {
+        match &self.table {
+            Table::Main(table) => table.has_unlisted(),
+            Table::Pods(table) => table.has_unlisted(),
+            Table::Services(table) => table.has_unlisted(),
+            Table::Labels(table) => table.has_unlisted(),
+            Table::Owners(table) => table.has_unlisted(),
+        }
+    }
+}
 
 /// The tables of a discovery.
 pub(crate) struct Tables {
@@ -363,14 +352,7 @@ impl Tables {
 
     /// Whether there is something to do.
     pub(crate) fn has_work(&self) -> bool {
-        let has_unlisted = |watched: &Watched| match &watched.table {
-            Table::Main(table) => table.has_unlisted(),
-            Table::Pods(table) => table.has_unlisted(),
-            Table::Services(table) => table.has_unlisted(),
-            Table::Labels(table) => table.has_unlisted(),
-            Table::Owners(table) => table.has_unlisted(),
-        };
-        self.watched.iter().any(has_unlisted)
+        self.watched.iter().any(Watched::has_unlisted)
             || (self.is_synced() && (!self.scans.is_empty() || !self.dirty.is_empty()))
     }
 
@@ -381,7 +363,7 @@ impl Tables {
         }
         for watch in 0..self.watched.len() {
             let attach = &self.attach;
-            let Some(watched) = self.watched.get_mut(watch) else { continue };
+            let Some(watched) = self.watched.get_mut(watch).filter(|watched| watched.has_unlisted()) else { continue };
             let kind = watched.kind;
             let all = match &mut watched.table {
                 Table::Main(table) => ended(table, |key, entry| Ended::main(key, entry, attach)),
@@ -391,6 +373,8 @@ impl Tables {
                 Table::Owners(table) => ended(table, Ended::other),
             };
             all.into_iter().for_each(|ended| self.end(kind, ended));
+            // One table in a turn.
+            return;
         }
     }
 
@@ -508,60 +492,6 @@ impl Related for Tables {
             _ => None,
         })?;
         (!found.value.is_empty()).then_some((label, found.value.as_str()))
-    }
-}
-
-/// What a pod's labels depend on.
-fn pod_dependencies(pod: &PodInfo) -> Vec<RelatedKey> {
-    pod.owner.as_ref().and_then(owner_dependency).into_iter().collect()
-}
-
-/// What a group depends on, as far as it is attached.
-fn dependencies_of(main: &MainObject, key: &str, attach: &KubernetesMetadataConfig) -> Vec<RelatedKey> {
-    let mut found = Vec::new();
-    let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
-    if attach.namespace && !namespace.is_empty() {
-        found.push((Kind::Namespace, namespace.to_owned()));
-    }
-    let mut add_address = |target: Option<&TargetRef>, node: Option<&String>| {
-        match target.map(|target| (target.kind.as_str(), target)) {
-            Some(("Pod", target)) => found.push((Kind::Pod, key_of(&target.namespace, &target.name))),
-            Some(("Node", target)) if attach.node => found.push((Kind::Node, target.name.clone())),
-            _ => {}
-        }
-        found.extend(node.filter(|_| attach.node).map(|node| (Kind::Node, node.clone())));
-    };
-    match main {
-        MainObject::Endpoints(endpoints) => {
-            for subset in &endpoints.subsets {
-                for address in subset.addresses.iter().chain(&subset.not_ready_addresses) {
-                    add_address(address.target_ref.as_ref(), address.node_name.as_ref());
-                }
-            }
-            found.push((Kind::Service, key.to_owned()));
-        }
-        MainObject::EndpointSlice(slice) => {
-            for endpoint in &slice.endpoints {
-                add_address(endpoint.target_ref.as_ref(), endpoint.node_name.as_ref());
-            }
-            let service = slice.metadata.labels.get(SERVICE_NAME);
-            found.extend(service.map(|name| (Kind::Service, key_of(namespace, name))));
-        }
-        MainObject::Pod(pod) => {
-            found.extend(pod_dependencies(pod));
-            found.extend(Some((Kind::Node, pod.node.clone())).filter(|_| attach.node));
-        }
-        MainObject::Service(_) | MainObject::Ingress(_) | MainObject::Node(_) => {}
-    }
-    found
-}
-
-/// The object that an owner of a pod is.
-fn owner_dependency((kind, key): &(String, String)) -> Option<(Kind, String)> {
-    match kind.as_str() {
-        "ReplicaSet" => Some((Kind::ReplicaSet, key.clone())),
-        "Job" => Some((Kind::Job, key.clone())),
-        _ => None,
     }
 }
 
