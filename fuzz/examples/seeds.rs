@@ -22,7 +22,7 @@ use otelcore_http::grpc::client::{GrpcClientConn, GrpcClientConnConfig, Outgoing
 use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
 use otelcore_http::{AdmitAll, Code, Coding, HeaderValue, Status, Workspace};
 use otelcore_pdata::{Rope, Signal, check, json};
-use otelcore_test_support::random_bytes;
+use otelcore_test_support::{random_bytes, read_corpus, split_frames};
 use pipe::pipe;
 use prost::Message;
 
@@ -37,6 +37,7 @@ fn main() {
     manifests(&out, &root);
     responses(&out);
     pages(&out, &root);
+    series(&out, &root);
     http1(&out);
     recorded_connections(&out);
     written_scripts(&out);
@@ -54,6 +55,15 @@ fn pages(out: &Path, root: &Path) {
         };
         let name = path.file_name().unwrap().to_str().unwrap();
         write_seed(out, "page", name, &[&[format, 7][..], &std::fs::read(&path).unwrap()].concat());
+    }
+}
+
+/// Bodies that were compared with the Go exporter, joined to one, after bytes for the settings and for no division.
+fn series(out: &Path, root: &Path) {
+    let corpus = root.join("crates/exporter-prometheus/tests/data/prometheus.corpus.zst");
+    for (i, case) in read_corpus(&corpus).into_iter().take(48).enumerate() {
+        let bodies = split_frames(&case.input)[2..].concat();
+        write_seed(out, "series", &i.to_string(), &[&[i as u8, 255][..], &bodies].concat());
     }
 }
 

@@ -23,6 +23,7 @@ mod page;
 #[path = "../../crates/http/src/pipe.rs"]
 mod pipe;
 mod response;
+mod series;
 
 use otelcore_http::Coding;
 
@@ -33,7 +34,7 @@ pub const MAX_INPUT: usize = 1 << 16;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("grpc_server", grpc_server::raw),
     ("grpc_server_frames", grpc_server::script),
     ("grpc_client", grpc_client::script),
@@ -55,6 +56,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("manifests", manifests::run),
     ("response", response::run),
     ("page", page::run),
+    ("series", series::run),
 ];
 
 /// Runs the target of that name.

@@ -169,7 +169,7 @@ impl SeriesRegistry {
                         metric_reader.read_points::<SummaryPoint<'_>>(self, entry, scope, now, budget)
                     }
                     PointKind::ExponentialHistogram => {
-                        metric_reader.drop_points::<ExponentialHistogramPoint<'_>>(self, budget)
+                        metric_reader.read_points::<ExponentialHistogramPoint<'_>>(self, entry, scope, now, budget)
                     }
                 };
                 if is_read {
@@ -277,18 +277,14 @@ fn start_metric(
             (Histogram, OtlpMetricKind::Histogram, histogram.temporality, histogram.raw, None)
         }
         MetricData::Summary(summary) => (Summary, OtlpMetricKind::Summary, cumulative, summary.raw, None),
-        MetricData::ExponentialHistogram(histogram) => (
-            ExponentialHistogram,
-            OtlpMetricKind::Histogram,
-            cumulative,
-            histogram.raw,
-            Some(DropReason::ExponentialHistogram),
-        ),
+        MetricData::ExponentialHistogram(histogram) => {
+            (ExponentialHistogram, OtlpMetricKind::Histogram, histogram.temporality, histogram.raw, None)
+        }
     };
     let too_large = metric.name.len() > MAX_NAME_BYTES || metric.unit.len() > MAX_NAME_BYTES;
     let refused = reason.or(scope.drop_reason).or_else(|| too_large.then_some(DropReason::TooLarge));
     if refused.is_none() {
-        identity_prefix.push(type_byte(metric_kind));
+        identity_prefix.push(type_byte(metric_kind, matches!(kind, ExponentialHistogram)));
         identity_prefix.extend_from_slice(metric.name);
     }
     Some(MetricPosition {
@@ -315,7 +311,7 @@ struct MetricReader<'a> {
 impl<'a> MetricReader<'a> {
     /// Counts points that are dropped. True at the end of the metric.
     fn drop_points<P: View<'a>>(&mut self, registry: &mut SeriesRegistry, budget: &mut StepBudget) -> bool {
-        let reason = self.metric.drop_reason.unwrap_or(DropReason::ExponentialHistogram);
+        let reason = self.metric.drop_reason.unwrap_or(DropReason::Temporality);
         let mut count = 0;
         let mut is_read = false;
         while !budget.is_spent() && !is_read {
@@ -381,9 +377,11 @@ impl<'a> MetricReader<'a> {
     ) -> Option<usize> {
         let previous = self.metric.previous_series;
         let too_large = point.raw().len() > MAX_BUCKETS && point.bucket_count() > MAX_BUCKETS;
-        if sort_attributes(sorted, point.attributes()).is_err() || too_large {
-            registry.dropped.add(DropReason::TooLarge, 1);
-            registry.log_dropped(DropReason::TooLarge, current.name);
+        let too_large = too_large || sort_attributes(sorted, point.attributes()).is_err();
+        let refused = if too_large { Some(DropReason::TooLarge) } else { point.drop_reason() };
+        if let Some(reason) = refused.filter(|_| point.flags() & 1 == 0 || too_large) {
+            registry.dropped.add(reason, 1);
+            registry.log_dropped(reason, current.name);
             return previous;
         }
         // Senders keep their points in order, so the guess from the last time is nearly always right.
@@ -420,6 +418,10 @@ impl<'a> MetricReader<'a> {
                 registry.dropped.add(DropReason::Memory, 1);
                 previous
             }
+            None if registry.config.max_series.is_some_and(|most| registry.series.len() >= most) => {
+                registry.refuse_above_limit(current.name);
+                previous
+            }
             Some(slot) => {
                 registry.update(slot, current, point, budget);
                 if slot != expected {
@@ -429,7 +431,8 @@ impl<'a> MetricReader<'a> {
             }
             None => {
                 let identity = SeriesIdentity { prefix: self.identity_prefix, attributes: self.attributes };
-                let slot = registry.add_series(current, point.initial_state(), identity, budget);
+                let slot =
+                    registry.add_series(current, point.initial_state(current.keeps_exemplars()), identity, budget);
                 registry.set_expected_next(previous, current, slot);
                 Some(slot)
             }

@@ -43,9 +43,10 @@ config_struct! {
         /// Whether unit and type are added to names.
         #[config(ignored = "`translation_strategy` has replaced it")]
         pub add_metric_suffixes: bool = true,
-        /// Serves OpenMetrics.
-        #[config(ignored = "scrapers get the text format 0.0.4")]
+        /// Whether scrapers that ask for OpenMetrics get it. Without it, they get the text format 0.0.4.
         pub enable_open_metrics: bool,
+        /// The most series; points of new ones above it are dropped. Zero is no limit.
+        pub max_series: usize,
         /// The queue.
         pub sending_queue: Optional<QueueConfig>,
     }
@@ -78,6 +79,8 @@ pub struct PageConfig {
     pub without_scope_info: bool,
     /// How names are made.
     pub strategy: TranslationStrategy,
+    /// The most series.
+    pub max_series: Option<usize>,
 }
 
 impl Default for PageConfig {
@@ -90,6 +93,7 @@ impl Default for PageConfig {
             resource_labels: ResourceLabelsConfig::default(),
             without_scope_info: false,
             strategy: TranslationStrategy::default(),
+            max_series: None,
         }
     }
 }
@@ -180,9 +184,6 @@ impl PrometheusConfig {
                     .help("write translation_strategy: UnderscoreEscapingWithoutSuffixes");
             }
         }
-        if self.enable_open_metrics {
-            s.warn("enable_open_metrics", "OpenMetrics is not supported yet: scrapers get the text format 0.0.4");
-        }
     }
 
     /// What the page shows.
@@ -205,6 +206,7 @@ impl PrometheusConfig {
             resource_labels,
             without_scope_info: self.without_scope_info,
             strategy: self.translation_strategy,
+            max_series: Some(self.max_series).filter(|most| *most > 0),
         }
     }
 }
@@ -270,10 +272,11 @@ mod tests {
         let (parsed, diagnostics) = parse(
             "endpoint: :8889\nnamespace: ns\nconst_labels: {a: x, b: y}\nsend_timestamps: true\n\
              metric_expiration: 180m\nresource_to_telemetry_conversion: {enabled: true, exclude_service_attributes: true}\n\
-             without_scope_info: true\ntranslation_strategy: NoTranslation\nsending_queue: {queue_size: 5}\n",
+             without_scope_info: true\ntranslation_strategy: NoTranslation\nsending_queue: {queue_size: 5}\n\
+             enable_open_metrics: true\nmax_series: 7\n",
         );
         assert_eq!(diagnostics, "");
-        assert!(parsed.sending_queue.is_on());
+        assert!(parsed.sending_queue.is_on() && parsed.enable_open_metrics);
         let excluded = ["service.name", "service.namespace", "service.instance.id"].map(str::to_owned).to_vec();
         let expected = PageConfig {
             namespace: "ns".to_owned(),
@@ -283,6 +286,7 @@ mod tests {
             resource_labels: ResourceLabelsConfig { included: vec!["*".to_owned()], excluded },
             without_scope_info: true,
             strategy: TranslationStrategy::NoTranslation,
+            max_series: Some(7),
         };
         assert_eq!(parsed.page(), expected);
     }
@@ -292,7 +296,6 @@ mod tests {
         let table = [
             ("add_metric_suffixes: false", true, "UnderscoreEscapingWithoutSuffixes"),
             ("add_metric_suffixes: true", true, "deprecated"),
-            ("enable_open_metrics: true", true, "OpenMetrics is not supported yet"),
             ("metric_expiration: 0s", true, "every series is hidden"),
             ("const_labels: {__x: y}", true, "not a valid label name"),
             ("translation_strategy: Nope", true, "invalid translation_strategy: Nope"),

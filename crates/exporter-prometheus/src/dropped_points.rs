@@ -3,20 +3,21 @@
 //! The Go collector logs them at every scrape; here each reason is logged once for each metric name, and every dropped
 //! point is counted in `otelcol_exporter_prometheus_dropped_points`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
 use otelcore_config::codes::METRIC_NOT_SHOWN;
 use otelcore_pipeline::{CODE_FIELD, Counter, LogField, LogLevel, Logger, MetricsLevel, Telemetry};
-use otelcore_prometheus_translation::LabelError;
 
 /// Why points are not shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum DropReason {
-    /// Exponential histograms are not supported yet.
-    ExponentialHistogram,
+    /// An exponential histogram whose scale is below -4: Prometheus has no such buckets.
+    ExponentialScale,
+    /// An exponential histogram whose buckets do not add up to its count.
+    BucketCounts,
     /// Neither delta nor cumulative.
     Temporality,
     /// A delta sum that is not monotonic.
@@ -29,10 +30,6 @@ pub enum DropReason {
     Name,
     /// A label has no Prometheus name, a reserved one, or a value that is not UTF-8.
     Label,
-    /// Two labels have the same name.
-    DuplicateLabel,
-    /// A summary with a label `quantile`.
-    Quantile,
     /// The name belongs to another type.
     TypeConflict,
     /// Another series has the same name and labels.
@@ -43,44 +40,41 @@ pub enum DropReason {
     TooLarge,
     /// A new series, or more buckets of a known one, above the memory limit.
     Memory,
+    /// A new series above `max_series`.
+    SeriesLimit,
 }
 
 impl DropReason {
-    /// The reason for which a series has no labels.
-    pub(crate) fn of_labels(error: &LabelError) -> Self {
-        match error {
-            LabelError::Name(_) | LabelError::InvalidName(_) | LabelError::InvalidValue(_) => Self::Label,
-            LabelError::Duplicate(_) => Self::DuplicateLabel,
-            LabelError::Quantile(_) => Self::Quantile,
-        }
-    }
-
-    const COUNT: usize = Self::Memory as usize + 1;
+    const COUNT: usize = Self::SeriesLimit as usize + 1;
 
     /// The value of the label `reason` of the metric.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::ExponentialHistogram => "exponential_histogram",
+            Self::ExponentialScale => "exponential_scale",
+            Self::BucketCounts => "bucket_counts",
             Self::Temporality => "temporality",
             Self::DeltaUpDown => "delta_non_monotonic",
             Self::MisalignedDelta => "misaligned_delta",
             Self::OlderPoint => "older",
             Self::Name => "metric_name",
             Self::Label => "label",
-            Self::DuplicateLabel => "duplicate_label",
-            Self::Quantile => "quantile_label",
             Self::TypeConflict => "type_conflict",
             Self::DuplicateSeries => "duplicate_series",
             Self::NameCollision => "name_collision",
             Self::TooLarge => "too_large",
             Self::Memory => "memory",
+            Self::SeriesLimit => "series_limit",
         }
     }
 }
 
 /// Names remembered for each reason, at most, so that many names fill neither memory nor log.
 const MAX_LOGGED_NAMES: usize = 256;
+
+/// Metrics whose points above `max_series` are counted by name, at most, and bytes of such a name.
+const MAX_COUNTED_METRICS: usize = 128;
+const MAX_COUNTED_NAME_BYTES: usize = 256;
 
 /// Bytes of a log message, at most: the sender decides the length of the names and labels in it.
 const MAX_MESSAGE_BYTES: usize = 4096;
@@ -95,6 +89,11 @@ pub struct DroppedPoints {
     /// Hashes of the names: a name may be megabytes long. If two hashes are equal, the second name is only not logged.
     logged_names: [BTreeSet<u64>; DropReason::COUNT],
     counts: [u64; DropReason::COUNT],
+    /// Series whose labels were merged.
+    merged: Option<Counter>,
+    merged_count: u64,
+    /// Points of new series above the limit, by metric.
+    above_limit: BTreeMap<Vec<u8>, Counter>,
 }
 
 impl DroppedPoints {
@@ -114,6 +113,9 @@ impl DroppedPoints {
             counters: Default::default(),
             logged_names: Default::default(),
             counts: [0; DropReason::COUNT],
+            merged: None,
+            merged_count: 0,
+            above_limit: BTreeMap::new(),
         }
     }
 
@@ -139,6 +141,59 @@ impl DroppedPoints {
             )
         });
         counter.add(points);
+    }
+
+    /// Number of series of which labels were merged.
+    #[must_use]
+    pub fn merged_labels(&self) -> u64 {
+        self.merged_count
+    }
+
+    /// Counts a new series of which labels were merged, and logs its metric once.
+    pub(crate) fn add_merged_labels(&mut self, metric: &[u8]) {
+        self.merged_count += 1;
+        let (telemetry, exporter) = (&self.telemetry, &self.exporter);
+        let counter = self.merged.get_or_insert_with(|| {
+            telemetry.counter(
+                MetricsLevel::Basic,
+                "otelcol_exporter_prometheus_merged_labels",
+                "Number of series of which labels with equal names were made one [Development]",
+                vec![("exporter", exporter.clone())],
+            )
+        });
+        counter.add(1);
+        self.log_once(DropReason::Label, LogLevel::Warn, metric, || {
+            let metric = String::from_utf8_lossy(metric);
+            format!("labels of metric {metric:?} have equal names: the values of attributes are joined by a semicolon")
+        });
+    }
+
+    /// Counts a point of a new series above `max_series`, by metric, and logs the first one.
+    pub(crate) fn add_above_limit(&mut self, metric: &[u8], max_series: usize) {
+        self.add(DropReason::SeriesLimit, 1);
+        if self.above_limit.len() >= MAX_COUNTED_METRICS && !self.above_limit.contains_key(metric) {
+            return;
+        }
+        if self.above_limit.is_empty()
+            && let Some(log) = &self.log
+        {
+            let text = format!(
+                "There are {max_series} series, the limit `max_series`. Points of new ones are dropped, and counted in \
+                 otelcol_exporter_prometheus_series_above_limit; known ones are still updated."
+            );
+            log.warn(&text, &[(CODE_FIELD, LogField::Str(METRIC_NOT_SHOWN))]);
+        }
+        let (telemetry, exporter) = (&self.telemetry, &self.exporter);
+        let key = metric.get(..MAX_COUNTED_NAME_BYTES).unwrap_or(metric).to_vec();
+        let counter = self.above_limit.entry(key).or_insert_with_key(|name| {
+            telemetry.counter(
+                MetricsLevel::Basic,
+                "otelcol_exporter_prometheus_series_above_limit",
+                "Number of data points of new series above max_series [Development]",
+                vec![("exporter", exporter.clone()), ("metric", String::from_utf8_lossy(name).into_owned())],
+            )
+        });
+        counter.add(1);
     }
 
     /// Logs the reason for a metric, only the first time.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_exposition::{NegotiatedFormat, PageEncoding, SupportedFormats};
-use otelcore_http::coding::GzipStream;
 use otelcore_http::h1::RequestHead;
 use otelcore_net::{Page, PageHandler, PageResponse, PageServer, PageStep, not_found};
 use otelcore_pdata::Signal;
@@ -21,7 +20,8 @@ use otelcore_pipeline::{
 use crate::body_reader::BodyReader;
 use crate::config::{PageConfig, PrometheusConfig};
 use crate::dropped_points::DroppedPoints;
-use crate::page::{PageRendering, RenderError, RenderProgress};
+use crate::page::{PageRendering, RenderProgress};
+use crate::page_compressor::PageCompressor;
 use crate::registry::SeriesRegistry;
 use crate::step_budget::StepBudget;
 
@@ -34,8 +34,8 @@ const READ_KEY: u64 = u64::MAX;
 /// A sweep visits every series: this is the minimum interval between sweeps.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A low level: pages compress well at any level, and each is read once.
-const GZIP_LEVEL: u32 = 1;
+/// The longest time for a page that a scraper may state.
+const MAX_SCRAPE_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// The `prometheus` exporter.
 pub(crate) struct PrometheusExporter {
@@ -44,6 +44,8 @@ pub(crate) struct PrometheusExporter {
     /// Stored here until `start`: the registry needs a seed, which comes from the world.
     dropped: Option<DroppedPoints>,
     registry: Option<SeriesRegistry>,
+    /// Formats and escapings of pages.
+    formats: SupportedFormats,
     log: Logger,
     budget: Arc<Budget>,
     /// New series of the last payload that had any were refused.
@@ -82,6 +84,11 @@ impl PrometheusExporter {
             ),
             dropped: Some(dropped),
             registry: None,
+            formats: if config.enable_open_metrics {
+                SupportedFormats::ALL
+            } else {
+                SupportedFormats::WITHOUT_OPEN_METRICS
+            },
             log,
             budget: build.budget.clone(),
             is_refusing: false,
@@ -149,14 +156,22 @@ fn header_list(head: &RequestHead, name: &str) -> String {
     values.map(|(_, v)| String::from_utf8_lossy(v)).collect::<Vec<_>>().join(",")
 }
 
+/// How long the scraper waits for the page, as Prometheus states it: a number of seconds.
+fn scrape_timeout(head: &RequestHead) -> Option<Duration> {
+    let value = String::from_utf8_lossy(head.get("x-prometheus-scrape-timeout-seconds")?).trim().parse().ok()?;
+    Duration::try_from_secs_f64(value).ok().filter(|timeout| !timeout.is_zero() && *timeout <= MAX_SCRAPE_TIMEOUT)
+}
+
 /// A page that is being rendered for a scraper.
 pub(crate) struct ScrapeBody {
     rendering: PageRendering,
     content_type: &'static str,
-    gzip: Option<GzipStream>,
-    /// The page is compressed.
-    is_compressed: bool,
+    /// The value of `Content-Encoding`, if the page is compressed.
+    coding: Option<&'static str>,
+    compressor: Option<PageCompressor>,
     is_started: bool,
+    /// When the scraper has given up.
+    deadline: MonotonicTime,
     /// The charge for the compressor.
     _kept: Kept,
 }
@@ -164,6 +179,7 @@ pub(crate) struct ScrapeBody {
 /// Pages of the registry.
 struct ScrapeHandler<'a> {
     registry: &'a mut SeriesRegistry,
+    formats: SupportedFormats,
     budget: &'a Arc<Budget>,
     log: &'a Logger,
 }
@@ -176,50 +192,53 @@ impl PageHandler for ScrapeHandler<'_> {
             return PageResponse::Whole(not_found());
         }
         let accept = head.get("accept").map(String::from_utf8_lossy).unwrap_or_default();
-        let accept = NegotiatedFormat::negotiate(&accept, SupportedFormats::TEXT);
-        let gzip = match PageEncoding::negotiate(&header_list(head, "accept-encoding")) {
-            PageEncoding::Identity => None,
-            PageEncoding::Gzip => Some(GzipStream::new(GZIP_LEVEL)),
-        };
-        let kept = self.budget.keep(if gzip.is_some() { GzipStream::MEMORY } else { 0 });
-        let rendering = PageRendering::new(cx.now(), self.budget);
+        let format = NegotiatedFormat::negotiate(&accept, self.formats);
+        let compressor = PageCompressor::new(PageEncoding::negotiate(&header_list(head, "accept-encoding")));
+        let kept = self.budget.keep(compressor.as_ref().map_or(0, PageCompressor::memory));
         PageResponse::Streamed(ScrapeBody {
-            rendering,
-            content_type: accept.content_type(),
-            is_compressed: gzip.is_some(),
-            gzip,
+            rendering: PageRendering::new(cx.now(), format, self.budget),
+            content_type: format.content_type(),
+            coding: compressor.as_ref().map(PageCompressor::coding),
+            compressor,
             is_started: false,
+            deadline: scrape_timeout(head).map_or(MonotonicTime::NEVER, |timeout| cx.now() + timeout),
             _kept: kept,
         })
     }
 
-    fn poll_body(&mut self, _: &mut Cx<'_>, body: &mut ScrapeBody) -> PageStep {
+    fn poll_body(&mut self, cx: &mut Cx<'_>, body: &mut ScrapeBody) -> PageStep {
+        if cx.now() > body.deadline {
+            return PageStep::Abort;
+        }
         let mut piece = Vec::new();
         let progress = match self.registry.render_step(&mut body.rendering, &mut piece, &mut StepBudget::for_one_step())
         {
             Ok(progress) => progress,
-            Err(RenderError::Gather(e)) => {
-                return PageStep::Page(Page::text(500, e.to_string()).header("X-Content-Type-Options", "nosniff"));
-            }
             Err(e) => {
                 self.log.error("error gathering metrics", &[("error", LogField::Str(&e.to_string()))]);
                 return PageStep::Abort;
             }
         };
         let complete = progress == RenderProgress::Complete;
-        if let Some(gzip) = &mut body.gzip {
+        if let Some(compressor) = &mut body.compressor {
             let uncompressed = std::mem::take(&mut piece);
-            if !uncompressed.is_empty() {
-                gzip.push(&uncompressed, &mut piece);
+            if !uncompressed.is_empty() && !compressor.push(&uncompressed, &mut piece) {
+                return PageStep::Abort;
             }
         }
-        if complete && let Some(gzip) = body.gzip.take() {
-            gzip.finish(&mut piece);
+        if complete
+            && let Some(compressor) = body.compressor.take()
+            && !compressor.finish(&mut piece)
+        {
+            return PageStep::Abort;
         }
-        let (content_type, is_compressed) = (body.content_type, body.is_compressed);
+        let (content_type, coding) = (body.content_type, body.coding);
         let page = |piece: Vec<u8>| {
             let page = Page::new(200, content_type, piece);
-            if is_compressed { page.header("Content-Encoding", "gzip") } else { page }
+            match coding {
+                Some(coding) => page.header("Content-Encoding", coding),
+                None => page,
+            }
         };
         match (body.is_started, complete) {
             (false, true) => PageStep::Page(page(piece)),
@@ -276,7 +295,7 @@ impl Exporter for PrometheusExporter {
             }
             _ => {}
         }
-        let mut handler = ScrapeHandler { registry, budget: &self.budget, log: &self.log };
+        let mut handler = ScrapeHandler { registry, formats: self.formats, budget: &self.budget, log: &self.log };
         self.server.handle_event_with(cx, local, &event, &mut handler);
     }
 

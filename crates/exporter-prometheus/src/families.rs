@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 
-use otelcore_exposition::{MetricType, write_family_header, write_underscored};
+use otelcore_exposition::{MetricType, NameEscaping, escape_name, is_legacy_name};
 use otelcore_pipeline::{Kept, LogLevel, MonotonicTime};
 use smallvec::SmallVec;
 
@@ -30,17 +30,17 @@ struct TypeGroup {
     /// Number of the first series.
     first_seq: u64,
     members: BTreeMap<LabelSetKey, EqualLabelSeries>,
+    /// Series whose names of labels are escaped for some pages, by the hash of their labels there.
+    escaped: BTreeMap<u64, EqualLabelSeries>,
 }
 
 /// One name on the page.
 pub(crate) struct Family {
     pub(crate) name: Rc<[u8]>,
-    /// The name as the page escapes it.
-    pub(crate) escaped_name: Rc<[u8]>,
+    /// The name on pages without UTF-8 names, if it is another one there.
+    escaped_name: Option<Rc<[u8]>>,
     pub(crate) kind: MetricType,
-    help: Rc<[u8]>,
-    /// HELP and TYPE.
-    pub(crate) header: Rc<[u8]>,
+    pub(crate) help: Rc<[u8]>,
     pub(crate) seq: u64,
     /// When it was last shown.
     last_shown: MonotonicTime,
@@ -60,6 +60,8 @@ pub(crate) struct Families {
     with_timestamps: bool,
     families: PartitionedSlab<Family>,
     by_name: BTreeMap<Rc<[u8]>, usize>,
+    /// Families whose name is escaped for some pages, by their name there.
+    by_escaped_name: BTreeMap<Rc<[u8]>, BTreeSet<usize>>,
     /// Families without a series that is shown, by the time when they were last shown.
     idle: BTreeSet<(MonotonicTime, usize)>,
     /// Families to be checked for collisions, oldest first.
@@ -74,45 +76,45 @@ pub(crate) struct Member<'a> {
     pub(crate) place: LabelSetKey,
     pub(crate) kind: MetricType,
     pub(crate) help: &'a Rc<[u8]>,
+    /// The hash of its labels on pages without UTF-8 names, if they are others there.
+    pub(crate) escaped_hash: Option<u64>,
 }
 
 impl Family {
     fn new(name: &[u8], kind: MetricType, help: &[u8], seq: u64, now: MonotonicTime) -> Self {
-        let mut wire = Vec::with_capacity(name.len());
-        write_underscored(&mut wire, name);
-        let mut family = Self {
+        let is_escaped = !is_legacy_name(name);
+        Self {
             name: name.into(),
-            escaped_name: wire.into(),
+            escaped_name: is_escaped.then(|| escape_name(name, NameEscaping::Underscores.into()).as_ref().into()),
             kind,
             help: help.into(),
-            header: Rc::default(),
             seq,
             last_shown: now,
             stream_count: 0,
             groups: SmallVec::new(),
             hidden: false,
             checked_kind: None,
-        };
-        family.render_header();
-        family
+        }
     }
 
     /// Bytes charged for the family; places are charged with their series.
     fn charged_bytes(&self) -> u64 {
-        let texts = [self.name.len(), self.escaped_name.len(), self.help.len(), self.header.len()];
+        let escaped = self.escaped_name.as_ref().map_or(0, |name| name.len() + size_of::<[usize; 8]>());
+        let texts = [self.name.len(), escaped, self.help.len()];
         // Its entries in the map of names and in the two lists.
         (size_of::<Self>() + 12 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
-    }
-
-    fn render_header(&mut self) {
-        let mut header = Vec::with_capacity(self.help.len() + 2 * self.escaped_name.len() + 32);
-        write_family_header(&mut header, &self.escaped_name, &self.help, self.kind);
-        self.header = header.into();
     }
 
     /// The series of its type, in order.
     pub(crate) fn members(&self) -> Option<&BTreeMap<LabelSetKey, EqualLabelSeries>> {
         self.groups.iter().find(|g| g.kind == self.kind).map(|g| &g.members)
+    }
+
+    /// Whether a series with these labels is the one that a page without UTF-8 names shows for what it has there: no
+    /// older one has the same labels there, and none has them as they are.
+    pub(crate) fn is_shown_when_escaped(&self, slot: usize, hash: u64, escaped: &LabelSetKey) -> bool {
+        let Some(group) = self.groups.iter().find(|g| g.kind == self.kind) else { return false };
+        group.escaped.get(&hash).is_none_or(|same| same.oldest() == slot) && !group.members.contains_key(escaped)
     }
 
     pub(crate) fn is_shown(&self) -> bool {
@@ -176,8 +178,11 @@ impl Families {
             let family = Family::new(name, kind, help, self.next, now);
             kept.grow(family.charged_bytes());
             self.next += 1;
-            let name = family.name.clone();
+            let (name, escaped_name) = (family.name.clone(), family.escaped_name.clone());
             let id = self.families.insert(family);
+            if let Some(escaped_name) = escaped_name {
+                self.by_escaped_name.entry(escaped_name).or_default().insert(id);
+            }
             self.by_name.insert(name, id);
             id
         });
@@ -206,22 +211,25 @@ impl Families {
         dropped: &mut DroppedPoints,
         budget: &mut StepBudget,
     ) {
-        let Member { slot, seq, place, kind, help } = member;
+        let Member { slot, seq, place, kind, help, escaped_hash } = member;
         let Some(family) = self.families.get_mut(id) else { return };
         let was_shown = family.is_shown();
         if !family.groups.iter().any(|g| g.kind == kind) {
-            family.groups.push(TypeGroup { kind, help: help.clone(), first_seq: seq, members: BTreeMap::new() });
+            family.groups.push(TypeGroup {
+                kind,
+                help: help.clone(),
+                first_seq: seq,
+                members: BTreeMap::new(),
+                escaped: BTreeMap::new(),
+            });
         }
         let Some(group) = family.groups.iter_mut().find(|g| g.kind == kind) else { return };
         budget.charge(search_cost(group.members.len(), place.block.len()));
+        if let Some(hash) = escaped_hash {
+            add_equal(group.escaped.entry(hash), seq, slot);
+        }
         let block = place.block.clone();
-        let younger = match group.members.entry(place) {
-            Entry::Vacant(entry) => {
-                entry.insert(EqualLabelSeries { oldest: (seq, slot), younger: BTreeMap::new() });
-                None
-            }
-            Entry::Occupied(mut entry) => Some(entry.get_mut().add(seq, slot)),
-        };
+        let younger = add_equal(group.members.entry(place), seq, slot);
         let is_duplicate = younger.is_some();
         if let Some(s) = younger.and_then(|slot| series.get_mut(slot)) {
             s.is_duplicate = true;
@@ -263,11 +271,17 @@ impl Families {
         series: &mut PartitionedSlab<Series>,
         budget: &mut StepBudget,
     ) {
-        let Member { seq, place, kind, .. } = member;
+        let Member { seq, place, kind, escaped_hash, .. } = member;
         let Some(family) = self.families.get_mut(id) else { return };
         let Some(at) = family.groups.iter().position(|g| g.kind == kind) else { return };
         let Some(group) = family.groups.get_mut(at) else { return };
         budget.charge(search_cost(group.members.len(), place.block.len()));
+        if let Some(hash) = escaped_hash
+            && let Entry::Occupied(mut same) = group.escaped.entry(hash)
+            && same.get_mut().remove(seq).is_err()
+        {
+            same.remove();
+        }
         let Entry::Occupied(mut same_labels) = group.members.entry(place) else { return };
         match same_labels.get_mut().remove(seq) {
             Err(()) => drop(same_labels.remove()),
@@ -345,7 +359,6 @@ impl Families {
             let cost = family.charged_bytes();
             (family.kind, family.help) = (successor.kind, successor.help.clone());
             family.last_shown = now;
-            family.render_header();
             kept.grow(family.charged_bytes());
             kept.shrink(cost);
             self.to_check.insert((family.seq, id));
@@ -354,6 +367,14 @@ impl Families {
         {
             kept.shrink(family.charged_bytes());
             self.by_name.remove(&family.name);
+            if let Some(escaped) = &family.escaped_name
+                && let Some(same) = self.by_escaped_name.get_mut(escaped)
+            {
+                same.remove(&id);
+                if same.is_empty() {
+                    self.by_escaped_name.remove(escaped);
+                }
+            }
             self.to_check.remove(&(family.seq, id));
             if family.checked_kind.is_some() {
                 self.recheck_younger(&family.name, family.seq);
@@ -412,26 +433,82 @@ impl Families {
         }
     }
 
-    /// The name of the older family that collides with this one, by client_golang's rule.
+    /// The name of the older family that collides with this one.
     fn colliding_name(&self, family: &Family) -> Option<Vec<u8>> {
-        let shown_kind = |name: &[u8]| {
+        find_collision(&family.name, family.kind, |name| {
             let other = self.find_by_name(name)?;
             other.checked_kind.filter(|_| other.seq < family.seq)
+        })
+    }
+
+    /// Whether pages without UTF-8 names leave a family out: it collides there with a family whose name is not escaped,
+    /// with an older one whose name is, or with `target_info`, if there is any.
+    pub(crate) fn is_hidden_when_escaped(
+        &self,
+        family: &Family,
+        targets: Option<(&[u8], &[u8])>,
+        dropped: &mut DroppedPoints,
+    ) -> bool {
+        let Some(escaped_name) = &family.escaped_name else { return false };
+        let shown = |other: &Family| Some(other.kind).filter(|_| other.is_shown() && !other.hidden);
+        let shown_kind = |name: &[u8]| {
+            let unescaped = self.find_by_name(name).filter(|other| other.escaped_name.is_none()).and_then(shown);
+            let older = || {
+                let same = self.by_escaped_name.get(name)?.iter().filter_map(|id| self.families.get(*id));
+                same.filter(|other| other.seq < family.seq).find_map(shown)
+            };
+            unescaped.or_else(older)
         };
-        for (suffix, summaries) in [(&b"_count"[..], true), (b"_sum", true), (b"_bucket", false)] {
-            if let Some(stem) = family.name.strip_suffix(suffix) {
-                match shown_kind(stem) {
-                    Some(MetricType::Histogram) => return Some(stem.to_vec()),
-                    Some(MetricType::Summary) if summaries => return Some(stem.to_vec()),
-                    _ => {}
-                }
-            }
-            let adds = family.kind == MetricType::Histogram || (family.kind == MetricType::Summary && summaries);
-            let added = [&*family.name, suffix].concat();
-            if adds && shown_kind(&added).is_some() {
-                return Some(added);
+        let is_target = targets.is_some_and(|(name, escaped)| escaped == &**escaped_name && name != &*family.name);
+        let other = if is_target || shown_kind(escaped_name).is_some() {
+            Some(escaped_name.to_vec())
+        } else {
+            find_collision(escaped_name, family.kind, shown_kind)
+        };
+        if let Some(other) = &other {
+            dropped.log_once(DropReason::NameCollision, LogLevel::Warn, &family.name, || {
+                let (name, other) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(other));
+                format!(
+                    "metric {name:?} is left out of pages without UTF-8 names: escaped, its name collides with {other:?}"
+                )
+            });
+        }
+        other.is_some()
+    }
+
+    /// Whether a metric has the name of `target_info` on pages without UTF-8 names.
+    pub(crate) fn has_shown_family(&self, name: &[u8]) -> bool {
+        self.find_by_name(name).is_some_and(|family| family.is_shown() && !family.hidden)
+    }
+}
+
+/// Adds a series to those of equal labels. Returns the slot that is a younger one now, if there are several.
+fn add_equal<K: Ord>(entry: Entry<'_, K, EqualLabelSeries>, seq: u64, slot: usize) -> Option<usize> {
+    match entry {
+        Entry::Vacant(entry) => {
+            entry.insert(EqualLabelSeries { oldest: (seq, slot), younger: BTreeMap::new() });
+            None
+        }
+        Entry::Occupied(mut entry) => Some(entry.get_mut().add(seq, slot)),
+    }
+}
+
+/// The name of another family with which a family collides by client_golang's rule: one has lines with the name of the
+/// other. `shown_kind` returns the type of another family on the page.
+fn find_collision(name: &[u8], kind: MetricType, shown_kind: impl Fn(&[u8]) -> Option<MetricType>) -> Option<Vec<u8>> {
+    for (suffix, summaries) in [(&b"_count"[..], true), (b"_sum", true), (b"_bucket", false)] {
+        if let Some(stem) = name.strip_suffix(suffix) {
+            match shown_kind(stem) {
+                Some(MetricType::Histogram) => return Some(stem.to_vec()),
+                Some(MetricType::Summary) if summaries => return Some(stem.to_vec()),
+                _ => {}
             }
         }
-        None
+        let adds = kind == MetricType::Histogram || (kind == MetricType::Summary && summaries);
+        let added = [name, suffix].concat();
+        if adds && shown_kind(&added).is_some() {
+            return Some(added);
+        }
     }
+    None
 }

@@ -5,12 +5,21 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use otelcore_exposition::compare_blocks;
+use otelcore_prometheus_translation::LabelBlock;
 
 /// The position of a series in its family: its labels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LabelSetKey {
     pub(crate) block: Rc<[u8]>,
     pub(crate) labels: u32,
+    /// Some names are escaped for pages without UTF-8 names.
+    pub(crate) has_quoted_names: bool,
+}
+
+impl LabelSetKey {
+    pub(crate) fn of(labels: LabelBlock) -> Self {
+        Self { block: labels.bytes, labels: labels.label_count, has_quoted_names: labels.has_quoted_names }
+    }
 }
 
 /// The series of one place. If there are several, the oldest one is the first; they differ in data that is not a label.

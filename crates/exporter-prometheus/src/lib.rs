@@ -3,7 +3,7 @@
 //! Points update *series*, which are stored by identity; a scrape writes them to a page. Names and labels are
 //! translated once, when a series is created, and are kept as bytes: a point of a known series costs a hash, a
 //! comparison and a store; a scrape copies name, labels and value. [`SeriesRegistry`] uses no sockets and no clock; the
-//! exporter adds the page server, a timer for expiry, and gzip.
+//! exporter adds the page server, a timer for expiry, and compression.
 //!
 //! Memory grows with the number of distinct series and resources that arrived within `metric_expiration`, some hundreds
 //! of bytes each. All of it is charged to the budget as kept state. Above the limit of a `memory_limiter` new series
@@ -14,14 +14,18 @@
 mod body_reader;
 mod config;
 mod dropped_points;
+mod expiry;
 mod exporter;
 mod factory;
 mod families;
 mod identity;
 mod label_sets;
+mod native_histogram;
 #[doc(hidden)]
 pub mod oracle;
 mod page;
+mod page_compressor;
+mod page_series;
 mod partitioned;
 mod registry;
 mod resources;
@@ -36,8 +40,8 @@ pub use factory::PrometheusFactory;
 pub use identity::{MAX_LABEL_BYTES, MAX_LABELS, MAX_NESTED_BYTES};
 pub use otelcore_prometheus_translation::{MAX_NAME_BYTES, OtlpMetricKind, TranslationStrategy, metric_name};
 pub use page::{MAX_PAGE_BYTES, PIECE_SIZE, PageRendering, RenderError, RenderProgress};
-pub use registry::{GatherError, SeriesRegistry};
-pub use series_state::MAX_BUCKETS;
+pub use registry::SeriesRegistry;
+pub use series_state::{MAX_BUCKETS, MAX_EXEMPLARS};
 pub use step_budget::StepBudget;
 
 #[cfg(test)]

@@ -6,31 +6,36 @@
 //!
 //! A page is not a snapshot. Families are written in the order of their names, and each series is shown in its state at
 //! the moment when it is written; a change at a position that is already written is on the next page. No family and no
-//! series is on a page twice, and all lines of one series are from the same state.
+//! series is on a page twice, and all lines of one series are from the same state. In protobuf, a family of many series
+//! is several messages, since a message begins with its length.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use otelcore_exposition::protobuf::{Created, FamilyMessage, MetricValue};
 use otelcore_exposition::{
-    MetricType, NegotiatedFormat, compare_blocks, write_family_header, write_float, write_histogram, write_sample,
-    write_summary, write_underscored,
+    BlockLabels, MetricType, NameEscaper, NameEscaping, NegotiatedFormat, OPEN_METRICS_END, SeriesHead, TextDialect,
+    compare_blocks, escape_block, escape_labels, sorted_escaped_block, write_family_header,
 };
-use otelcore_pdata::views::NumberValue;
 use otelcore_pipeline::{Budget, Kept, MonotonicTime};
 
 use crate::families::Family;
 use crate::label_sets::LabelSetKey;
-use crate::registry::{GatherError, SeriesRegistry, Sweep};
+use crate::page_series::{
+    EscapedName, SeriesLines, has_stored_labels, max_len_of_lines, push_metric, text_dialect, write_lines,
+};
+use crate::registry::SeriesRegistry;
 use crate::series::{Series, TARGET_HELP};
-use crate::series_state::{StoredValue, to_f64};
 use crate::step_budget::StepBudget;
 
 /// Bytes of one piece of a page, at most.
 pub const PIECE_SIZE: usize = 64 << 10;
 /// Bytes that are written at once, at most. Longer lines, and series of many lines, are written line by line.
 const MAX_DIRECT_WRITE: usize = PIECE_SIZE / 2;
+/// Bytes of the metrics of one protobuf message after which it ends, unless its name and help are longer.
+const MESSAGE_SIZE: usize = PIECE_SIZE / 4;
 /// Bytes of one page, at most. A scrape that needs more ends with an error: a truncated page would look complete.
 pub const MAX_PAGE_BYTES: u64 = 1 << 30;
 /// Series with equal labels that are distinguished by their timestamps, at most. Further ones are not shown.
@@ -50,9 +55,6 @@ pub enum RenderProgress {
 /// Why a page can't be completed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RenderError {
-    /// Nothing could be gathered and something went wrong.
-    #[error(transparent)]
-    Gather(GatherError),
     /// The page is too large.
     #[error("the page is larger than {MAX_PAGE_BYTES} bytes")]
     TooLarge,
@@ -61,6 +63,9 @@ pub enum RenderError {
 /// A page that is being rendered.
 #[derive(Debug)]
 pub struct PageRendering {
+    format: NegotiatedFormat,
+    /// How names are escaped, by the format and the names that there may be.
+    escaper: NameEscaper,
     started_at: MonotonicTime,
     /// Expired series have been removed, and the families of names have been updated.
     families_updated: bool,
@@ -70,6 +75,8 @@ pub struct PageRendering {
     /// Long pieces of a line, to be copied.
     pending: VecDeque<Fragment>,
     series: VecDeque<SeriesLines>,
+    /// In protobuf, the series of the family that are not in a message yet.
+    message: FamilyMessage,
     written: u64,
     /// The charge for the memory of the rendering.
     kept: Kept,
@@ -90,13 +97,15 @@ enum RenderStage {
 #[derive(Clone, Debug)]
 struct StartedFamily {
     name: Rc<[u8]>,
-    escaped_name: Rc<[u8]>,
+    escaped_name: EscapedName,
+    help: Rc<[u8]>,
     seq: u64,
     kind: MetricType,
 }
 
 #[derive(Debug)]
 struct TargetInfoPosition {
+    name: EscapedName,
     /// A family of the same name.
     family: Option<StartedFamily>,
     /// After this line.
@@ -109,21 +118,7 @@ struct TargetInfoPosition {
 struct Fragment {
     bytes: Rc<[u8]>,
     position: usize,
-}
-
-/// The lines of one series that has many or long lines. A copy, so that all of them are from the same state.
-#[derive(Debug)]
-struct SeriesLines {
-    escaped_name: Rc<[u8]>,
-    label_block: Rc<[u8]>,
-    suffix: &'static str,
-    label_name: &'static str,
-    /// Bounds or quantiles with their values.
-    values: Vec<(f64, f64)>,
-    next_line: usize,
-    /// Sum and count; none for a number.
-    totals: Option<(f64, u64)>,
-    timestamp_millis: Option<i64>,
+    charged: u64,
 }
 
 /// Bytes charged for a page: one piece and its compressed form.
@@ -132,17 +127,25 @@ const RENDERING_BYTES: u64 = (2 * PIECE_SIZE) as u64;
 impl PageRendering {
     /// A page that begins at `now`. Its memory is charged to `budget` as kept state.
     #[must_use]
-    pub fn new(now: MonotonicTime, budget: &Arc<Budget>) -> Self {
+    pub fn new(now: MonotonicTime, format: NegotiatedFormat, budget: &Arc<Budget>) -> Self {
         Self {
+            format,
+            escaper: format.escaping.into(),
             started_at: now,
             families_updated: false,
             target_info_pending: false,
             stage: RenderStage::Names(None),
             pending: VecDeque::new(),
             series: VecDeque::new(),
+            message: FamilyMessage::default(),
             written: 0,
             kept: budget.keep(RENDERING_BYTES),
         }
+    }
+
+    /// Whether names that are not legacy names are escaped on it.
+    fn is_escaped(&self) -> bool {
+        self.format.escaping != NameEscaping::AllowUtf8
     }
 
     /// Copies the pending fragments. True when none is left.
@@ -155,6 +158,7 @@ impl PageRendering {
             if n < rest.len() {
                 return false;
             }
+            self.kept.shrink(fragment.charged);
             self.pending.pop_front();
         }
         true
@@ -165,96 +169,71 @@ impl PageRendering {
         self.pending.is_empty() && self.series.is_empty()
     }
 
-    /// Copies the values of a series that is written line by line.
-    fn copy_series(
-        &mut self,
-        escaped_name: &Rc<[u8]>,
-        label_block: &Rc<[u8]>,
-        value: &StoredValue,
-        timestamp_millis: Option<i64>,
-    ) {
-        let (suffix, label, values, totals) = match value {
-            StoredValue::Number(v) => ("", "", vec![(0.0, to_f64(*v))], None),
-            StoredValue::Histogram(h) => {
-                let mut values: Vec<_> = h.buckets().map(|(bound, count)| (bound, count as f64)).collect();
-                if values.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
-                    values.push((f64::INFINITY, h.count as f64));
-                }
-                ("_bucket", "le", values, Some((h.sum, h.count)))
-            }
-            StoredValue::Summary(s) => ("", "quantile", s.quantiles.clone(), Some((s.sum, s.count))),
-        };
-        let lines = SeriesLines {
-            escaped_name: escaped_name.clone(),
-            label_block: label_block.clone(),
-            suffix,
-            label_name: label,
-            values,
-            next_line: 0,
-            totals,
-            timestamp_millis,
-        };
+    fn push_series(&mut self, lines: SeriesLines) {
         self.kept.grow(lines.charged_bytes());
         self.series.push_back(lines);
     }
 
-    fn push_fragment(&mut self, bytes: impl Into<Rc<[u8]>>) {
-        self.pending.push_back(Fragment { bytes: bytes.into(), position: 0 });
+    /// Adds bytes that belong to the registry as well.
+    fn push_shared(&mut self, bytes: Rc<[u8]>) {
+        self.pending.push_back(Fragment { bytes, position: 0, charged: 0 });
+    }
+
+    fn push_fragment(&mut self, bytes: Vec<u8>) {
+        let charged = bytes.len() as u64;
+        self.kept.grow(charged);
+        self.pending.push_back(Fragment { bytes: bytes.into(), position: 0, charged });
     }
 
     /// Adds the next line of the series that is written line by line to the pending fragments. False when there is no
     /// such series.
     fn next_line(&mut self) -> bool {
         let Some(lines) = self.series.front_mut() else { return false };
-        let (mut tail, at) = (Vec::new(), lines.timestamp_millis);
-        let end = |tail: &mut Vec<u8>, value: f64| write_sample(tail, b"", b"", value, at);
-        let (wire, block, plain) =
-            (lines.escaped_name.clone(), lines.label_block.clone(), lines.label_block.is_empty());
-        let suffix = if let Some((bound, value)) = lines.values.get(lines.next_line).copied() {
-            if lines.label_name.is_empty() {
-                tail.extend_from_slice(if plain { b"" } else { b"}" });
-            } else {
-                tail.extend_from_slice(if plain { b"" } else { b"," });
-                tail.extend_from_slice(lines.label_name.as_bytes());
-                tail.extend_from_slice(b"=\"");
-                write_float(&mut tail, bound);
-                tail.extend_from_slice(b"\"}");
-            }
-            end(&mut tail, value);
-            lines.suffix
-        } else if let (Some((sum, count)), past) = (lines.totals, lines.next_line.saturating_sub(lines.values.len()))
-            && past < 2
-        {
-            tail.extend_from_slice(if plain { b"" } else { b"}" });
-            end(&mut tail, if past == 0 { sum } else { count as f64 });
-            if past == 0 { "_sum" } else { "_count" }
+        if let Some(line) = lines.next_line() {
+            self.push_fragment(line.start);
+            self.push_shared(line.block);
+            self.push_fragment(line.end);
         } else {
             self.kept.shrink(lines.charged_bytes());
             self.series.pop_front();
-            return true;
-        };
-        // Braces are written only around labels.
-        let braces = !plain || (lines.next_line < lines.values.len() && !lines.label_name.is_empty());
-        lines.next_line += 1;
-        self.push_fragment(wire);
-        self.push_fragment([suffix.as_bytes(), if braces { b"{" } else { b"" }].concat());
-        self.push_fragment(block);
-        self.push_fragment(tail);
+        }
         true
     }
-}
 
-impl SeriesLines {
-    fn charged_bytes(&self) -> u64 {
-        (16 * self.values.capacity()) as u64
+    /// Begins a family: in text HELP and TYPE, in protobuf nothing yet.
+    fn begin_family(&mut self, out: &mut Vec<u8>, name: &EscapedName, help: &[u8], kind: MetricType) {
+        let Some(dialect) = text_dialect(self.format.format) else { return };
+        // Each byte may be escaped.
+        if 2 * (help.len() + name.len()) + 32 <= MAX_DIRECT_WRITE {
+            return write_family_header(out, dialect, name.view(), help, kind);
+        }
+        let mut header = Vec::with_capacity(help.len() + 2 * name.len() + 32);
+        write_family_header(&mut header, dialect, name.view(), help, kind);
+        self.push_fragment(header);
+    }
+
+    /// Ends a protobuf message if it is long enough, or if it is the last one of its family.
+    fn end_message(&mut self, out: &mut Vec<u8>, name: &EscapedName, (help, kind): (&[u8], MetricType), is_last: bool) {
+        let enough = MESSAGE_SIZE.max(name.len() + help.len());
+        if self.message.is_empty() || (!is_last && self.message.len() < enough) {
+            return;
+        }
+        let len = self.message.len() + name.len() + help.len() + 32;
+        if self.is_idle() && out.len() + len <= PIECE_SIZE {
+            return self.message.finish(out, name.text(), help, kind);
+        }
+        let mut bytes = Vec::with_capacity(len);
+        self.message.finish(&mut bytes, name.text(), help, kind);
+        self.push_fragment(bytes);
     }
 }
 
 impl StartedFamily {
-    fn from_family(family: &Family) -> Self {
+    fn new(family: &Family, page: &PageRendering) -> Self {
         Self {
             name: family.name.clone(),
-            escaped_name: family.escaped_name.clone(),
+            escaped_name: EscapedName::new(&family.name, page.format.format, page.escaper),
+            help: family.help.clone(),
             seq: family.seq,
             kind: family.kind,
         }
@@ -278,9 +257,9 @@ impl SeriesRegistry {
     ///
     /// # Errors
     /// See [`RenderError`].
-    pub fn render(&mut self, now: MonotonicTime, _: &NegotiatedFormat) -> Result<Vec<u8>, RenderError> {
+    pub fn render(&mut self, now: MonotonicTime, format: &NegotiatedFormat) -> Result<Vec<u8>, RenderError> {
         let budget = self.kept.budget().clone();
-        let (mut page, mut rendering, mut piece) = (Vec::new(), PageRendering::new(now, &budget), Vec::new());
+        let (mut page, mut rendering, mut piece) = (Vec::new(), PageRendering::new(now, *format, &budget), Vec::new());
         loop {
             let progress = self.render_step(&mut rendering, &mut piece, &mut StepBudget::for_one_step())?;
             page.append(&mut piece);
@@ -288,60 +267,6 @@ impl SeriesRegistry {
                 return Ok(page);
             }
         }
-    }
-
-    /// Removes the series whose last point is older than `metric_expiration`, and updates the families of names, until
-    /// everything that is due at `now` is done or the work of the step is done. True when everything is done.
-    pub fn expire_step(&mut self, now: MonotonicTime, budget: &mut StepBudget) -> bool {
-        while now.0.saturating_sub(self.oldest.0) > self.expiration {
-            let sweep = self.sweep.get_or_insert(Sweep { part: 0, oldest: MonotonicTime::NEVER });
-            if sweep.part == self.series.parts() {
-                // Every point that arrived since is newer than those that were visited.
-                self.oldest = sweep.oldest.min(now);
-                self.sweep = None;
-                if self.series.len() == 0 {
-                    self.oldest = MonotonicTime::NEVER;
-                }
-                continue;
-            }
-            if budget.is_spent() {
-                return false;
-            }
-            let mut expired = Vec::new();
-            let mut visited = 0;
-            for (slot, series) in self.series.part(sweep.part) {
-                visited += 1;
-                if now.0.saturating_sub(series.arrived_at.0) > self.expiration {
-                    expired.push(slot);
-                } else {
-                    sweep.oldest = sweep.oldest.min(series.arrived_at);
-                }
-            }
-            budget.charge(20 * visited + 1000);
-            // Series for which the step has no work left are found again by the next step.
-            let expired_count = expired.len();
-            let mut removed = 0;
-            for slot in expired {
-                if budget.is_spent() {
-                    break;
-                }
-                self.remove(slot, budget);
-                removed += 1;
-            }
-            if removed == expired_count
-                && let Some(sweep) = &mut self.sweep
-            {
-                sweep.part += 1;
-            }
-        }
-        let targets = self.resources.has_targets().then(|| self.target_name.clone());
-        let times = (now, self.expiration);
-        self.families.process_changes(times, targets.as_deref(), &mut self.dropped, &mut self.kept, budget)
-    }
-
-    /// Removes everything that is due at `now`.
-    pub fn expire(&mut self, now: MonotonicTime) {
-        while !self.expire_step(now, &mut StepBudget::for_one_step()) {}
     }
 
     /// Continues a page: appends to `out` until it has nearly [`PIECE_SIZE`] bytes, or the work of the step is done.
@@ -361,15 +286,6 @@ impl SeriesRegistry {
         if page.written > MAX_PAGE_BYTES {
             return Err(RenderError::TooLarge);
         }
-        if progress == RenderProgress::Complete
-            && page.written == 0
-            && let Some(series) = self.quantile_series.first().and_then(|slot| self.series.get(*slot))
-        {
-            let family = self.streams.get(series.stream).and_then(|s| s.family).and_then(|id| self.families.get(id));
-            let name = family.map_or_else(String::new, |f| String::from_utf8_lossy(&f.escaped_name).into_owned());
-            let text = format!("collected metric {name:?} must not have an explicit \"quantile\" label");
-            return Err(RenderError::Gather(GatherError(text)));
-        }
         Ok(progress)
     }
 
@@ -384,7 +300,12 @@ impl SeriesRegistry {
                 return RenderProgress::BudgetSpent;
             }
             page.families_updated = true;
-            page.target_info_pending = self.resources.has_targets();
+            page.escaper.escapes_lookalikes = self.config.strategy.keeps_utf8();
+            // Another metric may have its name where names are escaped.
+            let is_hidden = page.is_escaped()
+                && self.escaped_target_name != self.target_name
+                && self.families.has_shown_family(&self.escaped_target_name);
+            page.target_info_pending = self.resources.has_targets() && !is_hidden;
         }
         loop {
             if !page.flush_fragments(out) || out.len() >= MAX_DIRECT_WRITE {
@@ -398,7 +319,7 @@ impl SeriesRegistry {
                 return RenderProgress::BudgetSpent;
             }
             match std::mem::replace(&mut page.stage, RenderStage::Done) {
-                RenderStage::Names(name) => self.next_name(page, name, budget),
+                RenderStage::Names(name) => self.next_name(page, out, name, budget),
                 RenderStage::Family(family, place) => self.next_series(page, out, family, place, budget),
                 RenderStage::TargetInfo(targets) => self.next_target(page, out, targets, budget),
                 RenderStage::Done => return RenderProgress::Complete,
@@ -407,25 +328,47 @@ impl SeriesRegistry {
     }
 
     /// Continues with the next name that is shown, or with `target_info` if it is before that name.
-    fn next_name(&mut self, page: &mut PageRendering, name: Option<Rc<[u8]>>, budget: &mut StepBudget) {
+    fn next_name(
+        &mut self,
+        page: &mut PageRendering,
+        out: &mut Vec<u8>,
+        name: Option<Rc<[u8]>>,
+        budget: &mut StepBudget,
+    ) {
         budget.charge(200);
         let next = self.families.next_after(name.as_deref());
         let shown = next.filter(|(_, family)| family.is_shown());
-        let (id, in_family) = (shown.map(|(id, _)| id), shown.map(|(_, family)| StartedFamily::from_family(family)));
-        if let Some((_, family)) = next.filter(|(_, family)| !family.is_shown() || family.hidden) {
+        let (id, in_family) = (shown.map(|(id, _)| id), shown.map(|(_, f)| StartedFamily::new(f, page)));
+        let targets = self.resources.has_targets().then_some((&*self.target_name, &*self.escaped_target_name));
+        let is_hidden = |(_, family): &(usize, &Family)| {
+            let dropped = &mut self.dropped;
+            !family.is_shown()
+                || family.hidden
+                || (page.is_escaped() && self.families.is_hidden_when_escaped(family, targets, dropped))
+        };
+        if let Some((_, family)) = next.filter(is_hidden) {
             page.stage = RenderStage::Names(Some(family.name.clone()));
         } else if page.target_info_pending && next.is_none_or(|(_, family)| *self.target_name <= *family.name) {
             page.target_info_pending = false;
-            let (mut wire, mut header) = (Vec::new(), Vec::new());
-            write_underscored(&mut wire, &self.target_name);
-            write_family_header(&mut header, &wire, TARGET_HELP, MetricType::Gauge);
-            page.push_fragment(header);
+            let target_name = EscapedName::new(&self.target_name, page.format.format, page.escaper);
+            page.begin_family(out, &target_name, TARGET_HELP, MetricType::Gauge);
             let merged = in_family.filter(|family| *family.name == *self.target_name);
             let resume_after = merged.as_ref().map(|family| family.name.clone()).or(name);
-            page.stage = RenderStage::TargetInfo(TargetInfoPosition { family: merged, last_key: None, resume_after });
-        } else if let (Some((_, family)), Some(in_family)) = (next, in_family) {
-            page.push_fragment(family.header.clone());
-            page.stage = RenderStage::Family(in_family, None);
+            // Escaped labels of a metric could be those of a target.
+            let merged = merged.filter(|_| !page.is_escaped() || !self.config.strategy.keeps_utf8());
+            page.stage = RenderStage::TargetInfo(TargetInfoPosition {
+                name: target_name,
+                family: merged,
+                last_key: None,
+                resume_after,
+            });
+        } else if let Some(family) = in_family {
+            page.begin_family(out, &family.escaped_name, &family.help, family.kind);
+            page.stage = RenderStage::Family(family, None);
+        } else if let Some(dialect) = text_dialect(page.format.format)
+            && dialect == TextDialect::OpenMetrics
+        {
+            out.extend_from_slice(OPEN_METRICS_END);
         }
         if let Some(id) = id {
             self.families.mark_shown(id, page.started_at);
@@ -438,12 +381,13 @@ impl SeriesRegistry {
         &self,
         page: &mut PageRendering,
         out: &mut Vec<u8>,
-        family: StartedFamily,
+        started: StartedFamily,
         last_key: Option<LabelSetKey>,
         budget: &mut StepBudget,
     ) {
-        let Some(members) = family.current_family(self).and_then(Family::members) else {
-            page.stage = RenderStage::Names(Some(family.name));
+        let Some((family, members)) = started.current_family(self).and_then(|f| Some((f, f.members()?))) else {
+            page.end_message(out, &started.escaped_name, (&started.help, started.kind), true);
+            page.stage = RenderStage::Names(Some(started.name));
             return;
         };
         let from = last_key.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -451,27 +395,49 @@ impl SeriesRegistry {
         let mut newest_key = None;
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
             let Some((at, same_labels)) = rest.next() else {
-                page.stage = RenderStage::Names(Some(family.name));
+                page.end_message(out, &started.escaped_name, (&started.help, started.kind), true);
+                page.stage = RenderStage::Names(Some(started.name));
                 return;
             };
             budget.charge(60);
             newest_key = Some(at);
+            let is_shown = self.is_shown_on(page, family, same_labels.oldest(), at, budget);
             if same_labels.has_duplicates() && self.config.send_timestamps {
-                let same_labels =
+                let several =
                     same_labels.iter().take(MAX_SERIES_OF_EQUAL_LABELS).filter_map(|slot| self.series.get(slot));
-                let mut same_labels: Vec<(Option<i64>, &Series)> =
-                    same_labels.map(|s| (self.timestamp(s), s)).collect();
-                same_labels.sort_by_key(|(time, _)| *time);
-                same_labels.dedup_by_key(|(time, _)| *time);
-                for (time, series) in same_labels {
-                    page.copy_series(&family.escaped_name, &series.label_block, &series.state.value, time);
+                let mut sorted: Vec<(Option<i64>, &Series)> = several.map(|s| (self.timestamp(s), s)).collect();
+                sorted.sort_by_key(|(time, _)| *time);
+                sorted.dedup_by_key(|(time, _)| *time);
+                for (_, series) in sorted.into_iter().filter(|_| is_shown) {
+                    self.render_series(page, None, &started, series, budget);
                 }
-            } else if let Some(series) = self.series.get(same_labels.oldest()) {
-                self.render_series(page, out, &family.escaped_name, series);
+            } else if let Some(series) = self.series.get(same_labels.oldest()).filter(|_| is_shown) {
+                self.render_series(page, Some(&mut *out), &started, series, budget);
             }
+            page.end_message(out, &started.escaped_name, (&started.help, started.kind), false);
         }
         let newest_key = newest_key.cloned();
-        page.stage = RenderStage::Family(family, newest_key.or(last_key));
+        page.stage = RenderStage::Family(started, newest_key.or(last_key));
+    }
+
+    /// Whether the page shows a series. Where label names are escaped, several series may have the same labels; the first
+    /// one is shown.
+    fn is_shown_on(
+        &self,
+        page: &PageRendering,
+        family: &Family,
+        slot: usize,
+        labels: &LabelSetKey,
+        budget: &mut StepBudget,
+    ) -> bool {
+        if !labels.has_quoted_names || !page.is_escaped() {
+            return true;
+        }
+        budget.charge(1000 + 10 * labels.block.len() as u64);
+        let (block, count) = sorted_escaped_block(&labels.block);
+        let hash = self.hash_of_escaped(&block);
+        let labels = u32::try_from(count).unwrap_or(u32::MAX);
+        family.is_shown_when_escaped(slot, hash, &LabelSetKey { block: block.into(), labels, has_quoted_names: false })
     }
 
     /// Writes lines of `target_info`, merged in order with the series of a metric that has the same name.
@@ -484,10 +450,9 @@ impl SeriesRegistry {
     ) {
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
             budget.charge(500);
-            let family =
-                targets.family.as_ref().and_then(|family| Some((&family.escaped_name, family.current_family(self)?)));
+            let family = targets.family.as_ref().and_then(|family| Some((family, family.current_family(self)?)));
             let series =
-                family.and_then(|(wire, family)| Some((wire, series_after(family, targets.last_key.as_ref())?)));
+                family.and_then(|(started, family)| Some((started, series_after(family, targets.last_key.as_ref())?)));
             let target = self.resources.target_after(targets.last_key.as_ref());
             let is_before_series = |target: &&LabelSetKey| {
                 series.is_none_or(|(_, (place, _))| {
@@ -496,23 +461,19 @@ impl SeriesRegistry {
                 })
             };
             let place = if let Some(target) = target.filter(is_before_series) {
-                let mut wire = Vec::new();
-                write_underscored(&mut wire, &self.target_name);
-                if wire.len() + target.block.len() < MAX_DIRECT_WRITE / 2 {
-                    write_sample(out, &wire, &target.block, 1.0, None);
-                } else {
-                    page.copy_series(&wire.into(), &target.block, &StoredValue::Number(NumberValue::Int(1)), None);
-                }
+                render_target(page, out, &targets.name, target);
                 target.clone()
-            } else if let Some((wire, (place, slot))) = series {
+            } else if let Some((started, (place, slot))) = series {
                 if let Some(series) = self.series.get(slot) {
-                    self.render_series(page, out, wire, series);
+                    self.render_series(page, Some(&mut *out), started, series, budget);
                 }
                 place.clone()
             } else {
+                page.end_message(out, &targets.name, (TARGET_HELP, MetricType::Gauge), true);
                 page.stage = RenderStage::Names(targets.resume_after);
                 return;
             };
+            page.end_message(out, &targets.name, (TARGET_HELP, MetricType::Gauge), false);
             targets.last_key = Some(place);
         }
         page.stage = RenderStage::TargetInfo(targets);
@@ -522,18 +483,63 @@ impl SeriesRegistry {
         self.config.send_timestamps.then(|| series.state.time.div_euclid(1_000_000))
     }
 
-    fn render_series(&self, page: &mut PageRendering, out: &mut Vec<u8>, name: &Rc<[u8]>, series: &Series) {
-        let (block, value, at) = (&series.label_block, &series.state.value, self.timestamp(series));
-        // A number, a bound and a timestamp take less than a hundred bytes.
-        if value.max_lines() * (name.len() + block.len() + 100) > MAX_DIRECT_WRITE {
-            return page.copy_series(name, block, value, at);
-        }
-        match value {
-            StoredValue::Number(v) => write_sample(out, name, block, to_f64(*v), at),
-            StoredValue::Histogram(h) => write_histogram(out, name, block, h.buckets(), (h.sum, h.count), at),
-            StoredValue::Summary(s) => {
-                write_summary(out, name, block, s.quantiles.iter().copied(), (s.sum, s.count), at)
+    /// Writes a series: to `out` if there is one and if the lines are short, or else line by line.
+    fn render_series(
+        &self,
+        page: &mut PageRendering,
+        out: Option<&mut Vec<u8>>,
+        family: &StartedFamily,
+        series: &Series,
+        budget: &mut StepBudget,
+    ) {
+        let (labels, state, at) = (&series.labels, &series.state, self.timestamp(series));
+        let escaper = page.escaper;
+        let Some(dialect) = text_dialect(page.format.format) else {
+            budget.charge(500 + 8 * labels.block.len() as u64 + 40 * state.value.cell_count() as u64);
+            let is_counter = family.kind == MetricType::Counter;
+            return push_metric(&mut page.message, labels, escaper, state, is_counter, at);
+        };
+        let block: Rc<[u8]> = if has_stored_labels(labels, escaper) {
+            labels.block.clone()
+        } else {
+            budget.charge(500 + 8 * labels.block.len() as u64);
+            escape_block(&labels.block, escaper).into()
+        };
+        let name = &family.escaped_name;
+        match out {
+            Some(out) if max_len_of_lines(name.len(), block.len(), state) <= MAX_DIRECT_WRITE => {
+                write_lines(&SeriesHead { name: name.view(), block: &block, timestamp_ms: at }, out, dialect, state);
             }
+            _ => page.push_series(SeriesLines::new(name, &block, dialect, state, at)),
         }
+    }
+}
+
+/// Writes a line of `target_info`.
+fn render_target(page: &mut PageRendering, out: &mut Vec<u8>, name: &EscapedName, target: &LabelSetKey) {
+    let escaper = page.escaper;
+    let Some(dialect) = text_dialect(page.format.format) else {
+        let value = MetricValue::Gauge(1.0);
+        if has_stored_labels(target, escaper) {
+            let labels: Vec<_> = BlockLabels::new(&target.block).collect();
+            let labels = labels.iter().map(|(name, value)| (&**name, *value));
+            page.message.push(labels, &value, Created::Unset, None);
+        } else {
+            let labels = escape_labels(&target.block, escaper);
+            let labels = labels.iter().map(|(name, value)| (&**name, &**value));
+            page.message.push(labels, &value, Created::Unset, None);
+        }
+        return;
+    };
+    let block: Rc<[u8]> = if has_stored_labels(target, escaper) {
+        target.block.clone()
+    } else {
+        escape_block(&target.block, escaper).into()
+    };
+    if name.len() + block.len() < MAX_DIRECT_WRITE / 2 {
+        let head = SeriesHead { name: name.view(), block: &block, timestamp_ms: None };
+        head.write_number(out, dialect, 1.0, None);
+    } else {
+        page.push_series(SeriesLines::of_target(name, &block, dialect));
     }
 }

@@ -5,12 +5,12 @@
 //! clock: the time of arrival is an argument; expiry compares nothing else. Bodies are read in `body_reader`, pages are
 //! rendered in `page`; nothing here visits all series at once.
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use otelcore_exposition::{NameEscaping, escape_name, sorted_escaped_block};
 use otelcore_pdata::views::Temporality;
 use otelcore_pipeline::{Budget, Kept, LogLevel, MonotonicTime};
 use otelcore_prometheus_translation::{
@@ -21,6 +21,7 @@ use crate::config::PageConfig;
 use crate::dropped_points::{DropReason, DroppedPoints};
 use crate::families::{Families, Member};
 use crate::identity::{AttributePairs, IdentityPrefix};
+use crate::label_sets::LabelSetKey;
 use crate::partitioned::{PartitionedIndex, PartitionedSlab};
 use crate::resources::Resources;
 use crate::series::{Series, allocated};
@@ -30,19 +31,23 @@ use crate::step_budget::StepBudget;
 /// The number for "no series" or "no stream".
 pub(crate) const NO_ID: usize = usize::MAX;
 
-/// Nothing could be gathered and something went wrong: the text of a page with status 500.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("An error has occurred while serving metrics:\n\n{0}\n")]
-pub struct GatherError(pub(crate) String);
-
 /// The type in the identity: whether a sum is monotonic is not part of it.
-pub(crate) fn type_byte(metric_kind: OtlpMetricKind) -> u8 {
+pub(crate) fn type_byte(metric_kind: OtlpMetricKind, is_exponential: bool) -> u8 {
     match metric_kind {
+        OtlpMetricKind::Histogram if is_exponential => 5,
         OtlpMetricKind::Gauge => 1,
         OtlpMetricKind::Counter | OtlpMetricKind::UpDownCounter => 2,
         OtlpMetricKind::Histogram => 3,
         OtlpMetricKind::Summary => 4,
     }
+}
+
+/// The hash of labels as pages without UTF-8 names have them. None if they are the same on all pages.
+fn escaped_hash(hasher: &FixedState, labels: &LabelSetKey, budget: &mut StepBudget) -> Option<u64> {
+    labels.has_quoted_names.then(|| {
+        budget.charge(500 + 4 * labels.block.len() as u64);
+        hasher.hash_one(sorted_escaped_block(&labels.block).0.as_slice())
+    })
 }
 
 /// The series of one metric of one scope of one job and instance.
@@ -80,6 +85,13 @@ pub(crate) struct CurrentMetric<'a> {
     pub(crate) stream: Option<usize>,
 }
 
+impl CurrentMetric<'_> {
+    /// Whether pages show exemplars of its type.
+    pub(crate) fn keeps_exemplars(&self) -> bool {
+        matches!(self.metric_kind, OtlpMetricKind::Counter | OtlpMetricKind::Histogram)
+    }
+}
+
 /// The bytes that identify a series.
 #[derive(Clone, Copy)]
 pub(crate) struct SeriesIdentity<'a> {
@@ -99,6 +111,8 @@ pub struct SeriesRegistry {
     pub(crate) resources: Resources,
     pub(crate) families: Families,
     pub(crate) target_name: Rc<[u8]>,
+    /// The same on pages without UTF-8 names.
+    pub(crate) escaped_target_name: Rc<[u8]>,
     pub(crate) dropped: DroppedPoints,
     /// Reused buffers for identities.
     pub(crate) spare_buffers: [Vec<u8>; 2],
@@ -111,8 +125,8 @@ pub struct SeriesRegistry {
     pub(crate) oldest: MonotonicTime,
     /// The search for expired series, while it runs.
     pub(crate) sweep: Option<Sweep>,
-    /// Series that make a page an error if nothing else is on it.
-    pub(crate) quantile_series: BTreeSet<usize>,
+    /// Series whose labels would have to be merged are not shown, as in the Go collector: for comparisons with it.
+    refuses_merged_labels: bool,
 }
 
 /// A search for expired series.
@@ -156,6 +170,7 @@ impl SeriesRegistry {
             streams: PartitionedSlab::default(),
             resources: Resources::new(hasher),
             families: Families::new(config.send_timestamps),
+            escaped_target_name: escape_name(&target_name, NameEscaping::Underscores.into()).as_ref().into(),
             target_name: target_name.into(),
             dropped,
             spare_buffers: Default::default(),
@@ -164,7 +179,7 @@ impl SeriesRegistry {
             refused: 0,
             oldest: MonotonicTime::NEVER,
             sweep: None,
-            quantile_series: BTreeSet::new(),
+            refuses_merged_labels: false,
         }
     }
 
@@ -172,6 +187,12 @@ impl SeriesRegistry {
     #[must_use]
     pub fn with_budget(mut self, budget: &Arc<Budget>) -> Self {
         self.kept = budget.keep(self.kept.bytes());
+        self
+    }
+
+    /// Does not show series of which labels would be merged, as the Go collector: for comparisons with it.
+    pub(crate) fn with_merged_labels_refused(mut self) -> Self {
+        self.refuses_merged_labels = true;
         self
     }
 
@@ -207,7 +228,8 @@ impl SeriesRegistry {
     /// Logs why points of a metric are dropped.
     pub(crate) fn log_dropped(&mut self, reason: DropReason, metric: &[u8]) {
         let why = match reason {
-            DropReason::ExponentialHistogram => "exponential histograms are not supported yet",
+            DropReason::ExponentialScale => "Prometheus has no buckets of a scale below -4",
+            DropReason::BucketCounts => "the counts of its buckets do not add up to its count",
             DropReason::Temporality => "its temporality is neither delta nor cumulative",
             DropReason::DeltaUpDown => "a delta sum that is not monotonic can't be accumulated",
             DropReason::MisalignedDelta => "delta histogram points overlap",
@@ -252,6 +274,11 @@ impl SeriesRegistry {
         }
     }
 
+    /// The hash of labels as pages without UTF-8 names have them, sorted.
+    pub(crate) fn hash_of_escaped(&self, block: &[u8]) -> u64 {
+        self.hasher.hash_one(block)
+    }
+
     fn hash(&self, seed: usize, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_usize(seed);
@@ -279,7 +306,9 @@ impl SeriesRegistry {
             self.refused += 1;
             return self.dropped.add(DropReason::Memory, 1);
         }
-        if let UpdateResult::Refused(reason) = point.update(&mut series.state, current.temporality) {
+        if let UpdateResult::Refused(reason) =
+            point.update(&mut series.state, current.temporality, current.keeps_exemplars())
+        {
             self.dropped.add(reason, 1);
             return self.log_dropped(reason, current.name);
         }
@@ -300,9 +329,7 @@ impl SeriesRegistry {
         }
         let Some(stream) = self.streams.get(id) else { return };
         let has_moved = family != stream.family || shape != stream.metric_kind;
-        if has_moved
-            && !matches!(drop_reason, Some(DropReason::Label | DropReason::DuplicateLabel | DropReason::Quantile))
-        {
+        if has_moved && drop_reason != Some(DropReason::Label) {
             self.detach_from_family(slot, budget);
             self.attach_to_family(slot, budget);
         }
@@ -340,8 +367,9 @@ impl SeriesRegistry {
     fn detach_from_family(&mut self, slot: usize, budget: &mut StepBudget) {
         let Some(series) = self.series.get_mut(slot) else { return };
         if let Some(family) = series.family.take() {
-            let (seq, place, kind) = (series.seq, series.label_set_key(), series.prometheus_type());
-            let member = Member { slot, seq, place, kind, help: &Rc::default() };
+            let (seq, place, kind) = (series.seq, series.labels.clone(), series.prometheus_type());
+            let escaped_hash = escaped_hash(&self.hasher, &place, budget);
+            let member = Member { slot, seq, place, kind, help: &Rc::default(), escaped_hash };
             self.families.remove_series(family, member, &mut self.series, budget);
         }
     }
@@ -355,8 +383,9 @@ impl SeriesRegistry {
         series.drop_reason = if stream.family.is_none() { Some(DropReason::Name) } else { None };
         series.is_duplicate = false;
         if let Some(family) = stream.family {
-            let (seq, place, kind) = (series.seq, series.label_set_key(), series.prometheus_type());
-            let member = Member { slot, seq, place, kind, help: &stream.help };
+            let (seq, place, kind) = (series.seq, series.labels.clone(), series.prometheus_type());
+            let escaped_hash = escaped_hash(&self.hasher, &place, budget);
+            let member = Member { slot, seq, place, kind, help: &stream.help, escaped_hash };
             self.families.add_series(family, member, &mut self.series, &mut self.dropped, budget);
         }
     }
@@ -375,16 +404,21 @@ impl SeriesRegistry {
             None => *current.stream.insert(self.add_stream(current, identity.prefix, budget)),
         };
         let hash = self.hash(stream, identity.attributes);
-        let block = self.label_block(&identity, current);
-        let (block, labels, fault) = match block {
-            Ok(block) => (block.bytes, block.label_count, None),
-            Err((reason, why)) => {
+        let (labels, fault) = match self.label_block(&identity, current) {
+            Ok(block) => {
+                if block.is_merged {
+                    self.dropped.add_merged_labels(current.name);
+                }
+                (LabelSetKey::of(block), None)
+            }
+            Err(why) => {
                 // The series is kept nevertheless: its resource stays in target_info, and its next point does not
                 // create it again.
-                self.dropped.log_once(reason, LogLevel::Error, current.name, || {
+                self.dropped.log_once(DropReason::Label, LogLevel::Error, current.name, || {
                     format!("failed to convert metric {}: {why}", String::from_utf8_lossy(current.name))
                 });
-                (Rc::default(), 0, Some(reason))
+                let none = LabelSetKey { block: Rc::default(), labels: 0, has_quoted_names: false };
+                (none, Some(DropReason::Label))
             }
         };
         let slot = self.series.insert(Series {
@@ -398,8 +432,7 @@ impl SeriesRegistry {
             is_duplicate: false,
             arrived_at: current.now,
             attributes: identity.attributes.into(),
-            label_block: block,
-            label_count: labels,
+            labels,
             expected_next: NO_ID,
             state: reading,
         });
@@ -408,9 +441,6 @@ impl SeriesRegistry {
             self.kept.grow(series.charged_bytes() + series.state.charged_bytes());
         }
         self.oldest = self.oldest.min(current.now);
-        if fault == Some(DropReason::Quantile) {
-            self.quantile_series.insert(slot);
-        }
         let series = &self.series;
         self.index.insert(hash, slot, |slot| series.get(slot).map_or(0, |s| s.hash));
         // Each of them is in another part of memory.
@@ -477,15 +507,9 @@ impl SeriesRegistry {
         }
     }
 
-    /// The labels of a series; the reason and a text where it has none.
-    fn label_block(
-        &self,
-        identity: &SeriesIdentity<'_>,
-        current: &CurrentMetric<'_>,
-    ) -> Result<LabelBlock, (DropReason, String)> {
-        let Some(prefix) = IdentityPrefix::parse(identity.prefix) else {
-            return Err((DropReason::Label, "identity too large".to_owned()));
-        };
+    /// The labels of a series; a text where it has none.
+    fn label_block(&self, identity: &SeriesIdentity<'_>, current: &CurrentMetric<'_>) -> Result<LabelBlock, String> {
+        let prefix = IdentityPrefix::parse(identity.prefix).ok_or("identity too large")?;
         let scope = (!self.config.without_scope_info).then_some(ScopeLabels {
             name: prefix.scope.name,
             version: prefix.scope.version,
@@ -499,9 +523,22 @@ impl SeriesRegistry {
             instance: prefix.instance,
             constant: &self.config.const_labels,
         };
-        let is_summary = current.metric_kind == OtlpMetricKind::Summary;
-        series_block(labels, current.name, is_summary, self.config.strategy.keeps_utf8())
-            .map_err(|error| (DropReason::of_labels(&error), error.to_string()))
+        let reserved = match current.metric_kind {
+            OtlpMetricKind::Histogram => Some(&b"le"[..]),
+            OtlpMetricKind::Summary => Some(&b"quantile"[..]),
+            OtlpMetricKind::Gauge | OtlpMetricKind::Counter | OtlpMetricKind::UpDownCounter => None,
+        };
+        let block = series_block(labels, reserved, self.config.strategy.keeps_utf8()).map_err(|e| e.to_string())?;
+        if block.is_merged && self.refuses_merged_labels {
+            return Err("duplicate label names".to_owned());
+        }
+        Ok(block)
+    }
+
+    /// Counts a point of a new series above `max_series`.
+    pub(crate) fn refuse_above_limit(&mut self, metric: &[u8]) {
+        let most = self.config.max_series.unwrap_or_default();
+        self.dropped.add_above_limit(metric, most);
     }
 
     /// Translates the name of a stream.
@@ -534,9 +571,6 @@ impl SeriesRegistry {
         let Some(series) = self.series.remove(slot) else { return };
         self.kept.shrink(series.charged_bytes() + series.state.charged_bytes());
         self.index.remove(series.hash, slot);
-        if series.drop_reason == Some(DropReason::Quantile) {
-            self.quantile_series.remove(&slot);
-        }
         self.remove_from_resource(series.resource);
         let Some(stream) = self.streams.get_mut(series.stream) else { return };
         stream.series_count = stream.series_count.saturating_sub(1);

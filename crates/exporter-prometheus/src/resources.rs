@@ -281,7 +281,7 @@ impl Resource {
         }
         let attributes = attributes.iter().map(|(k, v)| (*k, v.as_slice()));
         match target_block(attributes, job, instance, config.strategy.keeps_utf8()) {
-            Ok(block) => TargetInfoState::Shown(LabelSetKey { block: block.bytes, labels: block.label_count }),
+            Ok(block) => TargetInfoState::Shown(LabelSetKey::of(block)),
             Err(TargetInfoError::Label(_)) => {
                 dropped.log_once(DropReason::Label, LogLevel::Error, b"target_info", || {
                     "failed to convert metric target_info: a resource attribute is no valid label".to_owned()

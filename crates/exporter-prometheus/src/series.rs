@@ -1,7 +1,5 @@
 //! One series: its identity, its labels and its last point.
 
-use std::rc::Rc;
-
 use otelcore_exposition::MetricType;
 use otelcore_pipeline::MonotonicTime;
 use otelcore_prometheus_translation::OtlpMetricKind;
@@ -29,8 +27,7 @@ pub(crate) struct Series {
     pub(crate) is_duplicate: bool,
     pub(crate) arrived_at: MonotonicTime,
     pub(crate) attributes: Box<[u8]>,
-    pub(crate) label_block: Rc<[u8]>,
-    pub(crate) label_count: u32,
+    pub(crate) labels: LabelSetKey,
     /// The series whose point came after the point of this series the last time.
     pub(crate) expected_next: usize,
     pub(crate) state: SeriesState,
@@ -42,15 +39,11 @@ impl Series {
     pub(crate) fn charged_bytes(&self) -> u64 {
         (size_of::<Self>() + LABEL_SET_KEY_BYTES + 4 * size_of::<usize>()) as u64
             + allocated(self.attributes.len())
-            + allocated(self.label_block.len())
+            + allocated(self.labels.block.len())
     }
 
     pub(crate) fn prometheus_type(&self) -> MetricType {
         self.metric_kind.prometheus_type()
-    }
-
-    pub(crate) fn label_set_key(&self) -> LabelSetKey {
-        LabelSetKey { block: self.label_block.clone(), labels: self.label_count }
     }
 }
 

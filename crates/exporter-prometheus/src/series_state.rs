@@ -2,13 +2,16 @@
 //!
 //! The newest point replaces the stored one; a delta point is added if it begins when the stored one ends. All rules,
 //! those for gaps included, are those of the Go exporter's accumulator. Times are compared as in Go, as signed
-//! nanoseconds.
+//! nanoseconds. Exponential histograms are in `native_histogram`.
 
+use otelcore_exposition::TraceExemplar;
+use otelcore_exposition::protobuf::Created;
 use otelcore_pdata::views::{
-    HistogramPoint, KeyValue, NumberPoint, NumberValue, RepeatedMessages, SummaryPoint, Temporality, View,
+    Exemplar, HistogramPoint, KeyValue, NumberPoint, NumberValue, RepeatedMessages, SummaryPoint, Temporality, View,
 };
 
 use crate::dropped_points::DropReason;
+use crate::native_histogram::NativeValue;
 
 /// The result for a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +28,17 @@ pub(crate) struct SeriesState {
     pub(crate) start: i64,
     pub(crate) time: i64,
     pub(crate) value: StoredValue,
+    exemplars: Option<Box<ExemplarList>>,
 }
+
+/// The exemplars of the last point.
+#[derive(Debug, Default)]
+struct ExemplarList {
+    list: Vec<TraceExemplar>,
+}
+
+/// Exemplars of one series, at most: the last ones of its last point are kept.
+pub const MAX_EXEMPLARS: usize = 64;
 
 /// A value by type.
 #[derive(Debug)]
@@ -33,6 +46,7 @@ pub(crate) enum StoredValue {
     Number(NumberValue),
     Histogram(Box<HistogramValue>),
     Summary(Box<SummaryValue>),
+    Native(Box<NativeValue>),
 }
 
 /// A histogram as it arrived: bounds in the sender's order.
@@ -61,13 +75,74 @@ impl StoredValue {
             Self::Number(_) => 1,
             Self::Histogram(h) => h.bounds.len() + 3,
             Self::Summary(s) => s.quantiles.len() + 2,
+            Self::Native(_) => 3,
+        }
+    }
+}
+
+impl StoredValue {
+    /// Buckets or quantiles.
+    pub(crate) fn cell_count(&self) -> usize {
+        match self {
+            Self::Number(_) => 1,
+            Self::Histogram(h) => h.bounds.len(),
+            Self::Summary(s) => s.quantiles.len(),
+            Self::Native(native) => native.bucket_count(),
         }
     }
 }
 
 impl SeriesState {
-    /// Bytes charged for buckets and quantiles; zero for a number.
+    pub(crate) fn new(start: u64, time: u64, value: StoredValue) -> Self {
+        Self { start: start.cast_signed(), time: time.cast_signed(), value, exemplars: None }
+    }
+
+    /// The exemplars of the last point, the newest last.
+    pub(crate) fn exemplars(&self) -> &[TraceExemplar] {
+        self.exemplars.as_ref().map_or(&[], |exemplars| &exemplars.list)
+    }
+
+    /// Replaces the exemplars by those of a point, at most `most` of them.
+    pub(crate) fn set_exemplars<'a>(&mut self, exemplars: impl Iterator<Item = Exemplar<'a>>, most: usize) {
+        if let Some(kept) = &mut self.exemplars {
+            kept.list.clear();
+        }
+        // When the list is full, the oldest is replaced.
+        let mut oldest = 0;
+        for exemplar in exemplars {
+            let list = &mut self.exemplars.get_or_insert_default().list;
+            if list.len() < most {
+                list.push(stored_exemplar(&exemplar));
+            } else if let Some(replaced) = list.get_mut(oldest) {
+                *replaced = stored_exemplar(&exemplar);
+                oldest = (oldest + 1) % most;
+            }
+        }
+        if let Some(kept) = self.exemplars.as_mut().filter(|_| oldest > 0) {
+            kept.list.rotate_left(oldest);
+        }
+    }
+
+    /// When the series began, as protobuf pages have it: times before the first second after the epoch are unknown.
+    pub(crate) fn created(&self) -> Created {
+        const SECOND: i64 = 1_000_000_000;
+        match (self.start.div_euclid(SECOND), &self.value) {
+            (seconds @ 1.., _) => Created::At(seconds, self.start.rem_euclid(SECOND) as u32),
+            // Go writes its zero time, the beginning of the year 1.
+            (_, StoredValue::Native(_)) => Created::At(-62_135_596_800, 0),
+            _ => Created::Unset,
+        }
+    }
+
+    /// Bytes charged for buckets, quantiles and exemplars; zero for a number without them.
     pub(crate) fn charged_bytes(&self) -> u64 {
+        let exemplars = self.exemplars.as_ref().map_or(0, |exemplars| {
+            (size_of::<ExemplarList>() + exemplars.list.capacity() * size_of::<TraceExemplar>() + 32) as u64
+        });
+        exemplars + self.value_bytes()
+    }
+
+    fn value_bytes(&self) -> u64 {
         match &self.value {
             StoredValue::Number(_) => 0,
             StoredValue::Histogram(h) => {
@@ -75,7 +150,17 @@ impl SeriesState {
                 (size_of::<HistogramValue>() + 8 * cells) as u64
             }
             StoredValue::Summary(s) => (size_of::<SummaryValue>() + 16 * s.quantiles.capacity()) as u64,
+            StoredValue::Native(native) => native.charged_bytes(),
         }
+    }
+}
+
+fn stored_exemplar(exemplar: &Exemplar<'_>) -> TraceExemplar {
+    TraceExemplar {
+        trace_id: exemplar.trace_id.try_into().unwrap_or_default(),
+        span_id: exemplar.span_id.try_into().unwrap_or_default(),
+        value: to_f64(exemplar.value.0),
+        time_unix_nano: exemplar.time_unix_nano.cast_signed(),
     }
 }
 
@@ -97,10 +182,14 @@ pub(crate) trait DataPoint<'a>: View<'a> {
     fn charged_bytes(&self) -> u64 {
         0
     }
-    /// The state after the first point.
-    fn initial_state(&self) -> SeriesState;
+    /// Why a series can't have such a point, if it can't.
+    fn drop_reason(&self) -> Option<DropReason> {
+        None
+    }
+    /// The state after the first point. `keeps_exemplars` if pages show exemplars of the type.
+    fn initial_state(&self, keeps_exemplars: bool) -> SeriesState;
     /// The state after a further point.
-    fn update(&self, state: &mut SeriesState, temporality: Temporality) -> UpdateResult;
+    fn update(&self, state: &mut SeriesState, temporality: Temporality, keeps_exemplars: bool) -> UpdateResult;
 }
 
 impl<'a> DataPoint<'a> for NumberPoint<'a> {
@@ -116,35 +205,44 @@ impl<'a> DataPoint<'a> for NumberPoint<'a> {
         self.attributes()
     }
 
-    fn initial_state(&self) -> SeriesState {
-        SeriesState {
-            start: self.start_time_unix_nano.cast_signed(),
-            time: self.time_unix_nano.cast_signed(),
-            value: StoredValue::Number(self.value.0),
+    fn initial_state(&self, keeps_exemplars: bool) -> SeriesState {
+        let mut state =
+            SeriesState::new(self.start_time_unix_nano, self.time_unix_nano, StoredValue::Number(self.value.0));
+        if keeps_exemplars {
+            state.set_exemplars(self.exemplars(), 1);
         }
+        state
     }
 
-    fn update(&self, reading: &mut SeriesState, temporality: Temporality) -> UpdateResult {
-        let mut new_state = self.initial_state();
-        if new_state.time < reading.time {
+    fn update(&self, reading: &mut SeriesState, temporality: Temporality, keeps_exemplars: bool) -> UpdateResult {
+        let (start, time) = (self.start_time_unix_nano.cast_signed(), self.time_unix_nano.cast_signed());
+        if time < reading.time {
             return UpdateResult::Refused(DropReason::OlderPoint);
         }
-        if temporality == Temporality::Delta && new_state.start == reading.time {
-            new_state.start = reading.start;
-            if let (StoredValue::Number(old), StoredValue::Number(sum)) = (&reading.value, &mut new_state.value) {
-                *sum = add_numbers(*old, *sum);
+        let mut number = self.value.0;
+        if temporality == Temporality::Delta && start == reading.time {
+            if let StoredValue::Number(old) = reading.value {
+                number = add_numbers(old, number);
             }
+        } else {
+            reading.start = start;
         }
-        *reading = new_state;
+        reading.time = time;
+        reading.value = StoredValue::Number(number);
+        if keeps_exemplars {
+            reading.set_exemplars(self.exemplars(), 1);
+        }
         UpdateResult::Applied
     }
 }
 
-/// The sum in the type of the new point. A stored value of the other type is ignored, as in Go.
+/// The sum in the type of the new point. A stored value of the other type counts as zero, as in Go.
 fn add_numbers(old: NumberValue, new: NumberValue) -> NumberValue {
     match (old, new) {
         (NumberValue::Int(a), NumberValue::Int(b)) => NumberValue::Int(a.wrapping_add(b)),
         (NumberValue::Double(a), NumberValue::Double(b)) => NumberValue::Double(a + b),
+        // Which makes a negative zero positive.
+        (_, NumberValue::Double(b)) => NumberValue::Double(0.0 + b),
         (_, new) => new,
     }
 }
@@ -180,40 +278,64 @@ impl<'a> DataPoint<'a> for HistogramPoint<'a> {
         (size_of::<HistogramValue>() + 8 * cells) as u64
     }
 
-    fn initial_state(&self) -> SeriesState {
+    fn initial_state(&self, keeps_exemplars: bool) -> SeriesState {
         let mut value = Box::<HistogramValue>::default();
         value.replace(self);
-        SeriesState {
-            start: self.start_time_unix_nano.cast_signed(),
-            time: self.time_unix_nano.cast_signed(),
-            value: StoredValue::Histogram(value),
+        let mut state = SeriesState::new(self.start_time_unix_nano, self.time_unix_nano, StoredValue::Histogram(value));
+        if keeps_exemplars {
+            state.set_exemplars(self.exemplars(), MAX_EXEMPLARS);
         }
+        state
     }
 
-    fn update(&self, reading: &mut SeriesState, temporality: Temporality) -> UpdateResult {
+    fn update(&self, reading: &mut SeriesState, temporality: Temporality, keeps_exemplars: bool) -> UpdateResult {
         let (start, time) = (self.start_time_unix_nano.cast_signed(), self.time_unix_nano.cast_signed());
         let StoredValue::Histogram(value) = &mut reading.value else {
             return UpdateResult::Refused(DropReason::Temporality);
         };
-        match temporality {
-            Temporality::Unspecified => return UpdateResult::Refused(DropReason::Temporality),
-            Temporality::Cumulative if time < reading.time => return UpdateResult::Refused(DropReason::OlderPoint),
-            Temporality::Delta if start < reading.time => return UpdateResult::Refused(DropReason::MisalignedDelta),
-            Temporality::Delta if start == reading.time => {
+        match histogram_update(temporality, (start, time), reading.time) {
+            HistogramUpdate::Refuse(reason) => return UpdateResult::Refused(reason),
+            HistogramUpdate::Add => {
                 if value.has_bounds_of(self) {
                     value.add(self);
                 } else if time >= reading.time {
                     value.replace(self);
                 }
                 reading.time = reading.time.max(time);
+                reading.set_exemplars(std::iter::empty(), 0);
             }
-            // A gap in deltas counts as a restart.
-            Temporality::Delta | Temporality::Cumulative => {
+            HistogramUpdate::Replace => {
                 value.replace(self);
                 (reading.start, reading.time) = (start, time);
+                if keeps_exemplars {
+                    reading.set_exemplars(self.exemplars(), MAX_EXEMPLARS);
+                }
             }
         }
         UpdateResult::Applied
+    }
+}
+
+/// What a further point of a histogram does.
+pub(crate) enum HistogramUpdate {
+    Refuse(DropReason),
+    /// It is added to the stored one.
+    Add,
+    /// It replaces the stored one: it is cumulative, or a gap in deltas counts as a restart.
+    Replace,
+}
+
+pub(crate) fn histogram_update(
+    temporality: Temporality,
+    (start, time): (i64, i64),
+    stored_time: i64,
+) -> HistogramUpdate {
+    match temporality {
+        Temporality::Unspecified => HistogramUpdate::Refuse(DropReason::Temporality),
+        Temporality::Cumulative if time < stored_time => HistogramUpdate::Refuse(DropReason::OlderPoint),
+        Temporality::Delta if start < stored_time => HistogramUpdate::Refuse(DropReason::MisalignedDelta),
+        Temporality::Delta if start == stored_time => HistogramUpdate::Add,
+        Temporality::Delta | Temporality::Cumulative => HistogramUpdate::Replace,
     }
 }
 
@@ -267,6 +389,21 @@ impl HistogramValue {
     }
 }
 
+impl SeriesState {
+    /// The buckets of a histogram with the last exemplar of each. An exemplar above all bounds adds a bucket of `+Inf`.
+    pub(crate) fn buckets_with_exemplars(&self, histogram: &HistogramValue) -> Vec<(f64, u64, Option<TraceExemplar>)> {
+        let mut buckets: Vec<_> = histogram.buckets().map(|(bound, count)| (bound, count, None)).collect();
+        for exemplar in self.exemplars() {
+            let at = buckets.partition_point(|(bound, ..)| *bound < exemplar.value);
+            match buckets.get_mut(at) {
+                Some((_, _, shown)) => *shown = Some(*exemplar),
+                None => buckets.push((f64::INFINITY, histogram.count, Some(*exemplar))),
+            }
+        }
+        buckets
+    }
+}
+
 impl<'a> DataPoint<'a> for SummaryPoint<'a> {
     fn raw(&self) -> &'a [u8] {
         self.raw
@@ -288,17 +425,13 @@ impl<'a> DataPoint<'a> for SummaryPoint<'a> {
         (size_of::<SummaryValue>() + 16 * self.quantile_values().count()) as u64
     }
 
-    fn initial_state(&self) -> SeriesState {
+    fn initial_state(&self, _: bool) -> SeriesState {
         let mut value = Box::<SummaryValue>::default();
         value.replace(self);
-        SeriesState {
-            start: self.start_time_unix_nano.cast_signed(),
-            time: self.time_unix_nano.cast_signed(),
-            value: StoredValue::Summary(value),
-        }
+        SeriesState::new(self.start_time_unix_nano, self.time_unix_nano, StoredValue::Summary(value))
     }
 
-    fn update(&self, reading: &mut SeriesState, _: Temporality) -> UpdateResult {
+    fn update(&self, reading: &mut SeriesState, _: Temporality, _: bool) -> UpdateResult {
         let time = self.time_unix_nano.cast_signed();
         if time < reading.time {
             return UpdateResult::Refused(DropReason::OlderPoint);

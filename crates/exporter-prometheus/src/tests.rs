@@ -2,6 +2,7 @@
 
 mod accumulate;
 mod build;
+mod formats;
 mod memory;
 mod names_and_labels;
 mod page_sets;
@@ -15,6 +16,7 @@ use build::*;
 use otelcore_exposition::NegotiatedFormat;
 use otelcore_pipeline::MonotonicTime;
 
+use crate::oracle::check_page;
 use crate::{DropReason, DroppedPoints, PageConfig, SeriesRegistry};
 
 /// Seconds on the tests' clock.
@@ -52,9 +54,16 @@ impl Fixture {
     }
 
     fn page(&mut self, seconds: u64) -> String {
-        let page =
-            self.0.render(at(seconds), &NegotiatedFormat::default()).unwrap_or_else(|e| e.to_string().into_bytes());
-        String::from_utf8(page).unwrap()
+        String::from_utf8(self.page_in(seconds, NegotiatedFormat::default())).unwrap()
+    }
+
+    /// The page in a format. A scraper must be able to read it.
+    fn page_in(&mut self, seconds: u64, format: NegotiatedFormat) -> Vec<u8> {
+        let page = self.0.render(at(seconds), &format).unwrap();
+        if let Err(why) = check_page(format, &page) {
+            panic!("{why}\n{}", String::from_utf8_lossy(&page));
+        }
+        page
     }
 
     /// The page without comments.

@@ -46,7 +46,7 @@ impl NameEscaping {
     }
 }
 
-/// What a server can write, besides text with underscores.
+/// What a server writes, besides text with underscores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SupportedFormats {
     /// Further formats.
@@ -56,8 +56,11 @@ pub struct SupportedFormats {
 }
 
 impl SupportedFormats {
-    /// Only text 0.0.4 with underscores: the only one that is implemented.
+    /// Only text 0.0.4 with underscores.
     pub const TEXT: Self = Self { formats: &[], escapings: &[] };
+
+    /// Text 0.0.4 and protobuf, with all escapings.
+    pub const WITHOUT_OPEN_METRICS: Self = Self { formats: &[PageFormat::Protobuf], escapings: Self::ALL.escapings };
 
     /// All formats and escapings.
     pub const ALL: Self = Self {
@@ -157,7 +160,7 @@ impl<'a> AcceptClause<'a> {
         match self.media {
             ("application", "vnd.google.protobuf") => {
                 let is_metric_family = self.param("proto") == Some("io.prometheus.client.MetricFamily")
-                    && matches!(self.param("encoding"), Some("delimited" | "text" | "compact-text"));
+                    && self.param("encoding") == Some("delimited");
                 is_metric_family.then_some(PageFormat::Protobuf)
             }
             ("text", "plain") => matches!(version, "" | "0.0.4").then_some(PageFormat::Text),
@@ -179,15 +182,17 @@ pub enum PageEncoding {
     Identity,
     /// gzip.
     Gzip,
+    /// Zstandard.
+    Zstd,
 }
 
 impl PageEncoding {
     /// The coding for an `Accept-Encoding` header; pass an empty string if there is none. The coding with the highest
-    /// quality is chosen; identity, if the qualities are equal.
+    /// quality is chosen; if qualities are equal, the first of identity, gzip and zstd.
     #[must_use]
     pub fn negotiate(header: &str) -> Self {
         let mut best = (-1.0, Self::Identity);
-        for (name, encoding) in [("identity", Self::Identity), ("gzip", Self::Gzip)] {
+        for (name, encoding) in [("identity", Self::Identity), ("gzip", Self::Gzip), ("zstd", Self::Zstd)] {
             for part in header.split(',') {
                 let (coding, params) = part.split_once(';').unwrap_or((part, ""));
                 let quality = params.split(';').filter_map(|p| p.trim().strip_prefix("q=")).next();
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_chosen_only_with_a_higher_quality_than_identity() {
+    fn coding_is_chosen_only_with_a_higher_quality_than_identity() {
         let table = [
             ("", PageEncoding::Identity),
             ("gzip", PageEncoding::Gzip),
@@ -271,7 +276,10 @@ mod tests {
             ("*", PageEncoding::Identity),
             ("*;q=0.1, gzip;q=0.5", PageEncoding::Gzip),
             ("gzip;q=0", PageEncoding::Identity),
-            ("br, zstd", PageEncoding::Identity),
+            ("br", PageEncoding::Identity),
+            ("br, zstd", PageEncoding::Zstd),
+            ("zstd, gzip", PageEncoding::Gzip),
+            ("gzip;q=0.5, zstd", PageEncoding::Zstd),
         ];
         for (header, expected) in table {
             assert_eq!(PageEncoding::negotiate(header), expected, "{header}");

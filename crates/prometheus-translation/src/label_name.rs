@@ -13,7 +13,7 @@ pub enum LabelNameError {
 
 /// The label name for an attribute key, as in otlptranslator 1.0. It is used for all labels that come from attributes:
 /// those of series, of `target_info`, and of the collector's own page. With `keeps_utf8` the key is unchanged, and
-/// [`otelcore_exposition::write_underscored`] escapes it for the page.
+/// [`otelcore_exposition::escape_name`] escapes it for the page.
 ///
 /// # Errors
 /// When the key is empty or the name would consist only of underscores.

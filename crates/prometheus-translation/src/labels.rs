@@ -1,23 +1,31 @@
 //! Labels of series and of `target_info`: their names are translated, they are sorted, and rendered once into a block for
 //! the page.
 //!
-//! A series with one invalid label is not shown, as in the Go collector. Only `target_info` merges labels whose
-//! translated names are equal.
+//! A series with one invalid label is not shown, as in the Go collector. Labels whose translated names are equal become
+//! one, as in Prometheus's own endpoint for OTLP: values of attributes are joined by `;`, attributes of the scope replace
+//! those of the point, the labels `otel_scope_name`, `otel_scope_version`, `otel_scope_schema_url`, `job` and `instance`
+//! replace all others, and a constant label is used only if there is no other. An attribute `le` of a histogram and
+//! `quantile` of a summary are left out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use otelcore_exposition::{write_label, write_underscored};
+use otelcore_exposition::{is_legacy_name, write_label};
 
 use crate::label_name::{LabelNameError, label_name};
 
 /// The labels of one series as they are written on a page.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LabelBlock {
-    /// `a="x",b="y"`, without braces.
+    /// `a="x","b.c"="y"`, without braces.
     pub bytes: Rc<[u8]>,
     /// How many labels they are.
     pub label_count: u32,
+    /// Some names are not legacy names, and are escaped for most pages.
+    pub has_quoted_names: bool,
+    /// Labels of equal names were made one, or one was left out.
+    pub is_merged: bool,
 }
 
 /// Why a series has no labels. The cause is always in the data, or in the labels that the configuration adds.
@@ -32,12 +40,6 @@ pub enum LabelError {
     /// The value of this label is not UTF-8.
     #[error("label {0:?} has a value that is not valid UTF-8")]
     InvalidValue(String),
-    /// Two labels of this metric have one name.
-    #[error("duplicate label names in constant and variable labels for metric {0:?}")]
-    Duplicate(String),
-    /// This summary has a label `quantile`.
-    #[error("collected metric {0:?} must not have an explicit \"quantile\" label")]
-    Quantile(String),
 }
 
 /// Why there is no `target_info`.
@@ -92,54 +94,96 @@ fn check_label(name: &[u8], value: &[u8]) -> Result<(), LabelError> {
     Ok(())
 }
 
-/// Sorts labels by name, before escaping, and renders them.
-fn render_labels(mut labels: Vec<(Vec<u8>, &[u8])>, metric: &[u8]) -> Result<LabelBlock, LabelError> {
-    for (name, value) in &labels {
-        check_label(name, value)?;
-    }
-    labels.sort();
-    if labels.windows(2).any(|w| w[0].0 == w[1].0) {
-        return Err(LabelError::Duplicate(lossy(metric)));
-    }
-    let mut bytes = Vec::with_capacity(labels.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
-    let mut escaped_name = Vec::new();
-    for (name, value) in &labels {
-        escaped_name.clear();
-        write_underscored(&mut escaped_name, name);
-        write_label(&mut bytes, &escaped_name, value);
-    }
-    Ok(LabelBlock { bytes: bytes.into(), label_count: u32::try_from(labels.len()).unwrap_or(u32::MAX) })
+/// A label before it is rendered.
+struct Label<'a> {
+    name: Vec<u8>,
+    source: LabelSource,
+    value: Cow<'a, [u8]>,
 }
 
-/// The block of a series of `metric`: attributes, scope, job, instance, constant labels.
+/// Where a label is from. Of labels of one name those from the first source are used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum LabelSource {
+    /// `otel_scope_name` and its like, `job` and `instance`.
+    Identity,
+    /// An attribute of the scope.
+    ScopeAttribute,
+    /// An attribute of the point.
+    Attribute,
+    /// The configuration.
+    Constant,
+}
+
+/// Sorts labels by name, before escaping, makes those of equal names one, and renders them.
+fn render_labels(mut labels: Vec<Label<'_>>) -> Result<LabelBlock, LabelError> {
+    for label in &labels {
+        check_label(&label.name, &label.value)?;
+    }
+    // Labels of one name and source stay in the order of their keys.
+    labels.sort_by(|a, b| a.name.cmp(&b.name).then(a.source.cmp(&b.source)));
+    let len_before = labels.len();
+    labels.dedup_by(|later, first| {
+        let is_same = later.name == first.name;
+        if is_same && later.source == first.source {
+            join_values(first.value.to_mut(), &later.value);
+        }
+        is_same
+    });
+    let mut bytes = Vec::with_capacity(labels.iter().map(|l| l.name.len() + l.value.len() + 6).sum());
+    labels.iter().for_each(|label| write_label(&mut bytes, &label.name, &label.value));
+    Ok(LabelBlock {
+        bytes: bytes.into(),
+        label_count: u32::try_from(labels.len()).unwrap_or(u32::MAX),
+        has_quoted_names: labels.iter().any(|label| !is_legacy_name(&label.name)),
+        is_merged: labels.len() < len_before,
+    })
+}
+
+/// Joins values of one label: an empty value is the same as none.
+fn join_values(joined: &mut Vec<u8>, value: &[u8]) {
+    if !joined.is_empty() {
+        joined.push(b';');
+    }
+    joined.extend_from_slice(value);
+}
+
+/// The block of a series: attributes, scope, job, instance, constant labels. `reserved` is the label that samples of its
+/// type have themselves, `le` or `quantile`.
 ///
 /// # Errors
-/// A label is invalid, or there are two of one name.
+/// A label is invalid.
 pub fn series_block<'a, A: Iterator<Item = (&'a [u8], &'a [u8])>>(
     series: SeriesLabels<'a, A>,
-    metric: &[u8],
-    is_summary: bool,
+    reserved: Option<&[u8]>,
     keeps_utf8: bool,
 ) -> Result<LabelBlock, LabelError> {
-    let mut labels: Vec<(Vec<u8>, &[u8])> = Vec::with_capacity(16);
+    let mut labels: Vec<Label<'a>> = Vec::with_capacity(16);
+    let mut add = |name, source, value: &'a [u8]| labels.push(Label { name, source, value: Cow::Borrowed(value) });
     for (key, value) in series.attributes {
-        labels.push((label_name(key, keeps_utf8)?, value));
+        add(label_name(key, keeps_utf8)?, LabelSource::Attribute, value);
+    }
+    let fixed = [("job", series.job), ("instance", series.instance)];
+    for (name, value) in fixed.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        add(name.as_bytes().to_vec(), LabelSource::Identity, value);
     }
     if let Some(scope) = series.scope {
-        labels.push((b"otel_scope_name".to_vec(), scope.name));
-        labels.push((b"otel_scope_version".to_vec(), scope.version));
-        labels.push((b"otel_scope_schema_url".to_vec(), scope.schema_url));
+        add(b"otel_scope_name".to_vec(), LabelSource::Identity, scope.name);
+        add(b"otel_scope_version".to_vec(), LabelSource::Identity, scope.version);
+        add(b"otel_scope_schema_url".to_vec(), LabelSource::Identity, scope.schema_url);
         for (key, value) in scope.attributes.filter(|(k, _)| !matches!(*k, b"name" | b"version" | b"schema_url")) {
-            labels.push((label_name(&[b"otel_scope_", key].concat(), keeps_utf8)?, value));
+            add(label_name(&[b"otel_scope_", key].concat(), keeps_utf8)?, LabelSource::ScopeAttribute, value);
         }
     }
-    labels.extend(series.job.map(|v| (b"job".to_vec(), v)));
-    labels.extend(series.instance.map(|v| (b"instance".to_vec(), v)));
-    labels.extend(series.constant.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes())));
-    if is_summary && labels.iter().any(|(n, _)| n == b"quantile") {
-        return Err(LabelError::Quantile(lossy(metric)));
+    for (name, value) in series.constant {
+        add(name.as_bytes().to_vec(), LabelSource::Constant, value.as_bytes());
     }
-    render_labels(labels, metric)
+    let len_before = labels.len();
+    if let Some(reserved) = reserved {
+        labels.retain(|label| label.name != reserved);
+    }
+    let is_reserved = labels.len() < len_before;
+    let block = render_labels(labels)?;
+    Ok(LabelBlock { is_merged: block.is_merged || is_reserved, ..block })
 }
 
 /// Labels by name. The values of equal names are joined by `;` in their order.
@@ -172,8 +216,8 @@ pub fn target_block<'a>(
     let mut labels = merge_equal_names(named.into_iter());
     labels.insert(b"job".to_vec(), job.to_vec());
     labels.insert(b"instance".to_vec(), instance.to_vec());
-    let labels = labels.iter().map(|(n, v)| (n.clone(), v.as_slice())).collect();
-    render_labels(labels, b"target_info").map_err(TargetInfoError::Label)
+    let label = |(name, value)| Label { name, source: LabelSource::Attribute, value: Cow::Owned(value) };
+    render_labels(labels.into_iter().map(label).collect()).map_err(TargetInfoError::Label)
 }
 
 #[cfg(test)]
@@ -185,5 +229,56 @@ mod tests {
         assert!(
             check_label(b"__x", b"").is_err() && check_label(b"x", b"\xff").is_err() && check_label(b"_x", b"").is_ok()
         );
+    }
+
+    type Pairs<'a> = std::vec::IntoIter<(&'a [u8], &'a [u8])>;
+
+    fn pairs<'a>(list: &[(&'a str, &'a str)]) -> Pairs<'a> {
+        list.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes())).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn labels_of_equal_names_become_one_by_the_rules_of_prometheus() {
+        let constant = [("zone", "c"), ("a_b", "c")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let labels = SeriesLabels {
+            attributes: pairs(&[
+                ("a.b", "1"),
+                ("a/b", ""),
+                ("a_b", "2"),
+                ("instance", "lost"),
+                ("job", "attribute"),
+                ("le", "3"),
+                ("otel.scope.name", "lost"),
+                ("otel.scope.x", "lost"),
+            ]),
+            scope: Some(ScopeLabels {
+                name: b"lib",
+                version: b"",
+                schema_url: b"",
+                attributes: pairs(&[("x", "4"), ("schema.url", "lost"), ("version", "not a label")]),
+            }),
+            job: None,
+            instance: Some(b"i"),
+            constant: &constant,
+        };
+        let block = series_block(labels, Some(b"le"), false).unwrap();
+        let expected = "a_b=\"1;;2\",instance=\"i\",job=\"attribute\",otel_scope_name=\"lib\",\
+            otel_scope_schema_url=\"\",otel_scope_version=\"\",otel_scope_x=\"4\",zone=\"c\"";
+        assert_eq!(std::str::from_utf8(&block.bytes).unwrap(), expected);
+        assert_eq!((block.label_count, block.has_quoted_names, block.is_merged), (8, false, true));
+    }
+
+    #[test]
+    fn label_names_that_are_kept_are_quoted() {
+        let labels = SeriesLabels {
+            attributes: pairs(&[("a.b", "1"), ("a_b", "2")]),
+            scope: None,
+            job: None,
+            instance: None,
+            constant: &[],
+        };
+        let block = series_block(labels, None, true).unwrap();
+        assert_eq!(std::str::from_utf8(&block.bytes).unwrap(), "\"a.b\"=\"1\",a_b=\"2\"");
+        assert_eq!((block.label_count, block.has_quoted_names, block.is_merged), (2, true, false));
     }
 }

@@ -1,13 +1,17 @@
-// Shows the pages of the Go collector's Prometheus exporter, run in this process.
+// Shows the pages of the Go collector's Prometheus exporter, run in this process, and checks pages with Prometheus's parser.
 //
-// The argument is the exporter's configuration as YAML, without an endpoint. Input: cases, each a count (u32, little
-// endian) and that many bodies of ExportMetricsServiceRequest, each behind its length (u32). Every case gets an exporter
-// of its own, which is given the bodies in order and asked for its page once. Output for each case: the length of the
-// page (u32) and the page. A response other than 200 is shown as its body.
+// Input and output are frames, each behind its length (u32, little endian). With `page`, an input has frames of its own:
+// the exporter's configuration as YAML without an endpoint, the header Accept, and bodies of
+// ExportMetricsServiceRequest. Every input gets an exporter of its own, which is given the bodies in order and asked for
+// its page once. The answer has two frames: Content-Type and page. A response other than 200 has its status as the type.
+//
+// With `parse`, an input has two frames, Content-Type and page. The answer is empty, or says why a scrape of that page
+// would be refused or be incomplete.
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -18,6 +22,8 @@ import (
 	"os"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusexporter"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/exporter"
@@ -27,12 +33,17 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: prometheus-oracle YAML <cases >pages")
+	modes := map[string]func([]byte) ([]byte, error){"page": answerPage, "parse": answerParse}
+	var answer func([]byte) ([]byte, error)
+	if len(os.Args) == 2 {
+		answer = modes[os.Args[1]]
+	}
+	if answer == nil {
+		fmt.Fprintln(os.Stderr, "usage: prometheus-oracle page|parse <inputs >answers")
 		os.Exit(2)
 	}
 	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(os.Args[1], in, out)
+	err := run(in, out, answer)
 	if err == nil {
 		err = out.Flush()
 	}
@@ -42,44 +53,83 @@ func main() {
 	}
 }
 
-func run(config string, in io.Reader, out io.Writer) error {
+func run(in io.Reader, out io.Writer, answer func([]byte) ([]byte, error)) error {
 	for {
-		var count uint32
-		if err := binary.Read(in, binary.LittleEndian, &count); errors.Is(err, io.EOF) {
+		input, err := readFrame(in)
+		if errors.Is(err, io.EOF) {
 			return nil
-		} else if err != nil {
-			return err
 		}
-		var requests []pmetricotlp.ExportRequest
-		for range count {
-			var size uint32
-			if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-				return err
-			}
-			body := make([]byte, size)
-			if _, err := io.ReadFull(in, body); err != nil {
-				return err
-			}
-			request := pmetricotlp.NewExportRequest()
-			if err := request.UnmarshalProto(body); err != nil {
-				return err
-			}
-			requests = append(requests, request)
-		}
-		page, err := page(config, requests)
 		if err != nil {
 			return err
 		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(page))); err != nil {
+		text, err := answer(input)
+		if err != nil {
 			return err
 		}
-		if _, err := out.Write(page); err != nil {
+		if err := writeFrame(out, text); err != nil {
 			return err
 		}
 	}
 }
 
-func page(config string, requests []pmetricotlp.ExportRequest) ([]byte, error) {
+func readFrame(in io.Reader) ([]byte, error) {
+	var size uint32
+	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, size)
+	_, err := io.ReadFull(in, frame)
+	return frame, err
+}
+
+func writeFrame(out io.Writer, frame []byte) error {
+	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
+		return err
+	}
+	_, err := out.Write(frame)
+	return err
+}
+
+func splitFrames(input []byte) ([][]byte, error) {
+	in := bytes.NewReader(input)
+	var frames [][]byte
+	for in.Len() > 0 {
+		frame, err := readFrame(in)
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, frame)
+	}
+	if len(frames) < 2 {
+		return nil, errors.New("an input has fewer than two frames")
+	}
+	return frames, nil
+}
+
+func answerPage(input []byte) ([]byte, error) {
+	frames, err := splitFrames(input)
+	if err != nil {
+		return nil, err
+	}
+	var requests []pmetricotlp.ExportRequest
+	for _, body := range frames[2:] {
+		request := pmetricotlp.NewExportRequest()
+		if err := request.UnmarshalProto(body); err != nil {
+			return nil, err
+		}
+		requests = append(requests, request)
+	}
+	kind, page, err := page(string(frames[0]), string(frames[1]), requests)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	_ = writeFrame(&out, []byte(kind))
+	_ = writeFrame(&out, page)
+	return out.Bytes(), nil
+}
+
+func page(config, accept string, requests []pmetricotlp.ExportRequest) (string, []byte, error) {
 	ctx := context.Background()
 	exporter, address, err := start(ctx, config)
 	// Another process may take the port first.
@@ -87,25 +137,36 @@ func page(config string, requests []pmetricotlp.ExportRequest) ([]byte, error) {
 		exporter, address, err = start(ctx, config)
 	}
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	for _, request := range requests {
 		if err := exporter.ConsumeMetrics(ctx, request.Metrics()); err != nil {
-			return nil, err
+			return "", nil, err
 		}
 	}
 	// A connection that is kept open would delay the shutdown.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
-	answer, err := client.Get("http://" + address + "/metrics")
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
 	if err != nil {
-		return nil, err
+		return "", nil, err
+	}
+	if accept != "" {
+		request.Header.Set("Accept", accept)
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return "", nil, err
 	}
 	defer answer.Body.Close()
 	page, err := io.ReadAll(answer.Body)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return page, exporter.Shutdown(ctx)
+	kind := answer.Header.Get("Content-Type")
+	if answer.StatusCode != http.StatusOK {
+		kind = answer.Status
+	}
+	return kind, page, exporter.Shutdown(ctx)
 }
 
 // start makes an exporter on a port that was free before; the exporter does not report which one it uses.
@@ -132,4 +193,68 @@ func start(ctx context.Context, config string) (exporter.Metrics, string, error)
 		return nil, "", err
 	}
 	return exporter, address, exporter.Start(ctx, componenttest.NewNopHost())
+}
+
+func answerParse(input []byte) ([]byte, error) {
+	frames, err := splitFrames(input)
+	if err != nil {
+		return nil, err
+	}
+	if err := parse(string(frames[0]), frames[1]); err != nil {
+		return []byte(err.Error()), nil
+	}
+	return nil, nil
+}
+
+// parse reads a page as a scrape does, and checks what a scrape refuses afterwards.
+func parse(kind string, page []byte) error {
+	parser, err := textparse.New(page, kind, labels.NewSymbolTable(), textparse.ParserOptions{KeepClassicOnClassicAndNativeHistograms: true})
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for {
+		entry, err := parser.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var timestamp *int64
+		switch entry {
+		case textparse.EntrySeries:
+			_, timestamp, _ = parser.Series()
+		case textparse.EntryHistogram:
+			var histogramErr error
+			_, t, h, fh := parser.Histogram()
+			timestamp = t
+			if h != nil {
+				histogramErr = h.Validate()
+			} else {
+				histogramErr = fh.Validate()
+			}
+			if histogramErr != nil {
+				return histogramErr
+			}
+		default:
+			continue
+		}
+		var set labels.Labels
+		parser.Labels(&set)
+		if name, double := set.HasDuplicateLabelNames(); double {
+			return fmt.Errorf("label %q twice in %s", name, set)
+		}
+		if !set.Has(labels.MetricName) {
+			return fmt.Errorf("a series without a name: %s", set)
+		}
+		key := set.String()
+		if timestamp != nil {
+			key = fmt.Sprint(key, *timestamp)
+		}
+		if seen[key] {
+			return fmt.Errorf("twice: %s", key)
+		}
+		seen[key] = true
+	}
 }

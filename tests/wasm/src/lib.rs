@@ -80,7 +80,7 @@ pub unsafe extern "C" fn collectors_in_manifests(start: *const u8, len: usize) -
 pub unsafe extern "C" fn label_value_length(start: *const u8, len: usize) -> u32 {
     let read = |value: &[u8]| {
         let mut out = Vec::new();
-        otelcore_exposition::write_label_value(&mut out, value);
+        otelcore_exposition::write_quoted_text(&mut out, value);
         out.len()
     };
     // SAFETY: as for this function.

@@ -536,9 +536,14 @@ pub const CODES: &[Code] = &[
     Code {
         id: "OC603",
         title: "a metric that can't be shown",
-        meaning: "The `prometheus` exporter can't show a metric, and counts its points. Each metric is named once.",
-        causes: &["two metrics that become one name with different types", "delta temporality that overlaps"],
-        remedy: "rename the metric, or correct the program that sends it.",
+        meaning: "The `prometheus` exporter can't show a metric, or not as it was sent, and counts its points. Each metric is named once.",
+        causes: &[
+            "two metrics that become one name with different types",
+            "delta temporality that overlaps",
+            "attributes whose keys become one label name",
+            "there are as many series as `max_series` allows",
+        ],
+        remedy: "rename the metric or attribute, correct the program that sends it, or raise `max_series`.",
         messages: &[],
     },
     Code {

@@ -152,9 +152,60 @@ fn quantiles_are_sorted_and_the_last_of_equal_ones_is_kept() {
 }
 
 #[test]
-fn exponential_histograms_are_dropped_and_counted() {
+fn exponential_histograms_have_one_bucket_in_text() {
     let mut fixture = Fixture::without_scope_info();
-    fixture.metrics(0, vec![exponential("e"), exponential("e"), gauge("g", "", vec![point(1, 1.0, &[])])]);
-    assert_eq!(fixture.samples(0), ["g 1"]);
-    assert_eq!(fixture.dropped(DropReason::ExponentialHistogram), 2);
+    fixture.metrics(0, vec![exponential("e", CUMULATIVE, vec![exponential_point((0, 1), 3, -2, &[1, 0, 3])])]);
+    assert_eq!(fixture.samples(0), ["e_bucket{le=\"+Inf\"} 4", "e_sum 1.5", "e_count 4"]);
+}
+
+#[test]
+fn delta_exponential_histograms_are_added_or_restarted() {
+    let mut fixture = Fixture::without_scope_info();
+    let push = |fixture: &mut Fixture, span, scale, counts: &[u64]| {
+        fixture.metrics(0, vec![exponential("e", DELTA, vec![exponential_point(span, scale, 0, counts)])]);
+        shown(fixture)[2].clone()
+    };
+    assert_eq!(push(&mut fixture, (0, 10), 2, &[1, 2]), "3");
+    assert_eq!(push(&mut fixture, (10, 20), 0, &[4]), "7");
+    // It overlaps: dropped.
+    assert_eq!(push(&mut fixture, (15, 25), 2, &[9]), "7");
+    assert_eq!(fixture.dropped(DropReason::MisalignedDelta), 1);
+    // A gap: a restart.
+    assert_eq!(push(&mut fixture, (40, 50), 2, &[5]), "5");
+}
+
+#[test]
+fn exponential_histograms_that_prometheus_does_not_have_are_dropped() {
+    let mut fixture = Fixture::without_scope_info();
+    let mut inconsistent = exponential_point((0, 1), 0, 0, &[1]);
+    inconsistent.count = 2;
+    let mut not_a_number = inconsistent.clone();
+    not_a_number.sum = Some(f64::NAN);
+    fixture.metrics(
+        0,
+        vec![
+            exponential("a", CUMULATIVE, vec![exponential_point((0, 1), -5, 0, &[1])]),
+            exponential("b", CUMULATIVE, vec![inconsistent]),
+            exponential("c", CUMULATIVE, vec![not_a_number]),
+        ],
+    );
+    assert_eq!(fixture.samples(0), ["c_bucket{le=\"+Inf\"} 2", "c_sum NaN", "c_count 2"]);
+    assert_eq!((fixture.dropped(DropReason::ExponentialScale), fixture.dropped(DropReason::BucketCounts)), (1, 1));
+}
+
+#[test]
+fn series_above_the_limit_are_dropped_and_known_ones_updated() {
+    let mut fixture = Fixture::with_config(|s| {
+        s.without_scope_info = true;
+        s.max_series = Some(2);
+    });
+    let points = |values: &[(&str, f64)]| values.iter().map(|(a, v)| point(1, *v, &[("a", a)])).collect();
+    fixture.metrics(0, vec![gauge("g", "", points(&[("1", 1.0), ("2", 2.0), ("3", 3.0)]))]);
+    fixture.metrics(0, vec![gauge("g", "", points(&[("4", 1.0), ("2", 5.0)]))]);
+    assert_eq!(fixture.samples(0), ["g{a=\"1\"} 1", "g{a=\"2\"} 5"]);
+    assert_eq!(fixture.dropped(DropReason::SeriesLimit), 2);
+    // There is room when they have expired.
+    fixture.page(400);
+    fixture.metrics(400, vec![gauge("g", "", points(&[("5", 1.0)]))]);
+    assert_eq!(fixture.samples(400), ["g{a=\"5\"} 1"]);
 }

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::{
-    ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, NumberDataPoint,
-    ScopeMetrics, Sum, Summary, SummaryDataPoint, metric, number_data_point, summary_data_point::ValueAtQuantile,
+    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
+    NumberDataPoint, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar, metric, number_data_point,
+    summary_data_point::ValueAtQuantile,
 };
 pub(super) use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -116,10 +118,38 @@ pub(super) fn histogram(name: &str, temporality: i32, data_points: Vec<Histogram
     metric(name, "", metric::Data::Histogram(Histogram { data_points, aggregation_temporality: temporality }))
 }
 
-pub(super) fn exponential(name: &str) -> Metric {
-    let data_points = vec![ExponentialHistogramDataPoint { count: 3, ..Default::default() }];
-    let data = ExponentialHistogram { data_points, aggregation_temporality: CUMULATIVE };
+/// A point of an exponential histogram from `start` to `time`; the count is that of its buckets.
+pub(super) fn exponential_point(
+    span: (u64, u64),
+    scale: i32,
+    offset: i32,
+    counts: &[u64],
+) -> ExponentialHistogramDataPoint {
+    ExponentialHistogramDataPoint {
+        start_time_unix_nano: span.0 * 1_000_000_000,
+        time_unix_nano: span.1 * 1_000_000_000,
+        count: counts.iter().sum(),
+        sum: Some(1.5),
+        scale,
+        positive: Some(Buckets { offset, bucket_counts: counts.to_vec() }),
+        ..ExponentialHistogramDataPoint::default()
+    }
+}
+
+pub(super) fn exponential(name: &str, temporality: i32, data_points: Vec<ExponentialHistogramDataPoint>) -> Metric {
+    let data = ExponentialHistogram { data_points, aggregation_temporality: temporality };
     metric(name, "", metric::Data::ExponentialHistogram(data))
+}
+
+/// An exemplar with these bytes in the ids of trace and span.
+pub(super) fn exemplar(trace: u8, span: u8, value: f64) -> Exemplar {
+    Exemplar {
+        trace_id: vec![trace; 16],
+        span_id: vec![span; 8],
+        time_unix_nano: 1_500_000_000,
+        value: Some(exemplar::Value::AsDouble(value)),
+        ..Exemplar::default()
+    }
 }
 
 pub(super) fn summary(name: &str, time: u64, quantiles: &[(f64, f64)], list: Attributes<'_>) -> Metric {

@@ -39,21 +39,25 @@ fn series_with_an_invalid_label_is_dropped() {
 }
 
 #[test]
-fn series_with_labels_of_equal_translated_names_is_dropped() {
+fn labels_of_equal_translated_names_are_merged_and_counted() {
     let mut fixture = Fixture::without_scope_info();
-    assert!(labels_of(&mut fixture, &[("a.b", "1"), ("a_b", "2")]).is_empty());
-    assert_eq!(fixture.dropped(DropReason::DuplicateLabel), 1);
+    assert_eq!(labels_of(&mut fixture, &[("a.b", "1"), ("a_b", "2")]), ["g{a_b=\"1;2\"} 1"]);
+    assert_eq!(fixture.0.dropped().merged_labels(), 1);
 
     let mut fixture = Fixture::new();
-    assert!(labels_of(&mut fixture, &[("otel.scope.name", "1")]).is_empty());
+    let samples = labels_of(&mut fixture, &[("otel.scope.name", "1")]);
+    assert_eq!(samples, ["g{otel_scope_name=\"\",otel_scope_schema_url=\"\",otel_scope_version=\"\"} 1"]);
 
-    let mut fixture = Fixture::with_config(|s| s.const_labels = vec![("a_b".to_owned(), "c".to_owned())]);
-    assert!(labels_of(&mut fixture, &[("a.b", "1")]).is_empty());
+    let mut fixture = Fixture::with_config(|s| {
+        s.without_scope_info = true;
+        s.const_labels = vec![("a_b".to_owned(), "c".to_owned())];
+    });
+    assert_eq!(labels_of(&mut fixture, &[("a.b", "1")]), ["g{a_b=\"1\"} 1"]);
 
     let mut fixture = Fixture::without_scope_info();
     let metrics = vec![gauge("g", "", vec![point(1, 1.0, &[("job", "x")])])];
     fixture.push(0, vec![resource(&[("service.name", "svc")], vec![scope("", "", metrics)])]);
-    assert_eq!(fixture.page(0), "");
+    assert_eq!(fixture.samples(0), ["g{job=\"svc\"} 1"]);
 }
 
 #[test]
@@ -170,12 +174,21 @@ fn namespace_and_constant_labels_are_on_all_series_but_target_info() {
 }
 
 #[test]
-fn summary_with_a_quantile_label_is_dropped_and_an_error_if_alone() {
+fn labels_that_samples_have_themselves_are_left_out() {
     let mut fixture = Fixture::without_scope_info();
-    fixture.metrics(0, vec![summary("s", 1, &[], &[("quantile", "x")])]);
-    let page = fixture.page(0);
-    assert!(page.starts_with("An error has occurred while serving metrics:\n\n"), "{page}");
-    assert!(page.contains("collected metric \"s\" must not have an explicit \"quantile\" label\n"), "{page}");
-    fixture.metrics(0, vec![gauge("g", "", vec![point(1, 1.0, &[])])]);
-    assert_eq!(fixture.samples(0), ["g 1"]);
+    let mut h = buckets((0, 1), &[1.0], &[1, 2], 3.0);
+    h.attributes = attributes(&[("le", "x")]);
+    fixture.metrics(0, vec![summary("s", 1, &[], &[("quantile", "x")]), histogram("h", CUMULATIVE, vec![h])]);
+    fixture.metrics(0, vec![gauge("g", "", vec![point(1, 1.0, &[("le", "1"), ("quantile", "2")])])]);
+    let expected = [
+        "g{le=\"1\",quantile=\"2\"} 1",
+        "h_bucket{le=\"1\"} 1",
+        "h_bucket{le=\"+Inf\"} 3",
+        "h_sum 3",
+        "h_count 3",
+        "s_sum 10.5",
+        "s_count 4",
+    ];
+    assert_eq!(fixture.samples(0), expected);
+    assert_eq!(fixture.0.dropped().merged_labels(), 2);
 }

@@ -296,6 +296,6 @@ fn families_and_series_are_in_order() {
 fn page_is_rendered_from_request_bytes() {
     let settings = PageConfig { without_scope_info: true, ..PageConfig::default() };
     let payload = bytes(vec![resource_metrics(&[], vec![gauge_metric("g", 1.5)])]);
-    let page = crate::oracle::render_page(&settings, &[&payload, b"\xff"]);
+    let page = crate::oracle::render_page(&settings, NegotiatedFormat::default(), false, &[&payload, b"\xff"]);
     assert_eq!(String::from_utf8(page).unwrap(), "# HELP g \n# TYPE g gauge\ng 1.5\n");
 }

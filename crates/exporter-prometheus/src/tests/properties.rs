@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_compose, prop_oneof, proptest};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_compose, prop_oneof, proptest,
+};
 
 use super::*;
+use otelcore_exposition::{NameEscaping, PageFormat};
+
 use crate::TranslationStrategy as Naming;
 
 fn is_name(s: &str) -> bool {
@@ -87,8 +91,13 @@ fn read_page(page: &str) -> Result<Vec<String>, String> {
 
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
-        "[a-c._]{0,4}",
+        "[a-c._-]{0,4}",
         "[a-c]",
+        "[a-c_]{0,2}(_dot_|__|\\.)[a-c]",
+        Just("U__a_2e_b".to_owned()),
+        Just("le".to_owned()),
+        Just("quantile".to_owned()),
+        Just("job".to_owned()),
         Just("h_count".to_owned()),
         Just("é\"\\\n".to_owned()),
         Just("target.info".to_owned())
@@ -99,7 +108,7 @@ prop_compose! {
     fn any_metric()(
         name in word(),
         unit in prop_oneof![Just("s"), Just("1"), Just(""), Just("By/s")],
-        kind in 0..5_u8,
+        kind in 0..6_u8,
         points in proptest::collection::vec(
             (proptest::collection::vec((word(), word()), 0..3), 0..40_u64, 0..40_u64, any::<f64>(), any::<bool>()), 0..4,
         ),
@@ -118,6 +127,13 @@ prop_compose! {
                 let mut h = buckets((*start, *time), &[*value, 1.0, 2.0][..(*time % 4).min(3) as usize], &[*start, 2], *value);
                 let list: Vec<_> = list.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
                 h.attributes = attributes(&list);
+                h
+            }).collect()),
+            4 => exponential(&name, temporality, points.iter().map(|(list, start, time, value, _)| {
+                let mut h = exponential_point((*start, *time), (*time % 13) as i32, *start as i32 - 20, &[*start, 0, 2]);
+                let list: Vec<_> = list.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                h.attributes = attributes(&list);
+                h.exemplars = vec![exemplar(1, 1, *value)];
                 h
             }).collect()),
             _ => summary(&name, 1, &[(0.5, 1.0), (0.5, 2.0), (0.1, f64::NAN)], &[("a", &name)]),
@@ -152,5 +168,40 @@ proptest! {
         // At the end everything has expired.
         prop_assert_eq!(fixture.page(now + 301), "");
         prop_assert!(fixture.0.is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn page_of_any_format_can_be_read(
+        pushes in proptest::collection::vec((any_metric(), 0..3_usize, 0..200_u64), 1..12),
+        naming in prop_oneof![
+            Just(Naming::UnderscoreEscapingWithSuffixes), Just(Naming::NoUtf8EscapingWithSuffixes), Just(Naming::NoTranslation),
+        ],
+        send_timestamps in any::<bool>(),
+        label in word(),
+        namespace in prop_oneof![Just(String::new()), word()],
+    ) {
+        let mut fixture = Fixture::with_config(|s| {
+            s.strategy = naming;
+            s.send_timestamps = send_timestamps;
+            s.const_labels = vec![(label.clone(), "x".to_owned())];
+            s.namespace = namespace.clone();
+        });
+        let services = [&[][..], &[("service.name", "a"), ("service.instance.id", "1"), ("a.b", "c"), ("a_b", "d")],
+            &[("service.name", "b"), ("service.instance.id", "2")]];
+        let mut now = 0;
+        for (metric, service, pause) in pushes {
+            now += pause;
+            fixture.push(now, vec![resource(services[service], vec![scope("lib", "", vec![metric])])]);
+        }
+        for format in [PageFormat::Text, PageFormat::OpenMetrics1, PageFormat::Protobuf] {
+            for escaping in [NameEscaping::Underscores, NameEscaping::Dots, NameEscaping::Values, NameEscaping::AllowUtf8] {
+                // Panics if the page can't be read.
+                fixture.page_in(now, NegotiatedFormat { format, escaping });
+            }
+        }
     }
 }

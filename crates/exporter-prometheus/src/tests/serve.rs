@@ -24,9 +24,14 @@ struct ExporterFixture {
 
 impl ExporterFixture {
     fn new() -> Self {
+        Self::with_yaml("")
+    }
+
+    fn with_yaml(more: &str) -> Self {
         let context = TestContext { signals: vec![Signal::Metrics], ..TestContext::new() };
-        let yaml = "endpoint: 127.0.0.1:8889\nwithout_scope_info: true\nresponse_headers: {X-Own: '1'}";
-        let component = context.create(&PrometheusFactory, "prometheus/a", yaml);
+        let yaml =
+            format!("endpoint: 127.0.0.1:8889\nwithout_scope_info: true\nresponse_headers: {{X-Own: '1'}}\n{more}");
+        let component = context.create(&PrometheusFactory, "prometheus/a", &yaml);
         let Ok(Component::Exporter(exporter, queue)) = component else { panic!("no exporter: {component:?}") };
         assert!(!queue.queue.is_on() && !queue.retry.enabled);
         let TestContext { telemetry, budget, .. } = context;
@@ -38,7 +43,11 @@ impl ExporterFixture {
     }
 
     fn with_clients(count: usize) -> Self {
-        let mut fixture = Self::new();
+        Self::new().start(count)
+    }
+
+    fn start(self, count: usize) -> Self {
+        let mut fixture = self;
         fixture.test.start().unwrap();
         let connecting: Vec<_> = (0..count).map(|_| fixture.test.world.connect_to(ADDRESS)).collect();
         fixture.run();
@@ -125,15 +134,6 @@ fn page_is_compressed_when_gzip_is_accepted() {
 }
 
 #[test]
-fn gather_error_without_series_is_a_page_of_status_500() {
-    let mut fixture = ExporterFixture::started();
-    fixture.send(vec![summary("s", 1, &[], &[("quantile", "x")])]);
-    let (head, body) = fixture.get("/metrics", "Accept-Encoding: gzip\r\n");
-    assert!(head.starts_with("http/1.1 500") && head.contains("content-type: text/plain; charset=utf-8\r\n"), "{head}");
-    assert!(body.starts_with(b"An error has occurred while serving metrics:\n\n"));
-}
-
-#[test]
 fn expired_series_are_removed_by_the_timer_without_a_scrape() {
     let mut fixture = ExporterFixture::started();
     let due = |fixture: &ExporterFixture| {
@@ -152,10 +152,10 @@ fn expired_series_are_removed_by_the_timer_without_a_scrape() {
 #[test]
 fn dropped_points_are_counted_by_reason() {
     let mut fixture = ExporterFixture::started();
-    fixture.send(vec![exponential("e"), exponential("f")]);
+    fixture.send(vec![sum("e", "", DELTA, false, vec![point(1, 1.0, &[]), point(2, 1.0, &[])])]);
     let families = fixture.telemetry.collect();
     let family = families.iter().find(|f| f.name == "otelcol_exporter_prometheus_dropped_points").unwrap();
-    let labels = vec![("exporter", "prometheus/a".to_owned()), ("reason", "exponential_histogram".to_owned())];
+    let labels = vec![("exporter", "prometheus/a".to_owned()), ("reason", "delta_non_monotonic".to_owned())];
     assert_eq!(family.samples[0].labels, labels);
     assert_eq!(family.samples[0].value, otelcore_pipeline::SeriesValue::Number(2.0));
 }
@@ -266,4 +266,51 @@ fn scrapers_that_do_not_read_keep_one_piece_each_and_further_ones_are_refused() 
     let end = page.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
     assert_eq!(unchunk(&page[end..]).0.split(|b| *b == b'\n').filter(|l| l.starts_with(b"metric_")).count(), 8_000);
     assert!(fixture.get("/metrics", "").0.starts_with("http/1.1 200"));
+}
+
+#[test]
+fn format_is_negotiated_and_head_has_no_body() {
+    let mut fixture = ExporterFixture::with_yaml("enable_open_metrics: true").start(1);
+    fixture.send(vec![counter("g", vec![point(1, 1.0, &[])])]);
+    let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
+    let accept = "Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;q=0.3\r\n";
+    let (head, body) = fixture.get("/metrics", accept);
+    assert!(head.contains(&format!("content-type: {open_metrics}\r\n")), "{head}");
+    assert_eq!(String::from_utf8(body).unwrap(), "# HELP g \n# TYPE g counter\ng_total 1.0\n# EOF\n");
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let (head, body) = fixture.get("/metrics", &format!("Accept: {protobuf}\r\n"));
+    assert!(head.contains("encoding=delimited; escaping=underscores\r\n"), "{head}");
+    assert!(body[1..].starts_with(b"\x0a\x07g_total"), "{body:?}");
+    fixture.clients[0].send("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    fixture.run();
+    let response = String::from_utf8(fixture.clients[0].take_received()).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("\r\n\r\n"), "{response}");
+}
+
+#[test]
+fn page_is_compressed_with_zstd_when_only_that_is_accepted() {
+    let mut fixture = ExporterFixture::started();
+    fixture.send(many_metrics());
+    let (head, body) = fixture.get("/metrics", "Accept-Encoding: zstd\r\n");
+    assert!(head.contains("content-encoding: zstd\r\n"), "{head}");
+    let packed = bytes::Bytes::from(unchunk(&body).0);
+    let workspace = otelcore_http::coding::Workspace::new();
+    let out = workspace.decompress(&otelcore_http::Coding::Zstd, packed, 1 << 24, |_| Ok::<(), ()>(())).unwrap();
+    assert_eq!(out, unchunk(&fixture.get("/metrics", "").1).0);
+}
+
+#[test]
+fn page_of_a_scraper_that_has_given_up_is_ended() {
+    let mut fixture = ExporterFixture::started();
+    fixture.send(many_metrics());
+    let client = fixture.clients[0].clone();
+    client.set_capacity(Some(1000));
+    client.send("GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 2.5\r\n\r\n");
+    fixture.run();
+    fixture.test.run_for(Duration::from_secs(3));
+    client.set_capacity(None);
+    fixture.run();
+    let received = client.take_received();
+    assert!(!received.ends_with(b"0\r\n\r\n"), "the page must not look complete");
+    assert!(received.len() < 1 << 19, "{}", received.len());
 }

@@ -42,7 +42,7 @@ fn measure(body: &Rope) -> [MeasuredWork; 3] {
     let mut intake = BodyReader::new(body.clone());
     while !read.step(|work| registry.read_step(&mut intake, at(1), work)) {}
     let budget = Arc::new(Budget::default());
-    let mut rendering = PageRendering::new(at(1), &budget);
+    let mut rendering = PageRendering::new(at(1), NegotiatedFormat::default(), &budget);
     loop {
         let mut piece = Vec::new();
         if page.step(|work| registry.render_step(&mut rendering, &mut piece, work).unwrap() == RenderProgress::Complete)
@@ -203,7 +203,8 @@ fn page_rendered_while_points_arrive_has_each_series_once() {
     };
     registry.push_body(&of(0..3000), at(1));
     let budget = Arc::new(Budget::default());
-    let (mut rendering, mut page, mut from) = (PageRendering::new(at(1), &budget), Vec::new(), 3000);
+    let (mut rendering, mut page, mut from) =
+        (PageRendering::new(at(1), NegotiatedFormat::default(), &budget), Vec::new(), 3000);
     loop {
         let mut piece = Vec::new();
         let progress = registry.render_step(&mut rendering, &mut piece, &mut StepBudget::for_one_step()).unwrap();

@@ -13,7 +13,7 @@ use super::error::{ParseError, ParseErrorKind, Position};
 use super::event::{Entry, EntryKind, FamilyType, HistogramCount, LabelSpan, TextSpan};
 use super::messages::{Wire, bucket_span, deltas, exemplar, floats, label, limit_len, side, text_at, timestamp};
 use super::wire::{Fields, canonical, header, varint, zigzag};
-use crate::write_float;
+use crate::{TextDialect, write_float};
 
 #[derive(Debug)]
 pub(super) struct ProtobufParser {
@@ -460,7 +460,7 @@ impl Part {
         entry.name = if self.is_summary { self.names.family } else { self.names.bucket };
         let name = entry.push_text(if self.is_summary { "quantile" } else { "le" });
         let mut number = Vec::new();
-        write_float(&mut number, bound);
+        write_float(&mut number, bound, TextDialect::Prometheus);
         let value = entry.push_text(std::str::from_utf8(&number).unwrap_or_default());
         entry.labels.push(LabelSpan { name, value });
     }

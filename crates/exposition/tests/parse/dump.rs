@@ -5,7 +5,7 @@ use std::fmt::Write;
 use otelcore_exposition::parse::{
     BucketCounts, Event, Exemplar, FamilyType, HistogramCount, Labels, PageParser, ParserLimits,
 };
-use otelcore_exposition::{PageFormat, write_float};
+use otelcore_exposition::{PageFormat, TextDialect, write_float};
 
 /// The events of a page that is passed in pieces of these lengths, over and over; an error is the last line.
 pub(crate) fn dump_in_pieces(format: PageFormat, page: &[u8], pieces: &[usize]) -> Vec<String> {
@@ -46,7 +46,7 @@ pub(crate) fn dump(format: PageFormat, page: &[u8]) -> Vec<String> {
 
 pub(crate) fn number(v: f64) -> String {
     let mut out = Vec::new();
-    write_float(&mut out, v);
+    write_float(&mut out, v, TextDialect::Prometheus);
     String::from_utf8_lossy(&out).into_owned()
 }
 

@@ -2,7 +2,10 @@
 
 use otelcore_exposition::PageFormat::{OpenMetrics1, Protobuf, Text};
 use otelcore_exposition::parse::{Event, PageParser, ParserLimits};
-use otelcore_exposition::{MetricType, write_family_header, write_histogram, write_label, write_sample, write_summary};
+use otelcore_exposition::{
+    MetricType, OPEN_METRICS_END, PageName, SeriesHead, TextDialect, write_family_header, write_label,
+    write_quoted_text,
+};
 use proptest::prelude::*;
 
 use crate::dump::{dump, dump_in_pieces, number};
@@ -91,7 +94,11 @@ proptest! {
     #[test]
     fn page_of_the_writer_is_read_as_it_was_written(
         help in any::<String>(),
-        labels in proptest::collection::vec(("[a-z_][a-z0-9_]{0,6}", any::<String>()), 0..5),
+        labels in proptest::collection::vec(
+            (prop_oneof!["[a-z_][a-z0-9_]{0,6}", "[a-z.é\"\\\\]{1,6}"], any::<String>()), 0..5,
+        ),
+        name in prop_oneof!["[a-z_:]{1,4}", "[a-z.é\"\\\\]{1,6}"],
+        is_open_metrics in any::<bool>(),
         bits in any::<u64>(),
         timestamp_ms in any::<Option<i64>>(),
         counts in proptest::collection::vec(0..1000_u64, 1..5),
@@ -102,13 +109,25 @@ proptest! {
             write_label(&mut block, name.as_bytes(), value.as_bytes());
         }
         let mut out = Vec::new();
-        write_family_header(&mut out, b"m", help.as_bytes(), MetricType::Gauge);
-        write_sample(&mut out, b"m", &block, value, timestamp_ms);
-        let buckets = counts.iter().enumerate().map(|(i, n)| (i as f64 / 4.0, *n));
-        write_histogram(&mut out, b"h", &block, buckets, (value, 7), timestamp_ms);
-        write_summary(&mut out, b"s", &block, [(0.5, value)].into_iter(), (value, 7), timestamp_ms);
+        let dialect = if is_open_metrics { TextDialect::OpenMetrics } else { TextDialect::Prometheus };
+        // OpenMetrics has seconds, in which not every number of milliseconds is exact.
+        let timestamp_ms = timestamp_ms.map(|at| if is_open_metrics { at % 1000 * 1000 } else { at });
+        write_family_header(&mut out, dialect, PageName::legacy(b"m"), help.as_bytes(), MetricType::Gauge);
+        let mut quoted = Vec::new();
+        write_quoted_text(&mut quoted, name.as_bytes());
+        let is_legacy = otelcore_exposition::is_legacy_name(name.as_bytes());
+        let page_name = if is_legacy { PageName::legacy(&quoted) } else { PageName::quoted(&quoted) };
+        let head = SeriesHead { name: page_name, block: &block, timestamp_ms };
+        head.write_number(&mut out, dialect, value, None);
+        let buckets = counts.iter().enumerate().map(|(i, n)| (i as f64 / 4.0, *n, None));
+        head.write_histogram(&mut out, dialect, buckets, (value, 7));
+        head.write_summary(&mut out, dialect, [(0.5, value)].into_iter(), (value, 7));
+        if is_open_metrics {
+            out.extend_from_slice(OPEN_METRICS_END);
+        }
 
-        let mut parser = PageParser::new(Text, ParserLimits::default());
+        let format = if is_open_metrics { OpenMetrics1 } else { Text };
+        let mut parser = PageParser::new(format, ParserLimits::default());
         parser.handle_data(&out);
         parser.handle_end();
         let is_blank = help.bytes().all(|b| b == b' ' || b == b'\t');
@@ -116,16 +135,16 @@ proptest! {
         prop_assert_eq!(parser.poll_event().unwrap().unwrap(), Event::Help { name: "m", text: help });
         let family_type = MetricType::Gauge.into();
         prop_assert_eq!(parser.poll_event().unwrap().unwrap(), Event::Type { name: "m", family_type });
-        let mut samples = vec![("m".to_owned(), None, value)];
+        let mut samples = vec![(name.clone(), None, value)];
         for (i, n) in counts.iter().enumerate() {
-            samples.push(("h_bucket".into(), Some(("le", i as f64 / 4.0)), *n as f64));
+            samples.push((format!("{name}_bucket"), Some(("le", i as f64 / 4.0)), *n as f64));
         }
-        samples.push(("h_bucket".into(), Some(("le", f64::INFINITY)), 7.0));
-        samples.push(("h_sum".into(), None, value));
-        samples.push(("h_count".into(), None, 7.0));
-        samples.push(("s".into(), Some(("quantile", 0.5)), value));
-        samples.push(("s_sum".into(), None, value));
-        samples.push(("s_count".into(), None, 7.0));
+        samples.push((format!("{name}_bucket"), Some(("le", f64::INFINITY)), 7.0));
+        samples.push((format!("{name}_sum"), None, value));
+        samples.push((format!("{name}_count"), None, 7.0));
+        samples.push((name.clone(), Some(("quantile", 0.5)), value));
+        samples.push((format!("{name}_sum"), None, value));
+        samples.push((format!("{name}_count"), None, 7.0));
         for (name, extra, value) in samples {
             let event = parser.poll_event().unwrap().unwrap();
             let Event::Sample(sample) = event else { panic!("{event:?}") };

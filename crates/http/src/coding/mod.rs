@@ -23,6 +23,8 @@ mod zstd;
 
 pub use gunzip_stream::{GunzipError, GunzipStream};
 pub use gzip::{Deflater, GzipStream, Inflater};
+#[cfg(feature = "zstd")]
+pub use zstd::ZstdStream;
 
 /// Size of the read buffer that all connections of a thread share.
 pub(crate) const SCRATCH_SIZE: usize = 64 << 10;

@@ -71,6 +71,43 @@ impl Zstd {
     }
 }
 
+/// One frame that is written piece by piece.
+pub struct ZstdStream {
+    encoder: CCtx<'static>,
+}
+
+impl std::fmt::Debug for ZstdStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ZstdStream").finish_non_exhaustive()
+    }
+}
+
+impl ZstdStream {
+    /// Bytes of memory that one stream takes.
+    pub const MEMORY: u64 = 800 << 10;
+
+    /// The window, as a power of two: small, since a server may have many streams.
+    const WINDOW_LOG: u32 = 17;
+
+    /// A frame without content, of the fastest level. None if there is no memory for it.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        let mut encoder = new_encoder(1)?;
+        encoder.set_parameter(CParameter::WindowLog(Self::WINDOW_LOG)).ok()?;
+        Some(Self { encoder })
+    }
+
+    /// Compresses `part` and appends to `out` what is ready. The compressor may buffer the rest. False if it failed.
+    pub fn push(&mut self, part: &[u8], out: &mut Vec<u8>) -> bool {
+        compress_part(&mut self.encoder, part, false, out).is_some()
+    }
+
+    /// Appends the rest. False if it failed.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> bool {
+        compress_part(&mut self.encoder, &[], true, out).is_some()
+    }
+}
+
 fn new_decoder() -> Option<DCtx<'static>> {
     let mut decoder = DCtx::try_create()?;
     decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).ok()?;
@@ -152,21 +189,25 @@ fn compress_frame(encoder: &mut CCtx<'static>, total: usize, parts: &[&[u8]], ou
     encoder.set_pledged_src_size(Some(total as u64)).ok()?;
     let last = parts.len().saturating_sub(1);
     for (i, part) in parts.iter().copied().chain(parts.is_empty().then_some(&[][..])).enumerate() {
-        let mut input = InBuffer::around(part);
-        let end = i == last;
-        let directive = if end { ZSTD_EndDirective::ZSTD_e_end } else { ZSTD_EndDirective::ZSTD_e_continue };
-        loop {
-            if out.len() == out.capacity() {
-                out.reserve(4096);
-            }
-            let at = out.len();
-            let left = encoder.compress_stream2(&mut OutBuffer::around_pos(out, at), &mut input, directive).ok()?;
-            if if end { left == 0 } else { input.pos() == part.len() } {
-                break;
-            }
-        }
+        compress_part(encoder, part, i == last, out)?;
     }
     Some(())
+}
+
+/// Compresses a part of a frame, and ends the frame if it is the last one.
+fn compress_part(encoder: &mut CCtx<'static>, part: &[u8], is_last: bool, out: &mut Vec<u8>) -> Option<()> {
+    let mut input = InBuffer::around(part);
+    let directive = if is_last { ZSTD_EndDirective::ZSTD_e_end } else { ZSTD_EndDirective::ZSTD_e_continue };
+    loop {
+        if out.len() == out.capacity() {
+            out.reserve(4096);
+        }
+        let at = out.len();
+        let left = encoder.compress_stream2(&mut OutBuffer::around_pos(out, at), &mut input, directive).ok()?;
+        if if is_last { left == 0 } else { input.pos() == part.len() } {
+            return Some(());
+        }
+    }
 }
 
 /// A frame of raw blocks.
@@ -186,6 +227,23 @@ fn stored_frame(total: usize, parts: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use super::*;
     use std::convert::Infallible;
+
+    #[test]
+    fn stream_of_pieces_is_one_frame_within_its_memory() {
+        let mut stream = ZstdStream::new().unwrap();
+        let (mut whole, mut packed) = (Vec::new(), Vec::new());
+        for i in 0..2000_u32 {
+            let piece = format!("metric_{i}{{a=\"{}\"}} {i}\n", i.wrapping_mul(2_654_435_761)).repeat(20);
+            assert!(stream.push(piece.as_bytes(), &mut packed));
+            whole.extend_from_slice(piece.as_bytes());
+        }
+        assert!((stream.encoder.sizeof() as u64) < ZstdStream::MEMORY, "{}", stream.encoder.sizeof());
+        assert!(stream.finish(&mut packed));
+        assert!(packed.len() < whole.len() / 4);
+        let mut out = Vec::new();
+        Zstd::default().decompress(&packed, 1 << 24, &mut out, &mut |_| Ok::<_, Infallible>(())).unwrap();
+        assert_eq!(out, whole);
+    }
 
     #[test]
     fn stored_frame_is_decompressed() {

@@ -1,7 +1,7 @@
 //! The collector's own metrics: the values that are read from the system at each request, the text, and the page that
 //! serves it, `localhost:8888/metrics` by default.
 
-use otelcore_exposition::{MetricType, write_family_header, write_histogram, write_label, write_sample};
+use otelcore_exposition::{MetricType, PageName, SeriesHead, TextDialect, write_family_header, write_label};
 use otelcore_net::config::HttpServerConfig;
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
@@ -125,43 +125,41 @@ pub(crate) fn render_page(families: &[MetricFamily], resource: &[(String, String
         };
         let suffix = if type_suffix && family.kind == FamilyKind::Counter { "_total" } else { "" };
         let name = format!("{}{suffix}", family.name);
-        write_family_header(&mut out, name.as_bytes(), family.help.as_bytes(), kind);
+        let page_name = PageName::legacy(name.as_bytes());
+        write_family_header(&mut out, TextDialect::Prometheus, page_name, family.help.as_bytes(), kind);
         for sample in &family.samples {
             label_block.clear();
             for (label, value) in &sample.labels {
                 write_label(&mut label_block, label.as_bytes(), value.as_bytes());
             }
+            let head = SeriesHead { name: page_name, block: &label_block, timestamp_ms: None };
             match &sample.value {
-                SeriesValue::Number(v) => write_sample(&mut out, name.as_bytes(), &label_block, *v, None),
+                SeriesValue::Number(v) => head.write_number(&mut out, TextDialect::Prometheus, *v, None),
                 SeriesValue::Histogram { bounds, counts, sum } => {
                     let mut cumulative = 0;
                     let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
                         cumulative += count;
-                        (*bound, cumulative)
+                        (*bound, cumulative, None)
                     });
-                    write_histogram(
-                        &mut out,
-                        name.as_bytes(),
-                        &label_block,
-                        buckets,
-                        (*sum, counts.iter().sum()),
-                        None,
-                    );
+                    let totals = (*sum, counts.iter().sum());
+                    head.write_histogram(&mut out, TextDialect::Prometheus, buckets, totals);
                 }
             }
         }
     }
-    write_family_header(&mut out, b"target_info", b"Target metadata", MetricType::Gauge);
-    write_sample(&mut out, b"target_info", &target_labels(resource), 1.0, None);
+    let name = PageName::legacy(b"target_info");
+    write_family_header(&mut out, TextDialect::Prometheus, name, b"Target metadata", MetricType::Gauge);
+    let head = SeriesHead { name, block: &target_labels(resource), timestamp_ms: None };
+    head.write_number(&mut out, TextDialect::Prometheus, 1.0, None);
     out
 }
 
 /// The labels of `target_info`. The values of keys that give the same label name are joined in their order, as the Go
-/// collector does; a key that gives an empty name is left out.
+/// collector does; a key that gives an empty name, or one that is reserved, is left out.
 fn target_labels(resource: &[(String, String)]) -> Vec<u8> {
     let named =
         resource.iter().filter_map(|(key, value)| Some((label_name(key.as_bytes(), false).ok()?, value.as_bytes())));
-    let labels = merge_equal_names(named);
+    let labels = merge_equal_names(named.filter(|(name, _)| !name.starts_with(b"__")));
     let mut block = Vec::new();
     for (name, value) in &labels {
         write_label(&mut block, name, value);
@@ -184,6 +182,7 @@ mod tests {
             ("team:é {x}", "y"),
             ("é", "left out"),
             ("", "left out"),
+            ("__name__", "left out"),
         ];
         let page = String::from_utf8(render_page(&[], &keys.map(pair), false)).unwrap();
         let line = page.lines().last().unwrap();
