@@ -151,7 +151,11 @@ proptest! {
             prop_assert_eq!(sample.name, name);
             prop_assert_eq!(number(sample.value), number(value));
             prop_assert_eq!(sample.timestamp_ms, timestamp_ms);
-            let bound = extra.map(|(name, bound)| (name.to_owned(), number(bound)));
+            let bound = extra.map(|(name, bound)| {
+                let mut text = Vec::new();
+                otelcore_exposition::write_float(&mut text, bound, dialect);
+                (name.to_owned(), String::from_utf8(text).unwrap())
+            });
             let expected: Vec<_> = labels.iter().cloned().chain(bound).collect();
             let read: Vec<_> = sample.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
             prop_assert_eq!(read, expected);

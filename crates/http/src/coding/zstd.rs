@@ -84,16 +84,18 @@ impl std::fmt::Debug for ZstdStream {
 
 impl ZstdStream {
     /// Bytes of memory that one stream takes.
-    pub const MEMORY: u64 = 800 << 10;
+    pub const MEMORY: u64 = 600 << 10;
 
-    /// The window, as a power of two: small, since a server may have many streams.
-    const WINDOW_LOG: u32 = 17;
+    /// Window and table, as powers of two: small, since a server may have many streams.
+    const WINDOW_LOG: u32 = 16;
+    const HASH_LOG: u32 = 14;
 
     /// A frame without content, of the fastest level. None if there is no memory for it.
     #[must_use]
     pub fn new() -> Option<Self> {
         let mut encoder = new_encoder(1)?;
         encoder.set_parameter(CParameter::WindowLog(Self::WINDOW_LOG)).ok()?;
+        encoder.set_parameter(CParameter::HashLog(Self::HASH_LOG)).ok()?;
         Some(Self { encoder })
     }
 
