@@ -133,6 +133,12 @@ impl HttpDiscovery {
         self.is_requested || self.job.is_some() || self.is_applying
     }
 
+    fn handle_results(&mut self, cx: &mut Cx<'_>) {
+        while let Some((_, result)) = self.client.poll_result() {
+            self.handle_result(cx, result);
+        }
+    }
+
     fn handle_result(&mut self, cx: &mut Cx<'_>, result: Result<HttpResponse, HttpRequestError>) {
         self.is_requested = false;
         let response = match result.map_err(|error| error.to_string()).and_then(checked) {
@@ -203,6 +209,7 @@ impl Provider for HttpDiscovery {
         self.url = Some(Arc::new(url));
         self.credentials.start(cx);
         self.refresh(cx);
+        self.handle_results(cx);
         Ok(())
     }
 
@@ -221,9 +228,7 @@ impl Provider for HttpDiscovery {
             HTTP_KEYS.. => self.client.handle_event(cx, local, event),
             _ => {}
         }
-        while let Some((_, result)) = self.client.poll_result() {
-            self.handle_result(cx, result);
-        }
+        self.handle_results(cx);
         if self.is_applying {
             self.is_applying = self.queue.apply(sink);
             if self.is_applying {

@@ -159,6 +159,7 @@ pub struct LabelBuilder {
     is_changed: bool,
     /// Memory of `relabel`.
     pub(crate) scratch: String,
+    pub(crate) expanded: [Vec<u8>; 2],
 }
 
 /// From this many comparisons of names on, labels that are set together are found by a tree.

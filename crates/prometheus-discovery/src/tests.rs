@@ -237,6 +237,51 @@ fn answers_of_an_http_server_replace_each_other_and_failures_change_nothing() {
 }
 
 #[test]
+fn proxy_and_redirects_are_those_of_the_configuration() {
+    let first_line = |options: &str| {
+        let yaml = format!("http_sd_configs: [{{url: 'http://10.0.0.9/sd', {options}}}]");
+        let mut test = Test::new(&[&yaml]);
+        test.world.set_env("HTTP_PROXY", "http://10.0.0.8:3128");
+        let mut test = test.start();
+        let (peer, request) = test.requests().pop().expect("there is a request");
+        peer.send("HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n");
+        test.run();
+        let next = test.requests().pop().map(|(_, request)| request.lines().next().unwrap_or_default().to_owned());
+        (request.lines().next().unwrap_or_default().to_owned(), next, test.log_lines())
+    };
+    let direct = "GET /sd HTTP/1.1";
+    // The variables of the environment are not used by themselves.
+    let (first, next, lines) = first_line("follow_redirects: true");
+    assert_eq!((first.as_str(), next.as_deref()), (direct, Some("GET /other HTTP/1.1")));
+    assert_eq!(lines, Vec::<String>::new());
+    let (first, next, lines) = first_line("follow_redirects: false");
+    assert_eq!((first.as_str(), next), (direct, None));
+    assert!(lines[0].contains("server returned HTTP status 302 Found"), "{lines:?}");
+    let by_proxy = "GET http://10.0.0.9/sd HTTP/1.1";
+    assert_eq!(first_line("proxy_url: 'http://10.0.0.7:3128'").0, by_proxy);
+    assert_eq!(first_line("proxy_url: 'http://10.0.0.7:3128', no_proxy: 'x,10.0.0.0/8'").0, direct);
+    assert_eq!(first_line("proxy_url: 'http://10.0.0.7:3128', no_proxy: 'x'").0, by_proxy);
+    assert_eq!(first_line("proxy_from_environment: true").0, by_proxy);
+}
+
+#[test]
+fn file_with_credentials_that_is_not_there_fails_requests_until_it_is() {
+    let yaml = "http_sd_configs: [{url: 'http://10.0.0.9/sd', authorization: {credentials_file: /token}}]";
+    let mut test = Test::new(&[yaml]).start();
+    assert!(test.requests().is_empty());
+    let lines = test.log_lines();
+    assert!(lines[0].contains("unable to read authorization credentials"), "{lines:?}");
+    test.world.disk().write("/token", "first\n");
+    test.run_for(Duration::from_secs(61));
+    let request = test.respond("200 OK", "application/json", "[]");
+    assert!(request.contains("Authorization: Bearer first\r\n"), "{request}");
+    test.world.disk().write("/token", "second");
+    test.run_for(Duration::from_secs(60));
+    let request = test.respond("200 OK", "application/json", "[]");
+    assert!(request.contains("Authorization: Bearer second\r\n"), "{request}");
+}
+
+#[test]
 fn addresses_of_a_name_are_targets_until_the_name_is_gone() {
     let mut test =
         Test::new(&["dns_sd_configs: [{names: [web], type: A, port: 80}, {names: [web], type: AAAA, port: 81}]"]);

@@ -172,22 +172,24 @@ impl Rule {
                 found.as_slice()
             }
         };
-        // The names of the groups are those of the pattern; a pattern that is not there has none.
-        let expand = |template: &Option<Template>, text: &str| match template {
-            None => text.to_owned(),
-            Some(template) => {
-                let mut out = Vec::new();
-                match pattern {
-                    Some(pattern) => pattern.expand(template, value.as_bytes(), groups, &mut out),
-                    None => template.expand_unnamed(value.as_bytes(), groups, &mut out),
-                }
-                String::from_utf8(out).unwrap_or_default()
+        // The default pattern has no names for its groups.
+        let expand = |template: &Option<Template>, text: &str, out: &mut Vec<u8>| {
+            out.clear();
+            match (template, pattern) {
+                (None, _) => out.extend_from_slice(text.as_bytes()),
+                (Some(template), Some(pattern)) => pattern.expand(template, value.as_bytes(), groups, out),
+                (Some(template), None) => template.expand_unnamed(value.as_bytes(), groups, out),
             }
         };
-        let target = expand(target, target_label);
-        if self.scheme.is_valid_label_name(&target) {
-            labels.set(&target, &expand(replacement, text));
+        let [mut name, mut set_to] = std::mem::take(&mut labels.expanded);
+        expand(target, target_label, &mut name);
+        expand(replacement, text, &mut set_to);
+        if let (Ok(name), Ok(set_to)) = (std::str::from_utf8(&name), std::str::from_utf8(&set_to))
+            && self.scheme.is_valid_label_name(name)
+        {
+            labels.set(name, set_to);
         }
+        labels.expanded = [name, set_to];
     }
 }
 

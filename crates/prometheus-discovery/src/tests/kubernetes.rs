@@ -175,6 +175,23 @@ fn selectors_and_namespaces_are_in_the_requests() {
 }
 
 #[test]
+fn server_of_a_kubeconfig_file_is_asked_with_its_token() {
+    let yaml = "kubernetes_sd_configs: [{role: node, kubeconfig_file: /k/config}]";
+    let mut test = Test::new(&[yaml]);
+    let kubeconfig = "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], \
+                      clusters: [{name: k, cluster: {server: 'http://10.0.0.1:8001'}}], users: [{name: u, user: {token: t}}]}";
+    test.world.disk().write("/k/config", kubeconfig);
+    let mut test = test.start();
+    let node = r#"{"metadata":{"name":"n1"},"status":{"addresses":[{"type":"InternalIP","address":"10.9.0.1"}],
+        "daemonEndpoints":{"kubeletEndpoint":{"Port":10250}}}}"#;
+    let list = format!(r#"{{"metadata":{{"resourceVersion":"5"}},"items":[{node}]}}"#);
+    let request = test.respond("200 OK", "application/json", &list);
+    assert!(request.starts_with("GET /api/v1/nodes?limit=500&resourceVersion=0 HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("Authorization: Bearer t\r\n"), "{request}");
+    assert_eq!(test.shown(), "0 node/n1: 10.9.0.1:10250");
+}
+
+#[test]
 fn discovery_that_can_not_begin_is_logged_and_the_others_work() {
     let yaml = "{kubernetes_sd_configs: [{role: pod}], static_configs: [{targets: [a]}]}";
     let test = Test::new(&[yaml]).start();
