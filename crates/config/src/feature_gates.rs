@@ -53,6 +53,21 @@ pub const KNOWN_FEATURE_GATES: &[FeatureGateInfo] = &[
         "Joins the lists of extensions, receivers and exporters of all sources",
     ),
     feature_gate(
+        "exporter.prometheusremotewritexporter.EnableMultipleWorkers",
+        FeatureGateStage::Alpha,
+        "Accepted; payloads are sent in their order, each in several requests",
+    ),
+    feature_gate(
+        "exporter.prometheusremotewritexporter.RetryOn429",
+        FeatureGateStage::Alpha,
+        "Accepted; responses with status 429 are always retried",
+    ),
+    feature_gate(
+        "exporter.prometheusremotewritexporter.enableSendingRW2",
+        FeatureGateStage::Alpha,
+        "Accepted; remote write 2.0 needs no gate here",
+    ),
+    feature_gate(
         "extension.healthcheck.useComponentStatus",
         FeatureGateStage::Alpha,
         "Lets health_check report the status of components",

@@ -1,9 +1,8 @@
 //! A payload as one body.
 
-use otelcore_net::{EncodedBody, LeftOutItems};
+use otelcore_net::{BodyParts, EncodedBody, LeftOutItems};
 use otelcore_pdata::Rope;
 use otelcore_pdata::views::{ResourceSpans, resource_entries};
-use smallvec::smallvec;
 
 use crate::format::{Format, SpanWriter};
 use crate::json::JsonWriter;
@@ -41,5 +40,5 @@ fn encode_with<W: SpanWriter>(items: &Rope, mut writer: W, default_name: &str) -
         }
     }
     W::end(&mut out);
-    EncodedBody { parts: smallvec![out.into()], left_out }
+    EncodedBody { left_out, ..EncodedBody::from(BodyParts::from_iter([out.into()])) }
 }

@@ -53,6 +53,7 @@ built_in_types! {
     "exporter-otlp": otelcore_exporter_otlp::OtlpGrpcFactory;
     "exporter-otlp": otelcore_exporter_otlp::OtlpHttpFactory;
     "exporter-prometheus": otelcore_exporter_prometheus::PrometheusFactory;
+    "exporter-prometheus-remote-write": otelcore_exporter_prometheus_remote_write::PrometheusRemoteWriteFactory;
     "exporter-zipkin": otelcore_exporter_zipkin::ZipkinExporterFactory;
     "extension-basicauth": otelcore_extensions::BasicAuthFactory;
     "extension-bearertokenauth": otelcore_extensions::BearerTokenAuthFactory;

@@ -35,6 +35,10 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("receivers", &["thrift", "net", "pipeline", "http", "pdata", "config"]),
     ("exporter-file", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),
+    (
+        "exporter-prometheus-remote-write",
+        &["net", "pipeline", "prometheus-translation", "pdata", "config", "go-number"],
+    ),
     ("exporter-zipkin", COMPONENT_DEPENDENCIES),
     ("exporter-prometheus", COMPONENT_DEPENDENCIES),
     ("exporter-debug", COMPONENT_DEPENDENCIES),

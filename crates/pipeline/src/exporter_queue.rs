@@ -7,7 +7,8 @@
 //! ```
 //! A queue takes custody: the ack is settled when a payload is queued, unless `wait_for_result` is set or the queue is
 //! off. A payload that pauses between two attempts is *backing off*: it counts in the queue's size but occupies no
-//! consumer, so that a few requests that fail do not stop the others. A flush ends a pause of each payload early, once,
+//! consumer, so that a few requests that fail do not stop the others; only where the order is kept
+//! ([`RetryConfig::keeps_order`]), the others wait for it. A flush ends a pause of each payload early, once,
 //! and a shutdown shortens all pauses, but neither makes one shorter than the peer asked for.
 //!
 //! The time of every call grows with the logarithm of the number of held payloads; work for many payloads at once (the
@@ -265,6 +266,9 @@ impl ExporterQueue {
             batcher.handle_timeout(now, self.draining.is_some());
         }
         if self.config.queue.get().is_some_and(|queue| self.in_flight.len() >= queue.consumers()) {
+            return None;
+        }
+        if self.config.retry.keeps_order && !(self.in_flight.is_empty() && self.backing_off.is_empty()) {
             return None;
         }
         let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready())?;
@@ -531,10 +535,19 @@ impl ExporterQueue {
             item.attempted_early = true;
             let at = drain.attempt_time(now, item.not_before);
             if at <= now {
-                self.queued.push_back(item);
+                self.requeue(item);
             } else {
                 self.back_off(at, item);
             }
+        }
+    }
+
+    /// Queues an item whose pause has ended early: behind the others, unless the order is kept.
+    fn requeue(&mut self, item: QueueItem) {
+        if self.config.retry.keeps_order {
+            self.queued.push_front(item);
+        } else {
+            self.queued.push_back(item);
         }
     }
 
@@ -555,7 +568,7 @@ impl ExporterQueue {
             let Some(mut item) = self.backing_off.remove(&key) else { continue };
             (item.pause_ended_by_flush, item.attempted_early) = (true, true);
             if item.not_before <= now {
-                self.queued.push_back(item);
+                self.requeue(item);
             } else {
                 self.backing_off.insert((item.not_before.min(key.0), key.1), item);
             }

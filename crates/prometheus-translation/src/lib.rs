@@ -10,11 +10,11 @@ mod label_name;
 mod labels;
 mod names;
 
-pub use label_name::{LabelNameError, label_name};
+pub use label_name::{LabelNameError, LabelNaming, label_name, put_label_name};
 pub use labels::{
     LabelBlock, LabelError, ScopeLabels, SeriesLabels, TargetInfoError, merge_equal_names, series_block, target_block,
 };
-pub use names::{MAX_NAME_BYTES, NameError, OtlpMetricKind, TranslationStrategy, metric_name};
+pub use names::{MAX_NAME_BYTES, NameError, OtlpMetricKind, TranslationStrategy, metric_name, unit_name};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

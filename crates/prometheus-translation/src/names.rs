@@ -194,6 +194,18 @@ fn add_suffixes(mut name: Vec<u8>, unit: &[u8], metric_kind: OtlpMetricKind) -> 
     name
 }
 
+/// The word for a unit, as the metadata of a metric names it: `bytes_per_second` for `By/s`.
+#[must_use]
+pub fn unit_name(unit: &[u8], keeps_utf8: bool) -> Vec<u8> {
+    let (mut main, mut per) = unit_suffixes(unit);
+    if !keeps_utf8 {
+        (main, per) = (clean_unit(&main), clean_unit(&per));
+    }
+    let name = [main, per].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(&b'_');
+    let name = name.strip_prefix(b"_").unwrap_or(&name);
+    name.strip_suffix(b"_").unwrap_or(name).to_vec()
+}
+
 /// The words for a unit before and after its `/`; the second one with `per_`.
 fn unit_suffixes(unit: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (main, per) = match unit.iter().position(|b| *b == b'/') {
@@ -355,6 +367,22 @@ mod tests {
             let got = name(TranslationStrategy::default(), "", "x", &format!("1/{unit}"), OtlpMetricKind::Histogram);
             assert_eq!(got, format!("x_per_{word}"));
         }
+    }
+
+    #[test]
+    fn unit_of_metadata_has_no_underscores_at_its_ends() {
+        let name = |unit: &str, utf8| String::from_utf8(unit_name(unit.as_bytes(), utf8)).unwrap();
+        for (unit, expected) in [
+            ("By/s", "bytes_per_second"),
+            ("1", ""),
+            ("{x}/s", "per_second"),
+            ("_foo_", "foo"),
+            ("°C", "C"),
+            ("1/", ""),
+        ] {
+            assert_eq!(name(unit, false), expected, "{unit}");
+        }
+        assert_eq!(name("°C", true), "°C");
     }
 
     #[test]

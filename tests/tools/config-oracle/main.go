@@ -22,6 +22,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusexporter"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusremotewriteexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/basicauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
@@ -89,6 +90,7 @@ var components = []component{
 	{"extensions/bearertokenauth", contrib + "extension/bearertokenauthextension", bearertokenauthextension.NewFactory().CreateDefaultConfig()},
 	{"extensions/health_check", contrib + "extension/healthcheckextension", healthcheckextension.NewFactory().CreateDefaultConfig()},
 	{"exporters/file", contrib + "exporter/fileexporter", fileexporter.NewFactory().CreateDefaultConfig()},
+	{"exporters/prometheus_remote_write", contrib + "exporter/prometheusremotewriteexporter", prometheusremotewriteexporter.NewFactory().CreateDefaultConfig()},
 	{"extensions/file_storage", contrib + "extension/storage/filestorage", filestorage.NewFactory().CreateDefaultConfig()},
 	{"extensions/pprof", contrib + "extension/pprofextension", pprofextension.NewFactory().CreateDefaultConfig()},
 	{"processors/k8s_attributes", contrib + "processor/k8sattributesprocessor", k8sattributesprocessor.NewFactory().CreateDefaultConfig()},

@@ -623,6 +623,22 @@ pub const CODES: &[Code] = &[
         ],
     },
     Code {
+        id: "OC611",
+        title: "a receiver of remote write that does not say what it has written",
+        meaning: "The response to a request of remote write 2.0 lacks a header that the specification requires. The request counts as delivered.",
+        causes: &["a receiver of remote write 1.0, which may drop such requests silently"],
+        remedy: "write `protobuf_message: prometheus.WriteRequest`, or use a receiver of version 2.0.",
+        messages: &["header is missing from the response, suggesting that the endpoint doesn't support RW2"],
+    },
+    Code {
+        id: "OC612",
+        title: "a request of remote write was written in part",
+        meaning: "The receiver has written some samples of a request and refused others, which are counted and not sent again.",
+        causes: &["samples that are out of order or too old", "two collectors that send the same series"],
+        remedy: "see the field `error`.",
+        messages: &["The remote write endpoint has written only a part of a request."],
+    },
+    Code {
         id: "OC620",
         title: "targets of Prometheus can't be discovered",
         meaning: "A discovery of the `prometheus` receiver has failed. What it found last stays, and it is tried again; one that can't begin at all finds no targets.",

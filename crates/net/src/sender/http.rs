@@ -1,5 +1,6 @@
 //! An exporter over HTTP: one message, one POST.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use smallvec::smallvec;
 
 use super::call_result;
 use crate::config::{CompressionConfig, HttpClientConfig};
-use crate::{BodyParts, HttpClient, HttpRequest, HttpRequestError, HttpResponse, Url};
+use crate::{BodyParts, HeaderField, HttpClient, HttpRequest, HttpRequestError, HttpResponse, Url};
 
 /// What an exporter over HTTP defines: its URLs, its bodies, and what responses mean.
 ///
@@ -29,6 +30,23 @@ pub trait HttpProtocol: Clone + Send + 'static {
 
     /// The body of the request for these items, not compressed.
     fn encode(&self, signal: Signal, items: &Rope) -> EncodedBody;
+
+    /// The bodies of the requests for a piece, or for its beginning. By default it is cut where its bytes are too many;
+    /// a protocol in which a request has to contain certain items together cuts by itself.
+    fn encode_piece(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<EncodedBody> {
+        let count = (limits.total_bytes / limits.message_bytes.max(1)).clamp(1, limits.max_messages);
+        let (bodies, rest) = piece.cut(signal, limits.message_bytes, count);
+        let message = |body: Rope| {
+            let mut content = self.encode(signal, &body);
+            EncodedMessage { left_out: content.left_out.take(), content, bytes: body.len(), body }
+        };
+        EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
+    }
+
+    /// The largest number of requests in flight.
+    fn max_requests(&self) -> usize {
+        usize::MAX
+    }
 
     /// Whether [`HttpProtocol::encode`] only shares the bytes of the items, and so costs almost nothing.
     fn shares_bytes(&self) -> bool {
@@ -46,6 +64,12 @@ pub trait HttpProtocol: Clone + Send + 'static {
         None
     }
 
+    /// What a response that is not 2xx means, where it is not what its status says.
+    fn read_error(&mut self, sent: &SentItems<'_>, response: &HttpResponse) -> Option<CallResult> {
+        let _ = (sent, response);
+        None
+    }
+
     /// What a 2xx response to a request with the items of `sent` means.
     fn read_response(&mut self, sent: &SentItems<'_>, response: &HttpResponse) -> CallResult {
         let _ = (sent, response);
@@ -60,11 +84,15 @@ pub struct EncodedBody {
     pub parts: BodyParts,
     /// The items that it does not contain.
     pub left_out: Option<LeftOutItems>,
+    /// Header fields of this request, besides `Content-Type` and `Content-Encoding`.
+    pub headers: Vec<HeaderField>,
+    /// How much it contains, in a unit of the protocol. Only passed on, to [`SentItems::units`].
+    pub units: u32,
 }
 
 impl From<BodyParts> for EncodedBody {
     fn from(parts: BodyParts) -> Self {
-        Self { parts, left_out: None }
+        Self { parts, left_out: None, headers: Vec::new(), units: 0 }
     }
 }
 
@@ -77,6 +105,8 @@ pub struct SentItems<'a> {
     pub signal: Signal,
     /// The number of items.
     pub items: u32,
+    /// How much the request contained: [`EncodedBody::units`].
+    pub units: u32,
     /// Where they were sent.
     pub url: &'a Url,
     /// The logger of the component.
@@ -89,6 +119,8 @@ pub struct HttpSender<P: HttpProtocol> {
     client: HttpClient,
     content_encoding: Option<&'static str>,
     delivery: Delivery<BodyEncoder<P>>,
+    /// The units of the requests in flight, by their token.
+    in_flight: BTreeMap<u64, u32>,
     used_metadata: UsedMetadata,
     log: Logger,
 }
@@ -116,6 +148,7 @@ impl<P: HttpProtocol> HttpSender<P> {
             client: HttpClient::new(client, auth, log.clone(), 0),
             content_encoding,
             used_metadata,
+            in_flight: BTreeMap::new(),
             delivery: Delivery::new(encoder, &context.id.to_string(), context.telemetry, log.clone()),
             log,
         })
@@ -124,7 +157,9 @@ impl<P: HttpProtocol> HttpSender<P> {
     /// Starts the requests that are ready and handles the results of ended ones, until there are none of either.
     fn advance(&mut self, cx: &mut Cx<'_>, outcomes: &mut Outcomes) {
         loop {
-            if let Some(call) = self.delivery.poll_call(cx.now()) {
+            if self.in_flight.len() < self.protocol.max_requests()
+                && let Some(call) = self.delivery.poll_call(cx.now())
+            {
                 // Attempts without a URL were refused in `send`.
                 let Some(url) = self.protocol.url(call.signal) else { continue };
                 let mut request = HttpRequest::new(Method::POST, url);
@@ -132,11 +167,15 @@ impl<P: HttpProtocol> HttpSender<P> {
                 if let Some(encoding) = self.content_encoding {
                     request.headers.push(("Content-Encoding".into(), encoding.into()));
                 }
-                (request.body, request.deadline, request.metadata) = (call.content, call.deadline, call.metadata);
+                let EncodedBody { parts, headers, units, .. } = call.content;
+                request.headers.extend(headers);
+                (request.body, request.deadline, request.metadata) = (parts, call.deadline, call.metadata);
+                self.in_flight.insert(call.token, units);
                 self.client.start_request(cx, call.token, request);
             } else if let Some((token, result)) = self.client.poll_result() {
+                let units = self.in_flight.remove(&token).unwrap_or(0);
                 let Some((signal, items)) = self.delivery.call_info(token) else { continue };
-                let result = self.result_of(cx, signal, items, result);
+                let result = self.result_of(cx, signal, (items, units), result);
                 self.delivery.handle_result(cx, token, result, outcomes);
             } else {
                 return;
@@ -148,7 +187,7 @@ impl<P: HttpProtocol> HttpSender<P> {
         &mut self,
         cx: &Cx<'_>,
         signal: Signal,
-        items: u32,
+        (items, units): (u32, u32),
         result: Result<HttpResponse, HttpRequestError>,
     ) -> CallResult {
         let (response, url) = match (result, self.protocol.url(signal)) {
@@ -156,16 +195,18 @@ impl<P: HttpProtocol> HttpSender<P> {
             (Ok(_), None) => return CallResult::Delivered { rejected: 0 },
             (Err(e), _) => return call_result::result_of_http_error(&e),
         };
+        let sent = SentItems { now: cx.now(), signal, items, units, url: &url, log: &self.log };
         if !(200..300).contains(&response.status) {
+            if let Some(result) = self.protocol.read_error(&sent, &response) {
+                return result;
+            }
             let message = self.protocol.error_message(&response);
             let retryable = self.protocol.is_retryable(&response);
             let wall_nanos = cx.wall_time().0;
             return call_result::result_of_error_response(&url, &response, message.as_deref(), retryable, wall_nanos);
         }
-        call_result::result_of_html_page(&url, &response).unwrap_or_else(|| {
-            let sent = SentItems { now: cx.now(), signal, items, url: &url, log: &self.log };
-            self.protocol.read_response(&sent, &response)
-        })
+        call_result::result_of_html_page(&url, &response)
+            .unwrap_or_else(|| self.protocol.read_response(&sent, &response))
     }
 }
 
@@ -220,21 +261,19 @@ thread_local! {
 }
 
 impl<P: HttpProtocol> Encode for BodyEncoder<P> {
-    type Message = BodyParts;
+    type Message = EncodedBody;
 
-    fn encode(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<BodyParts> {
-        let count = (limits.total_bytes / limits.message_bytes.max(1)).clamp(1, limits.max_messages);
-        let (bodies, rest) = piece.cut(signal, limits.message_bytes, count);
-        let message = |body: Rope| {
-            let EncodedBody { parts: mut content, left_out } = self.protocol.encode(signal, &body);
-            if !self.coding.is_identity() {
+    fn encode(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<EncodedBody> {
+        let mut encoded = self.protocol.encode_piece(signal, piece, limits);
+        if !self.coding.is_identity() {
+            for message in &mut encoded.messages {
+                let content = &mut message.content.parts;
                 let parts = content.iter().map(|part| &part[..]);
                 let compressed = WORKSPACE.with(|w| w.compress_with_level(&self.coding, self.level, parts));
-                content = smallvec![compressed];
+                *content = smallvec![compressed];
             }
-            EncodedMessage { content, bytes: body.len(), body, left_out }
-        };
-        EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
+        }
+        encoded
     }
 
     fn estimate_work(&self, piece: &Piece, limit: usize) -> usize {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use otelcore_http::Bytes;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    Budget, BuildContext, CallResult, Capabilities, Cx, Event, ExporterQueueConfig, Graph, GraphBuilder, Held,
-    MetricsLevel, MonotonicTime, Outcome, Payload, PipelineInput, QueueConfig, Receiver, RetryConfig, SeriesValue,
-    StartError, Telemetry,
+    Budget, BuildContext, CallResult, Capabilities, Cx, EncodeLimits, EncodedMessage, EncodedPiece, Event,
+    ExporterQueueConfig, Graph, GraphBuilder, Held, MetricsLevel, MonotonicTime, Outcome, Payload, Piece,
+    PipelineInput, QueueConfig, Receiver, RetryConfig, SeriesValue, StartError, Telemetry,
 };
 use otelcore_reactor::Sim;
 
@@ -72,7 +72,47 @@ impl Receiver for TestSource {
     }
 }
 
+/// Sends each item by itself, two at a time, with a field and a number of units.
+#[derive(Clone)]
+struct SingleItemProtocol(CountProtocol);
+
+impl HttpProtocol for SingleItemProtocol {
+    fn url(&self, signal: Signal) -> Option<Arc<Url>> {
+        self.0.url(signal)
+    }
+
+    fn content_type(&self) -> &'static str {
+        "text/plain"
+    }
+
+    fn encode(&self, signal: Signal, items: &Rope) -> EncodedBody {
+        EncodedBody { headers: vec![("X-Item".into(), "one".into())], units: 7, ..self.0.encode(signal, items) }
+    }
+
+    fn encode_piece(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<EncodedBody> {
+        let (bodies, rest) = piece.cut(signal, 1, limits.max_messages);
+        let message = |body: Rope| {
+            let content = self.encode(signal, &body);
+            EncodedMessage { content, bytes: body.len(), body, left_out: None }
+        };
+        EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
+    }
+
+    fn max_requests(&self) -> usize {
+        2
+    }
+
+    fn read_error(&mut self, sent: &SentItems<'_>, response: &HttpResponse) -> Option<CallResult> {
+        assert_eq!(sent.units, 7);
+        (response.status == 409).then_some(CallResult::Delivered { rejected: sent.items })
+    }
+}
+
 fn sender_graph(client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
+    graph_of(CountProtocol(Arc::new(Url::parse("http://h/count").unwrap())), client, counts, telemetry)
+}
+
+fn graph_of(protocol: impl HttpProtocol, client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
     let budget = Arc::new(Budget::default());
     let id = "count".parse().unwrap();
     let context = BuildContext {
@@ -85,7 +125,6 @@ fn sender_graph(client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
         output_pipelines: &[],
         leads_to_storage: false,
     };
-    let protocol = CountProtocol(Arc::new(Url::parse("http://h/count").unwrap()));
     let sender = HttpSender::new(protocol, Rc::new(parse_config(client)), &context).unwrap();
     let config = ExporterQueueConfig {
         queue: QueueConfig::default().into(),
@@ -102,13 +141,18 @@ fn sender_graph(client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
 /// Sends payloads with these numbers of spans for a minute.
 fn send(client: &str, responses: Vec<ScriptedResponse>, counts: &[u32]) -> (SharedRecord, Telemetry) {
     let telemetry = Telemetry::new(MetricsLevel::Detailed);
+    let record = run(sender_graph(client, counts, &telemetry), responses);
+    (record, telemetry)
+}
+
+fn run(sender: Graph, responses: Vec<ScriptedResponse>) -> SharedRecord {
     let mut sim = Sim::new(3);
     let (graph, record) = test_server(80);
     record.borrow_mut().scripted = responses.into();
     sim.add_node("h", graph).unwrap();
-    sim.add_node("sender", sender_graph(client, counts, &telemetry)).unwrap();
+    sim.add_node("sender", sender).unwrap();
     sim.run_for(Duration::from_mins(1));
-    (record, telemetry)
+    record
 }
 
 fn bodies(record: &SharedRecord) -> Vec<String> {
@@ -164,4 +208,17 @@ fn html_page_is_not_a_success() {
     let page = ScriptedResponse::Send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>".to_owned());
     let (record, _) = send("", vec![page], &[1]);
     assert_eq!(bodies(&record).len(), 2);
+}
+
+#[test]
+fn requests_of_one_payload_are_limited_and_have_the_fields_of_the_protocol() {
+    let telemetry = Telemetry::new(MetricsLevel::Detailed);
+    let protocol = SingleItemProtocol(CountProtocol(Arc::new(Url::parse("http://h/count").unwrap())));
+    let record = run(graph_of(protocol, "", &[9], &telemetry), vec![ok_response(""), response("409 Conflict")]);
+    let requests = record.borrow().requests.clone();
+    assert_eq!(requests.len(), 9);
+    assert!(requests.iter().all(|(_, request)| request.contains("X-Item: one\r\n")), "{requests:?}");
+    let connections: std::collections::BTreeSet<_> = requests.iter().map(|(connection, _)| connection).collect();
+    assert_eq!(connections.len(), 2);
+    assert_eq!((counter(&telemetry, "otelcol_exporter_sent_spans"), counter(&telemetry, FAILED)), (8, 1));
 }

@@ -36,7 +36,7 @@ const EXPORTERS: &str = "
     azuremonitor bmchelix carbon cassandra clickhouse coralogix datadog dataset doris dynatrace elasticsearch
     f5cloud faro googlecloud googlecloudpubsub googlecloudstorage googlemanagedprometheus honeycombmarker
     influxdb instana jaegerthrift jaegerthrifthttp kafka kineticadb loadbalancing logicmonitor logzio loki mezmo
-    opencensus opensearch otelarrow parquet prometheusremotewrite pulsar rabbitmq sapm sematext sentry signalfx
+    opencensus opensearch otelarrow parquet pulsar rabbitmq sapm sematext sentry signalfx
     skywalking splunkhec stef sumologic syslog tanzuobservability tencentcloudlogservice tinybird
 ";
 const EXTENSIONS: &str = "

@@ -206,6 +206,10 @@ config_struct! {
         /// `max_elapsed_time` is written: only then it applies to a queue on disk.
         #[config(skip)]
         pub max_elapsed_time_is_written: bool,
+        /// Payloads are sent one at a time, in their order: while one is sent or waits for its next attempt, no other is
+        /// begun. For peers that refuse what comes out of order.
+        #[config(skip)]
+        pub keeps_order: bool,
     }
 }
 

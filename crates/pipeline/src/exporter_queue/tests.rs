@@ -145,6 +145,28 @@ fn request_that_backs_off_occupies_the_queue_but_no_consumer() {
 }
 
 #[test]
+fn payloads_whose_order_is_kept_are_sent_one_at_a_time_and_wait_for_one_that_backs_off() {
+    let retry = RetryConfig { keeps_order: true, ..RetryConfig::default() };
+    let queue = QueueConfig { num_consumers: 10, ..QueueConfig::default() };
+    let mut fixture = Fixture::new(queue, retry);
+    (1..=3).for_each(|request| fixture.offer(request, request as u32));
+    let first = fixture.start_attempt().expect("the first");
+    assert!(fixture.start_attempt().is_none(), "one at a time");
+    fixture.finish(first, Outcome::retry("busy"));
+    assert!(fixture.start_attempt().is_none(), "the first backs off");
+    fixture.advance(6.0);
+    let (number, payload, _) = fixture.queue.poll_attempt(fixture.now).expect("the first again");
+    assert_eq!(payload.items(), 1);
+    fixture.finish(number, Outcome::retry("busy"));
+    fixture.queue.flush(fixture.now);
+    let (number, payload, _) = fixture.queue.poll_attempt(fixture.now).expect("the flush ends the pause");
+    assert_eq!(payload.items(), 1);
+    fixture.finish(number, Outcome::Delivered);
+    let (_, payload, _) = fixture.queue.poll_attempt(fixture.now).expect("the second");
+    assert_eq!(payload.items(), 2);
+}
+
+#[test]
 fn pause_requested_by_the_peer_is_a_lower_bound() {
     let mut fixture = Fixture::new(small_queue(), RetryConfig::default());
     fixture.offer(0, 1);
