@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use otelcore_config::declare::Config;
 use otelcore_config::{ConfigNode, Diagnostics, Section, SourceText, parse_documents};
+use otelcore_kubernetes_client::ChangeKind;
 use otelcore_pipeline::Budget;
-use otelcore_test_support::{CorpusCase, ask_about_seeds, read_corpus};
+use otelcore_test_support::{Choices, CorpusCase, ask_about_seeds, read_corpus};
 use serde_json::{Value, json};
 
 use crate::groups::{SourceLabel, parse_json, parse_yaml};
-use crate::kubernetes::groups_of_lists;
+use crate::kubernetes::TestCluster;
 use crate::relabel::tests::WithRules;
 use crate::{
     DnsSdConfig, FileSdConfig, HttpSdConfig, KubernetesSdConfig, LabelBuilder, LabelSet, NameValidation,
@@ -156,16 +157,19 @@ fn from_http(case: &Value) -> Result<Value, Vec<String>> {
     parsed.map(|groups| with_groups(shown(groups))).map_err(|error| vec![error])
 }
 
+/// The objects of a case, by resource.
+fn lists(case: &Value) -> BTreeMap<String, Vec<String>> {
+    let members = case["objects"].as_object().into_iter().flatten();
+    let objects = |items: &Value| items.as_array().unwrap().iter().map(Value::to_string).collect();
+    members.map(|(resource, items)| (resource.clone(), objects(items))).collect()
+}
+
 fn from_kubernetes(case: &Value) -> Result<Value, Vec<String>> {
     let config: KubernetesSdConfig = read(text(case, "yaml"))?;
-    let lists: BTreeMap<String, Vec<String>> = case["objects"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(resource, items)| (resource.clone(), items.as_array().unwrap().iter().map(Value::to_string).collect()))
-        .collect();
-    let groups = groups_of_lists(&config, &lists, &Arc::new(Budget::default()));
-    Ok(with_groups(shown(groups)))
+    let lists = lists(case);
+    let mut cluster = TestCluster::new(&config, &lists, &Arc::new(Budget::default()));
+    cluster.work();
+    Ok(with_groups(shown(cluster.groups.into_values().collect())))
 }
 
 fn our_answer(case: &Value) -> Result<Value, Vec<String>> {
@@ -229,4 +233,48 @@ fn answers_to_fresh_seeds_are_those_of_prometheus() {
     let tool = "prometheus-discovery-oracle";
     let cases = ask_about_seeds(tool, Path::new(CORPUS), CASES, cases::input).expect("the oracle is built");
     compare(&cases);
+}
+
+/// The groups with targets.
+fn with_targets(cluster: &TestCluster) -> Vec<TargetGroup> {
+    cluster.groups.values().filter(|group| !group.targets.is_empty()).cloned().collect()
+}
+
+/// One cluster becomes another one object by object, in any order; then its groups are those of the other's lists, and
+/// nothing is charged for the first one.
+#[test]
+fn groups_after_events_are_those_of_lists() {
+    let cases = read_corpus(Path::new(CORPUS));
+    let cases: Vec<Value> = cases.iter().map(|case| serde_json::from_slice(&case.input).unwrap()).collect();
+    let cases: Vec<&Value> = cases.iter().filter(|case| text(case, "kind") == "kubernetes").collect();
+    for (seed, pair) in cases.windows(2).enumerate() {
+        let config: KubernetesSdConfig = read(text(pair[1], "yaml")).unwrap();
+        let (from, to) = (lists(pair[0]), lists(pair[1]));
+        let budget = Arc::new(Budget::default());
+        let mut cluster = TestCluster::new(&config, &from, &budget);
+        cluster.work();
+        let name = |object: &String| serde_json::from_str::<Value>(object).unwrap()["metadata"]["name"].to_string();
+        let mut events = Vec::new();
+        for (resource, objects) in &from {
+            let remains =
+                |object: &&String| to.get(resource).is_some_and(|to| to.iter().any(|o| name(o) == name(object)));
+            events.extend(objects.iter().filter(|object| !remains(object)).map(|o| (resource, ChangeKind::Deleted, o)));
+        }
+        events
+            .extend(to.iter().flat_map(|(resource, all)| all.iter().map(move |o| (resource, ChangeKind::Modified, o))));
+        let mut choices = Choices::new(seed as u64, 400);
+        while !events.is_empty() {
+            let (resource, change, object) = events.swap_remove(choices.below(events.len()));
+            cluster.apply(resource, change, object);
+            if choices.one_in(3) {
+                cluster.work();
+            }
+        }
+        cluster.work();
+        let other = Arc::new(Budget::default());
+        let mut expected = TestCluster::new(&config, &to, &other);
+        expected.work();
+        assert_eq!(with_targets(&cluster), with_targets(&expected), "pair {seed}");
+        assert_eq!(budget.kept(), other.kept(), "pair {seed}");
+    }
 }

@@ -298,30 +298,56 @@ impl Provider for KubernetesDiscovery {
     }
 }
 
-/// The groups of lists of objects, by resource.
+/// A cluster without a server, and its groups.
 #[cfg(test)]
-pub(crate) fn groups_of_lists(
-    config: &KubernetesSdConfig,
-    lists: &std::collections::BTreeMap<String, Vec<String>>,
-    budget: &Arc<Budget>,
-) -> Vec<crate::TargetGroup> {
-    let mut tables = Tables::new(config.role, config.attach_metadata.clone(), budget);
-    for (index, (kind, namespace, spec)) in watches(config, &[String::new()]).into_iter().enumerate() {
-        tables.add(kind, &namespace);
-        tables.begin_list(WatchId(index));
-        for object in lists.get(spec.resource()).into_iter().flatten() {
-            tables.apply(WatchId(index), ChangeKind::Listed, object.as_bytes()).unwrap();
+pub(crate) struct TestCluster {
+    tables: Tables,
+    resources: Vec<String>,
+    pub(crate) groups: std::collections::BTreeMap<Arc<str>, crate::TargetGroup>,
+}
+
+#[cfg(test)]
+impl TestCluster {
+    /// Whose lists have these objects.
+    pub(crate) fn new(
+        config: &KubernetesSdConfig,
+        lists: &std::collections::BTreeMap<String, Vec<String>>,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let mut tables = Tables::new(config.role, config.attach_metadata.clone(), budget);
+        let mut resources = Vec::new();
+        for (index, (kind, namespace, spec)) in watches(config, &[String::new()]).into_iter().enumerate() {
+            tables.add(kind, &namespace);
+            tables.begin_list(WatchId(index));
+            for object in lists.get(spec.resource()).into_iter().flatten() {
+                tables.apply(WatchId(index), ChangeKind::Listed, object.as_bytes()).unwrap();
+            }
+            tables.end_list(WatchId(index));
+            resources.push(spec.resource().to_owned());
         }
-        tables.end_list(WatchId(index));
+        Self { tables, resources, groups: std::collections::BTreeMap::new() }
     }
-    while !tables.is_scanned() {
-        tables.scan(7);
-    }
-    let mut groups = Vec::new();
-    while let Some((_, made)) = tables.make_next() {
-        if let Made::Group(group) = made {
-            groups.push(group);
+
+    /// An event of the watch of a resource, if there is one.
+    pub(crate) fn apply(&mut self, resource: &str, change: ChangeKind, object: &str) {
+        if let Some(index) = self.resources.iter().position(|known| known == resource) {
+            self.tables.apply(WatchId(index), change, object.as_bytes()).unwrap();
         }
     }
-    groups
+
+    /// Does all the work that there is.
+    pub(crate) fn work(&mut self) {
+        while self.tables.has_work() {
+            self.tables.remove_unlisted();
+            self.tables.scan(7);
+            if !self.tables.is_scanned() {
+                continue;
+            }
+            while let Some((_, made)) = self.tables.make_next() {
+                if let Made::Group(group) = made {
+                    self.groups.insert(group.source.clone(), group);
+                }
+            }
+        }
+    }
 }
