@@ -13,6 +13,8 @@ package otelcore
 // #cgo nocallback og_start
 // #cgo nocallback og_begin_flush
 // #cgo nocallback og_is_flushed
+// #cgo noescape og_reload
+// #cgo nocallback og_reload
 // #cgo nocallback og_begin_shutdown
 // #cgo nocallback og_shutdown
 // #cgo nocallback og_state
@@ -251,6 +253,29 @@ func (c *Collector) Flush(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Reload changes a collector that runs to another configuration in YAML. Components whose configuration is the same go on
+// with their state, and their inputs and outputs stay valid; those that end have until the context's deadline for what
+// they hold (30 seconds where it has none), while the new ones run. Where it returns an error, the collector goes on as
+// before: [ErrInvalidConfig] has all mistakes, [ErrIO] says what can't start, and [ErrInvalidState] that only a new
+// collector can have this configuration, or that this one does not run. Once begun, it is not cancelled.
+func (c *Collector) Reload(ctx context.Context, yaml string) error {
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	defer c.leave()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ms := grace(ctx)
+	if ms < 0 {
+		ms = C.int64_t(untold.Milliseconds())
+	}
+	data := unsafe.StringData(yaml)
+	result := C.og_reload(c.handle, (*C.char)(unsafe.Pointer(data)), C.size_t(len(yaml)), ms)
+	runtime.KeepAlive(yaml)
+	return failure(result)
 }
 
 const (

@@ -587,3 +587,39 @@ service:
 		t.Fatalf("%d records, and %d dropped: %.2000s", records, dropped, text)
 	}
 }
+
+func TestAReloadKeepsHandlesAndAnErrorChangesNothing(t *testing.T) {
+	collector := made(t, otelcore.Config{YAML: through})
+	input, err := collector.Input("inproc/app")
+	must(t, err)
+	output, err := collector.Output("inproc/out")
+	must(t, err)
+	if err := collector.Reload(t.Context(), through); !errors.Is(err, otelcore.ErrInvalidState) {
+		t.Fatal(err)
+	}
+	must(t, collector.Start(t.Context()))
+	must(t, input.Submit(t.Context(), otelcore.Traces, spans(2)))
+	// The batch of ten seconds goes on; the exporter is another one.
+	must(t, collector.Reload(t.Context(), strings.Replace(through, "inproc/out: ", "inproc/out: {timeout: 9s}", 1)))
+	must(t, input.Submit(t.Context(), otelcore.Traces, spans(3)))
+	for text, want := range map[string]error{
+		strings.Replace(through, "timeout: 10s", "timeuot: 10s", 1): otelcore.ErrInvalidConfig,
+		strings.Replace(through, "level: none", "level: basic", 1):  otelcore.ErrInvalidState,
+	} {
+		if err := collector.Reload(t.Context(), text); !errors.Is(err, want) {
+			t.Fatal(err)
+		}
+	}
+	// The old batch is passed on at once.
+	must(t, collector.Reload(t.Context(), strings.Replace(through, "timeout: 10s", "timeout: 1ms", 1)))
+	batch, err := output.Next(within(t, 10*time.Second))
+	must(t, err)
+	if n := items(t, batch.Data()); n != 5 {
+		t.Fatal(n)
+	}
+	must(t, batch.Ack())
+	must(t, collector.Shutdown(within(t, 5*time.Second)))
+	if err := collector.Reload(t.Context(), through); !errors.Is(err, otelcore.ErrClosed) {
+		t.Fatal(err)
+	}
+}

@@ -50,6 +50,10 @@ static inline bool og_is_flushed(uintptr_t c, uint64_t mark) {
   return otelcore_collector_is_flushed((const otelcore_collector *)c, mark);
 }
 
+static inline og_result og_reload(uintptr_t c, const char *yaml, size_t yaml_len, int64_t grace_ms) {
+  OG_CALL(void, otelcore_collector_reload((otelcore_collector *)c, yaml, yaml_len, grace_ms, &err));
+}
+
 static inline og_result og_begin_shutdown(uintptr_t c, int64_t ms) {
   OG_CALL(void, otelcore_collector_begin_shutdown((otelcore_collector *)c, ms, &err));
 }

@@ -205,6 +205,21 @@ impl CollectorObject {
         if flushed { Ok(()) } else { Err(EmbedError::Timeout(UndeliveredItems::default()).into()) }
     }
 
+    fn reload(&self, yaml: &str, grace: Duration) -> Result<(), CallError> {
+        InCallback::check_inactive()?;
+        let Some(host_loop) = self.own_host_loop() else { return Ok(self.embedded.reload(yaml, grace).map(drop)?) };
+        let number = self.embedded.begin_reload(yaml, grace)?;
+        let mut result = None;
+        host_loop.run_turns_until(Instant::now() + MAX_WAIT, || {
+            result = self.embedded.reload_result(number);
+            result.is_some()
+        })?;
+        match result.or_else(|| self.embedded.reload_result(number)) {
+            Some(result) => Ok(result.map(drop)?),
+            None => Err(EmbedError::State(self.embedded.state()).into()),
+        }
+    }
+
     fn shutdown(&self, grace: Duration) -> Result<(), CallError> {
         InCallback::check_inactive()?;
         let _state_change = lock(&self.state_change);
@@ -444,6 +459,29 @@ pub extern "C" fn otelcore_collector_begin_flush(
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_is_flushed(collector: *const Collector, mark: u64) -> bool {
     run_export_or(false, || collector_object(collector).is_ok_and(|hosted| hosted.embedded.is_flushed(mark)))
+}
+
+/// Changes a collector that runs to another configuration, `yaml_len` bytes of YAML. Components whose configuration is the same go
+/// on with their state, and inputs and outputs of theirs stay valid; those that end have `grace_ms` for what they hold, while the new
+/// ones run. Where it fails the collector goes on as before: OTELCORE_INVALID_CONFIG has all mistakes, OTELCORE_IO says what can't
+/// start, and OTELCORE_INVALID_STATE that only a new collector can have this configuration, or that this one does not run. A callback
+/// of a new output or processor is set after a call that has failed for the lack of it. On the thread that drives the collector it
+/// turns it meanwhile.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_collector_reload(
+    collector: *mut Collector,
+    yaml: *const c_char,
+    yaml_len: usize,
+    grace_ms: i64,
+    err: *mut *mut Error,
+) -> Status {
+    run_export(err, || {
+        // SAFETY: the header says so.
+        let yaml = unsafe { bytes_from_c(yaml.cast(), yaml_len)? };
+        let yaml = std::str::from_utf8(yaml)
+            .map_err(|e| CallError::new(OTELCORE_INVALID_CONFIG, format!("the configuration is not UTF-8: {e}")))?;
+        collector_object(collector)?.reload(yaml, duration_of_ms(grace_ms))
+    })
 }
 
 /// Takes nothing new, delivers what it holds, and ends within `timeout_ms`; negative is however long it takes. Returns

@@ -79,7 +79,7 @@ impl From<EmbedError> for CallError {
             EmbedError::State(otelcore::CollectorState::Stopping | otelcore::CollectorState::Stopped) => {
                 OTELCORE_CLOSED
             }
-            EmbedError::State(_) => OTELCORE_INVALID_STATE,
+            EmbedError::State(_) | EmbedError::NeedsRestart(_) => OTELCORE_INVALID_STATE,
             EmbedError::Timeout(_) => OTELCORE_TIMEOUT,
             EmbedError::Reentrant => OTELCORE_REENTRANT,
             EmbedError::Forked => return Self::forked(),

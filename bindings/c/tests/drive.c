@@ -19,6 +19,7 @@ static otelcore_status takes(void *user, otelcore_signal signal, const uint8_t *
     if (!gone) {
         FAILS(OTELCORE_REENTRANT, "callback", otelcore_collector_drive_turn(c, NULL, &err));
         FAILS(OTELCORE_REENTRANT, "callback", otelcore_collector_flush(c, 10, &err));
+        FAILS(OTELCORE_REENTRANT, "callback", otelcore_collector_reload(c, "", 0, 10, &err));
     }
     seen += spans_in(otlp, len);
     return OTELCORE_OK;
@@ -64,6 +65,9 @@ static void beside_other_things(void) {
     struct itimerspec each = {{0, 5000000}, {0, 5000000}};
     CHECK(timerfd_settime(timer, 0, &each, NULL) == 0 && pipe(pipes) == 0);
     driven();
+    const char *other_timeout = "receivers: {inproc/app: }\nprocessors: {batch: {timeout: 21ms}}\nexporters: {inproc/out: }\nservice:\n"
+        "  pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}\n";
+    OK(otelcore_collector_reload(c, other_timeout, strlen(other_timeout), 1000, &err)); /* turns it meanwhile */
     int fds[] = {otelcore_collector_drive_fd(c), timer, pipes[0]};
     CHECK(fds[0] >= 0);
     for (int i = 0; i < 3; i++) {

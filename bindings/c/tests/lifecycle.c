@@ -119,6 +119,47 @@ static void a_shutdown_tells_what_was_left(void) {
     otelcore_collector_free(collector);
 }
 
+static otelcore_status reload(otelcore_collector *collector, const char *timeout, const char *settings, otelcore_error **error) {
+    char yaml[1024];
+    snprintf(yaml, sizeof yaml,
+             "receivers: {inproc/app: }\n"
+             "processors: {batch: {timeout: %s}}\n"
+             "exporters: {inproc/out: {%s}}\n"
+             "service:\n"
+             "  pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}\n",
+             timeout, settings);
+    return otelcore_collector_reload(collector, yaml, strlen(yaml), 5000, error);
+}
+
+static void a_reload_keeps_handles_and_an_error_changes_nothing(void) {
+    otelcore_collector *collector = through("10s", "", NULL);
+    otelcore_input *input = input_of(collector);
+    otelcore_output *output = output_of(collector);
+    FAILS(OTELCORE_INVALID_STATE, "created", reload(collector, "10s", "", &err));
+    OK(otelcore_collector_start(collector, &err));
+    OK(submit(input, 2, &err));
+    OK(reload(collector, "10s", "timeout: 9s", &err)); /* the batch goes on, the exporter is another one */
+    OK(submit(input, 3, &err));
+    FAILS(OTELCORE_INVALID_CONFIG, "timeoot", reload(collector, "10s", "timeoot: 9s", &err));
+    const char *other = "receivers: {inproc/app: }\nexporters: {nop: }\n"
+                        "service: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [inproc/app], exporters: [nop]}}}\n";
+    FAILS(OTELCORE_INVALID_STATE, "without a restart",
+          otelcore_collector_reload(collector, other, strlen(other), 100, &err));
+    FAILS(OTELCORE_INVALID_ARGUMENT, "", otelcore_collector_reload(NULL, other, strlen(other), 100, &err));
+    OK(reload(collector, "1ms", "timeout: 9s", &err)); /* the old batch is passed on at once */
+    otelcore_batch *batch = NULL;
+    OK(otelcore_output_next(output, 10000, &batch, &err));
+    size_t len = 0;
+    const uint8_t *data = otelcore_batch_data(batch, &len);
+    CHECK(spans_in(data, len) == 5);
+    OK(otelcore_batch_finish(batch, OTELCORE_OK, &err));
+    OK(otelcore_collector_shutdown(collector, 5000, &err));
+    FAILS(OTELCORE_CLOSED, "stopped", reload(collector, "1ms", "", &err));
+    otelcore_collector_free(collector);
+    otelcore_input_free(input);
+    otelcore_output_free(output);
+}
+
 static void a_port_in_use_is_told(void) {
     const char *yaml = "receivers: {otlp: {protocols: {grpc: {endpoint: '256.0.0.1:1'}}}}\n"
                        "exporters: {nop: }\n"
@@ -156,6 +197,7 @@ int main(void) {
     mistakes_are_told_with_their_places();
     a_life();
     a_shutdown_tells_what_was_left();
+    a_reload_keeps_handles_and_an_error_changes_nothing();
     a_port_in_use_is_told();
     one_that_was_never_started_ends_its_waiters();
     return 0;

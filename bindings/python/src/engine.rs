@@ -100,6 +100,29 @@ impl Engine {
         if is_flushed { Ok(()) } else { Err(from_embed_error(py, &EmbedError::Timeout(Default::default()))) }
     }
 
+    /// Changes it to another configuration; what ends has `grace` seconds.
+    fn reload(&self, py: Python<'_>, yaml: &str, grace: Option<f64>) -> PyResult<()> {
+        self.check_may_wait()?;
+        let embedded = self.embedded.get()?;
+        let grace = duration(grace)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);
+        without_gil(py, || embedded.reload(yaml, grace)).map(drop).map_err(|e| from_embed_error(py, &e))
+    }
+
+    /// Begins to change it to another configuration; returns the number for `reload_result`.
+    fn begin_reload(&self, py: Python<'_>, yaml: &str, grace: Option<f64>) -> PyResult<u64> {
+        let embedded = self.embedded.get()?;
+        let grace = duration(grace)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);
+        without_gil(py, || embedded.begin_reload(yaml, grace)).map_err(|e| from_embed_error(py, &e))
+    }
+
+    /// Whether a reload has been done; an exception where it has failed, once.
+    fn reload_result(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
+        match self.embedded.get()?.reload_result(number) {
+            Some(result) => result.map(|_| true).map_err(|e| from_embed_error(py, &e)),
+            None => Ok(false),
+        }
+    }
+
     /// Asks it to deliver what it holds and to end within `grace` seconds.
     fn begin_shutdown(&self, py: Python<'_>, grace: Option<f64>) -> PyResult<()> {
         let grace = duration(grace)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);

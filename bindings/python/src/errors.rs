@@ -58,7 +58,7 @@ pub(crate) fn from_embed_error(py: Python<'_>, error: &EmbedError) -> PyErr {
         EmbedError::State(CollectorState::Stopping | CollectorState::Stopped | CollectorState::Failed) => {
             ExceptionClass::Closed
         }
-        EmbedError::State(_) | EmbedError::Reentrant => ExceptionClass::State,
+        EmbedError::State(_) | EmbedError::Reentrant | EmbedError::NeedsRestart(_) => ExceptionClass::State,
         EmbedError::Forked => ExceptionClass::Forked,
         EmbedError::Timeout(left) => {
             return exception_with_args(py, ExceptionClass::Deadline, (text, left.items.clone()));

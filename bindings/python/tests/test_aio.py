@@ -47,6 +47,24 @@ def test_it_runs_in_the_loop_without_a_thread_and_batches_are_iterated() -> None
     asyncio.run(run())
 
 
+def test_a_reload_keeps_the_output_and_an_error_changes_nothing() -> None:
+    async def run() -> None:
+        async with AsyncCollector(THROUGH) as collector:
+            entrance, output = collector.input("inproc/app"), collector.output("inproc/out")
+            entrance.submit_traces(spans(2))
+            with pytest.raises(otelcore.ConfigError):
+                await collector.reload(THROUGH.replace("10s", "ten"))
+            with pytest.raises(otelcore.StateError, match="without a restart"):
+                await collector.reload(THROUGH.replace("level: none", "level: basic"))
+            # The old batch is passed on at once.
+            await collector.reload(THROUGH.replace("10s", "1ms"))
+            batch = await output.next(10)
+            assert batch is not None and span_count(batch.data) == 2
+            batch.ack()
+
+    asyncio.run(run())
+
+
 def test_timers_come_by_themselves() -> None:
     async def run() -> None:
         async with AsyncCollector(THROUGH.replace("10s", "100ms")) as collector:

@@ -285,3 +285,29 @@ def test_one_that_is_never_started_or_never_ended_harms_nobody() -> None:
         collector.flush()
     with pytest.raises(ValueError):
         Collector(THROUGH).start().shutdown(-1)
+
+
+def test_a_reload_keeps_what_has_not_changed_and_an_error_changes_nothing() -> None:
+    with Collector(THROUGH) as collector:
+        entrance, output = collector.input("inproc/app"), collector.output("inproc/out")
+        entrance.submit_traces(spans(2))
+        # The batch of ten seconds goes on; the exporter is another one.
+        collector.reload(THROUGH.replace("inproc/out: ", "inproc/out: {timeout: 9s}"))
+        entrance.submit_traces(spans(3))
+        with pytest.raises(otelcore.ConfigError, match="timeuot"):
+            collector.reload(THROUGH.replace("timeout: 10s", "timeuot: 10s"))
+        with pytest.raises(otelcore.StateError, match="without a restart"):
+            collector.reload(THROUGH.replace("level: none", "level: basic"))
+        with pytest.raises(otelcore.StartError, match="a processor|/nowhere"):
+            collector.reload(THROUGH.replace("inproc/out: ", "debug: {use_internal_logger: false, output_paths: [/nowhere/x]}\n  inproc/out: ").replace("exporters: [inproc/out", "exporters: [debug, inproc/out"))
+        # The old batch is passed on at once.
+        collector.reload(THROUGH.replace("timeout: 10s", "timeout: 1ms"))
+        batch = output.next(10)
+        assert span_count(batch.data) == 5
+        batch.ack()
+        entrance.submit_traces(spans(4))
+        batch = output.next(10)
+        assert span_count(batch.data) == 4
+        batch.ack()
+    with pytest.raises(otelcore.ClosedError):
+        collector.reload(THROUGH)

@@ -11,7 +11,7 @@ use otelcore_pipeline::{
     ExporterQueueConfig, MonotonicTime, Outcome, Outcomes, Payload, StartError,
 };
 
-use crate::output::{BatchResult, OutputState};
+use crate::output::{BatchResult, OutputState, WaitingBatch};
 use crate::{HostIo, lock_ignoring_poison};
 
 /// Local keys: the notifier; timers of attempts that have a deadline.
@@ -55,13 +55,15 @@ impl ComponentType for InprocExporterFactory {
 
     fn create(&self, config: &InprocExporterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let state = self.0.output_state(context.id);
-        let exporter = HostExporter { state, in_flight: BTreeSet::new(), deadlines: BTreeMap::new() };
+        let exporter = HostExporter { state, number: None, in_flight: BTreeSet::new(), deadlines: BTreeMap::new() };
         Ok(Component::Exporter(Box::new(exporter), config.exporter_queue.clone()))
     }
 }
 
 struct HostExporter {
     state: Arc<OutputState>,
+    /// Its number on the host's side, once it is started.
+    number: Option<u64>,
     in_flight: BTreeSet<AttemptId>,
     deadlines: BTreeMap<(MonotonicTime, AttemptId), ()>,
 }
@@ -79,7 +81,7 @@ fn outcome_of(result: BatchResult) -> Outcome {
 
 impl Exporter for HostExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        lock_ignoring_poison(&self.state.queue).notifier = Some(cx.notifier(NOTIFIER_KEY));
+        self.number = Some(lock_ignoring_poison(&self.state.queue).add_exporter(cx.notifier(NOTIFIER_KEY)));
         Ok(())
     }
 
@@ -95,18 +97,23 @@ impl Exporter for HostExporter {
         if let Some(callback) = &mut *lock_ignoring_poison(&self.state.callback) {
             return outcomes.push(attempt, outcome_of(callback(payload.signal, &data)));
         }
+        let Some(exporter) = self.number else {
+            return outcomes.push(attempt, Outcome::retry("the exporter has ended"));
+        };
         self.in_flight.insert(attempt);
         if deadline != MonotonicTime::NEVER {
             self.deadlines.insert((deadline, attempt), ());
             cx.set_timer(DEADLINE_KEY, deadline);
         }
-        lock_ignoring_poison(&self.state.queue).batches.push_back((attempt, payload.signal, data));
+        let batch = WaitingBatch { exporter, attempt, signal: payload.signal, data };
+        lock_ignoring_poison(&self.state.queue).batches.push_back(batch);
         self.state.changed.notify_one();
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, outcomes: &mut Outcomes) {
+        let Some(exporter) = self.number else { return };
         let mut queue = lock_ignoring_poison(&self.state.queue);
-        for (attempt, result) in std::mem::take(&mut queue.results) {
+        for (attempt, result) in queue.take_results(exporter) {
             // The outcome of an attempt that has been given up is ignored.
             if self.in_flight.remove(&attempt) {
                 outcomes.push(attempt, outcome_of(result));
@@ -119,7 +126,7 @@ impl Exporter for HostExporter {
             {
                 let ((_, attempt), ()) = entry.remove_entry();
                 if self.in_flight.remove(&attempt) {
-                    queue.batches.retain(|(queued, ..)| *queued != attempt);
+                    queue.batches.retain(|batch| (batch.exporter, batch.attempt) != (exporter, attempt));
                     outcomes.push(attempt, Outcome::retry("the host program did not finish the batch in time"));
                 }
             }
@@ -127,6 +134,21 @@ impl Exporter for HostExporter {
     }
 
     fn close(&mut self, _: &mut Cx<'_>) {
-        self.state.close();
+        self.end();
+    }
+}
+
+impl HostExporter {
+    fn end(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.state.remove_exporter(number);
+        }
+    }
+}
+
+impl Drop for HostExporter {
+    /// The end of the loop, or of a change of the configuration that has failed: calls of the host that wait return.
+    fn drop(&mut self) {
+        self.end();
     }
 }

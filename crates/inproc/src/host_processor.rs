@@ -75,6 +75,7 @@ impl WorkQueue {
         let number = self.next_instance;
         self.next_instance += 1;
         self.instances.insert(number, Instance { notifier, results: VecDeque::new() });
+        self.waits.closed = false;
         number
     }
 

@@ -21,6 +21,10 @@ pub(crate) struct InputState {
 }
 
 impl InputState {
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process.is_forked()
+    }
+
     pub(crate) fn close(&self) -> u64 {
         let mut queue = lock_ignoring_poison(&self.queue);
         queue.open = None;
@@ -32,8 +36,11 @@ impl InputState {
 #[derive(Default)]
 pub(crate) struct PayloadQueue {
     pub(crate) open: Option<OpenInput>,
-    /// It was closed, and will not be opened again.
+    /// It was closed; a later configuration may open it again.
     pub(crate) closed: bool,
+    /// The receiver that takes the payloads. When a changed configuration has another receiver of this id, the payloads are that
+    /// one's.
+    pub(crate) receiver: u64,
     pub(crate) payloads: VecDeque<Payload>,
     /// Bytes of the payloads in the queue, and of those that the receiver has taken and whose outcome is not final.
     pub(crate) bytes: usize,

@@ -33,19 +33,64 @@ impl OutputState {
         queue.batches.clear();
         self.changed.notify_all();
     }
+
+    /// An exporter has ended; with the last one, the host program gets nothing more.
+    pub(crate) fn remove_exporter(&self, number: u64) {
+        if self.process.is_forked() {
+            return;
+        }
+        let mut queue = lock_ignoring_poison(&self.queue);
+        let was_there = queue.exporters.remove(&number).is_some();
+        queue.batches.retain(|batch| batch.exporter != number);
+        let is_last = was_there && queue.exporters.is_empty();
+        drop(queue);
+        if is_last {
+            self.close();
+        }
+    }
 }
 
 #[derive(Default)]
 pub(crate) struct BatchQueue {
-    pub(crate) notifier: Option<Arc<dyn Notifier>>,
-    pub(crate) batches: VecDeque<(AttemptId, Signal, Bytes)>,
-    /// The results that the host program has given since the loop last took them.
-    pub(crate) results: BTreeMap<AttemptId, BatchResult>,
+    /// The exporters whose batches the host program gets: while a changed configuration replaces one, two.
+    exporters: BTreeMap<u64, OpenExporter>,
+    next_exporter: u64,
+    pub(crate) batches: VecDeque<WaitingBatch>,
     waits: WaitState,
 }
 
+struct OpenExporter {
+    notifier: Arc<dyn Notifier>,
+    /// The results that the host program has given since the loop last took them.
+    results: BTreeMap<AttemptId, BatchResult>,
+}
+
+/// A batch that the host program has not taken.
+pub(crate) struct WaitingBatch {
+    pub(crate) exporter: u64,
+    pub(crate) attempt: AttemptId,
+    pub(crate) signal: Signal,
+    pub(crate) data: Bytes,
+}
+
+impl BatchQueue {
+    /// Adds an exporter; returns its number.
+    pub(crate) fn add_exporter(&mut self, notifier: Arc<dyn Notifier>) -> u64 {
+        let number = self.next_exporter;
+        self.next_exporter += 1;
+        self.exporters.insert(number, OpenExporter { notifier, results: BTreeMap::new() });
+        self.waits.closed = false;
+        number
+    }
+
+    /// Takes the results of an exporter's batches.
+    pub(crate) fn take_results(&mut self, exporter: u64) -> BTreeMap<AttemptId, BatchResult> {
+        self.exporters.get_mut(&exporter).map(|open| std::mem::take(&mut open.results)).unwrap_or_default()
+    }
+}
+
 impl WaitedQueue for BatchQueue {
-    type Entry = (AttemptId, Signal, Bytes);
+    type Entry = WaitingBatch;
 
     fn pop(&mut self) -> Option<Self::Entry> {
         self.batches.pop_front()
@@ -94,8 +139,8 @@ impl Output {
         if self.0.process.is_forked() {
             return Err(NextBatchError::Forked);
         }
-        let (attempt, signal, data) = wait_for_entry(&self.0.queue, &self.0.changed, timeout)?;
-        Ok(Batch { state: self.0.clone(), attempt, signal, data, is_finished: false })
+        let WaitingBatch { exporter, attempt, signal, data } = wait_for_entry(&self.0.queue, &self.0.changed, timeout)?;
+        Ok(Batch { state: self.0.clone(), exporter, attempt, signal, data, is_finished: false })
     }
 
     /// Makes all calls that wait in [`Output::next`] return; if there are none, the next call that would wait.
@@ -108,7 +153,7 @@ impl Output {
     /// Passes batches to `callback` in the collector's thread, one after another, instead of [`Output::next`].
     /// It must not wait for the collector. Returns `false` when the collector has already been started.
     pub fn set_callback(&self, callback: impl FnMut(Signal, &[u8]) -> BatchResult + Send + 'static) -> bool {
-        if self.0.process.is_forked() || lock_ignoring_poison(&self.0.queue).notifier.is_some() {
+        if self.0.process.is_forked() || lock_ignoring_poison(&self.0.queue).next_exporter > 0 {
             return false;
         }
         *lock_ignoring_poison(&self.0.callback) = Some(Box::new(callback));
@@ -120,6 +165,7 @@ impl Output {
 /// again.
 pub struct Batch {
     state: Arc<OutputState>,
+    exporter: u64,
     attempt: AttemptId,
     signal: Signal,
     data: Bytes,
@@ -155,12 +201,12 @@ impl Batch {
             return;
         }
         let mut queue = lock_ignoring_poison(&self.state.queue);
-        queue.results.insert(self.attempt, result);
-        let notifier = queue.notifier.clone();
+        // The sending queue of an exporter that has ended has reported the batch.
+        let Some(open) = queue.exporters.get_mut(&self.exporter) else { return };
+        open.results.insert(self.attempt, result);
+        let notifier = open.notifier.clone();
         drop(queue);
-        if let Some(notifier) = notifier {
-            notifier.notify();
-        }
+        notifier.notify();
     }
 }
 

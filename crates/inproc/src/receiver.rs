@@ -75,6 +75,8 @@ impl ComponentType for InprocReceiverFactory {
             next_request: 0,
             retry_timer: None,
             is_closing: false,
+            number: 0,
+            replaced: None,
         })))
     }
 }
@@ -93,6 +95,10 @@ struct HostReceiver {
     next_request: u64,
     retry_timer: Option<TimerId>,
     is_closing: bool,
+    /// Its number among the receivers that have opened the input; zero before that.
+    number: u64,
+    /// What it has replaced in this turn: where the change of the configuration fails, that is put back.
+    replaced: Option<(OpenInput, u64)>,
 }
 
 impl HostReceiver {
@@ -117,7 +123,14 @@ impl Receiver for HostReceiver {
             signals: self.signals.clone(),
             max_bytes: self.max_bytes,
         };
-        lock_ignoring_poison(&self.state.queue).open = Some(open);
+        let mut queue = lock_ignoring_poison(&self.state.queue);
+        self.number = queue.receiver + 1;
+        let receiver = std::mem::replace(&mut queue.receiver, self.number);
+        self.replaced = queue.open.replace(open).map(|open| (open, receiver));
+        queue.closed = false;
+        drop(queue);
+        // Payloads may wait that the receiver before has been notified of.
+        cx.request_ready(NOTIFIER_KEY);
         Ok(())
     }
 
@@ -132,7 +145,10 @@ impl Receiver for HostReceiver {
             self.state.is_refusing[*signal as usize].store(input.refusal(*signal).is_some(), Ordering::Relaxed);
         }
         for _ in 0..MAX_PAYLOADS_PER_TURN {
-            let Some(payload) = lock_ignoring_poison(&self.state.queue).payloads.pop_front() else { return };
+            let mut queue = lock_ignoring_poison(&self.state.queue);
+            let is_own = queue.receiver == self.number;
+            let Some(payload) = is_own.then(|| queue.payloads.pop_front()).flatten() else { return };
+            drop(queue);
             self.send_payload(cx, input, payload);
         }
         cx.request_ready(NOTIFIER_KEY);
@@ -165,11 +181,18 @@ impl Receiver for HostReceiver {
         self.release_room(&payload);
     }
 
+    fn flush(&mut self, _: &mut Cx<'_>) {
+        // The change that has started it has succeeded.
+        self.replaced = None;
+    }
+
     fn close(&mut self, cx: &mut Cx<'_>, _: MonotonicTime) {
         self.is_closing = true;
         let mut queue = lock_ignoring_poison(&self.state.queue);
-        queue.open = None;
-        queue.closed = true;
+        if queue.receiver == self.number {
+            queue.open = None;
+            queue.closed = true;
+        }
         drop(queue);
         cx.request_ready(NOTIFIER_KEY);
     }
@@ -179,7 +202,26 @@ impl Receiver for HostReceiver {
     }
 
     fn held_items(&self) -> u64 {
-        let queued: u64 = lock_ignoring_poison(&self.state.queue).payloads.iter().map(|p| u64::from(p.items())).sum();
+        let queue = lock_ignoring_poison(&self.state.queue);
+        let is_own = queue.receiver == self.number;
+        let queued: u64 = queue.payloads.iter().filter(|_| is_own).map(|p| u64::from(p.items())).sum();
+        drop(queue);
         queued + self.awaiting_retry.values().map(|p| u64::from(p.items())).sum::<u64>()
+    }
+}
+
+impl Drop for HostReceiver {
+    /// A receiver that never ran gives the input back. One that is dropped otherwise takes no payloads any more.
+    fn drop(&mut self) {
+        if self.number == 0 || self.state.is_forked() {
+            return;
+        }
+        let mut queue = lock_ignoring_poison(&self.state.queue);
+        if queue.receiver == self.number {
+            match self.replaced.take() {
+                Some((open, receiver)) => (queue.open, queue.receiver) = (Some(open), receiver),
+                None => (queue.open, queue.closed) = (None, true),
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Names, flags, texts and exit codes are those of the Go collector's binary: 0 after a clean stop, 1 after any error.
 
 mod args;
+mod config_watch;
 mod manifests;
 #[cfg(feature = "extension-file-storage")]
 mod queue;
@@ -22,6 +23,7 @@ use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD};
 use args::{Command, Invocation};
+use config_watch::{ReadFiles, content_hash};
 
 /// The parts of the process that a command uses. The binary passes the real ones.
 pub struct Terminal<'a> {
@@ -123,6 +125,12 @@ impl<'a> SystemSources<'a> {
         Self { env, files: RefCell::default() }
     }
 
+    /// The files that were read until now.
+    fn read_files(&self) -> ReadFiles {
+        let hash = |read: &Result<Vec<u8>, UnreadableSource>| read.as_ref().ok().map(|bytes| content_hash(bytes));
+        self.files.borrow().iter().map(|(path, read)| (path.clone(), hash(read))).collect()
+    }
+
     /// The YAML files of a folder, sorted. `None` where it is no folder.
     fn yaml_files_of_folder(&self, path: &str) -> Option<Vec<String>> {
         let is_yaml =
@@ -161,6 +169,8 @@ struct LoadedConfig {
     /// How long a shutdown may take to deliver what is held.
     grace: Duration,
     diagnostics: Diagnostics,
+    /// What it was read from.
+    files: ReadFiles,
 }
 
 /// Reads and checks the configuration that the command line names.
@@ -184,7 +194,7 @@ fn load_from(sources: &SystemSources<'_>, invocation: &Invocation, registry: &Re
         root.map(|root| (root, gates))
     };
     let plan = read.and_then(|(root, gates)| Plan::parse(&root, registry, &gates, &diagnostics));
-    LoadedConfig { plan, grace: grace.unwrap_or(DEFAULT_GRACE_PERIOD), diagnostics }
+    LoadedConfig { plan, grace: grace.unwrap_or(DEFAULT_GRACE_PERIOD), diagnostics, files: sources.read_files() }
 }
 
 /// Builds what a plan describes, and opens nothing.

@@ -6,6 +6,8 @@
 //! installs no signal handler and no global logger, and starts no thread before `start`. After a panic of the loop the
 //! state is always [`CollectorState::Failed`].
 
+mod reload;
+
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -70,6 +72,8 @@ pub enum EmbedError {
     Config(String),
     /// A component could not start.
     Start(StartError),
+    /// A reload would change something that can't change while the collector runs: a new collector is needed.
+    NeedsRestart(String),
     /// The system refused what the loop needs.
     Io(std::io::Error),
     /// The call is not possible in this state.
@@ -89,6 +93,9 @@ impl std::fmt::Display for EmbedError {
         match self {
             Self::Config(text) => f.write_str(text.trim_end()),
             Self::Start(e) => f.write_str(e.to_string().trim_end()),
+            Self::NeedsRestart(why) => {
+                write!(f, "the configuration can't be used without a restart of the collector: {}", why.trim_end())
+            }
             Self::Io(e) => e.fmt(f),
             Self::State(state) => write!(f, "the collector is {}", state.name()),
             Self::Timeout(left) if left.total() > 0 => {
@@ -154,15 +161,59 @@ impl std::fmt::Debug for EmbedOptions {
     }
 }
 
+/// Reads configurations as the host program has decided it.
+struct ConfigReader {
+    registry: Registry,
+    env: EnvLookup,
+    config_name: String,
+    default_metrics_page: bool,
+}
+
+/// What is to be said about a configuration that is valid.
+struct ConfigWarnings {
+    diagnostics: Diagnostics,
+    without_effect: Option<(&'static str, &'static str)>,
+}
+
+impl ConfigReader {
+    fn read(&self, yaml: &str) -> Result<(Plan, ConfigWarnings), EmbedError> {
+        let diagnostics = Diagnostics::new();
+        let (gates, _) = FeatureGates::parse::<&str>(&[]);
+        let uri = format!("file:{}", self.config_name);
+        let sources = ConfigText { yaml, reader: self };
+        let plan = otelcore_config::load(&[uri], &[], &sources, &gates, &diagnostics)
+            .and_then(|root| Plan::parse(&root, &self.registry, &gates, &diagnostics));
+        let mut plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.render_to_string(false)))?;
+        if !(self.default_metrics_page || plan.telemetry.metrics.page_is_named) {
+            plan.telemetry.metrics.pages.clear();
+        }
+        let without_effect = plan.telemetry.logs.key_without_effect_in_host();
+        Ok((plan, ConfigWarnings { diagnostics, without_effect }))
+    }
+}
+
+impl ConfigWarnings {
+    fn report(&self, log: &Logger) {
+        for item in self.diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
+            let code = (CODE_FIELD, LogField::Str(item.kind.code()));
+            log.warn(&item.message, &[("key", LogField::Str(&item.path)), code]);
+        }
+        if let Some((key, text)) = self.without_effect {
+            let code = (CODE_FIELD, LogField::Str(codes::INVALID));
+            log.warn(text, &[("key", LogField::Str(key)), code]);
+        }
+    }
+}
+
 /// A source of files: the configuration's text under its name, and other files from the disk.
 struct ConfigText<'a> {
     yaml: &'a str,
-    options: &'a EmbedOptions,
+    reader: &'a ConfigReader,
 }
 
 impl ConfigSources for ConfigText<'_> {
     fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
-        if path == self.options.config_name {
+        if path == self.reader.config_name {
             Ok(self.yaml.as_bytes().to_vec())
         } else {
             otelcore_reactor::read_file(path).map_err(|e| UnreadableSource(e.to_string()))
@@ -170,7 +221,7 @@ impl ConfigSources for ConfigText<'_> {
     }
 
     fn env_var(&self, name: &str) -> Option<String> {
-        (self.options.env)(name)
+        (self.reader.env)(name)
     }
 }
 
@@ -182,6 +233,10 @@ struct SharedState {
     changed: Condvar,
     hub: HostIo,
     log: Logger,
+    reader: ConfigReader,
+    /// The collector of the configuration that runs.
+    collector: Mutex<Arc<Collector>>,
+    reloads: reload::Reloads,
 }
 
 #[derive(Default)]
@@ -202,6 +257,14 @@ impl SharedState {
             .get(usize::from(self.state.load(Ordering::Acquire)))
             .copied()
             .unwrap_or(CollectorState::Failed)
+    }
+
+    fn collector(&self) -> Arc<Collector> {
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_collector(&self, collector: Arc<Collector>) {
+        *self.collector.lock().unwrap_or_else(PoisonError::into_inner) = collector;
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -263,7 +326,6 @@ impl SharedState {
 /// In a forked child its sockets are closed, and it can't be used: calls return [`EmbedError::Forked`], and dropping it
 /// does nothing. The child may make its own collectors.
 pub struct EmbeddedCollector {
-    collector: Arc<Collector>,
     shared: Arc<SharedState>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The threads of the callbacks of `inproc` processors.
@@ -288,35 +350,22 @@ impl EmbeddedCollector {
         registry.add(InprocReceiverFactory::new(&hub));
         registry.add(InprocProcessorFactory::new(&hub));
         registry.add(InprocExporterFactory::new(&hub));
-        let diagnostics = Diagnostics::new();
-        let (gates, _) = FeatureGates::parse::<&str>(&[]);
-        let uri = format!("file:{}", options.config_name);
-        let sources = ConfigText { yaml, options: &options };
-        let plan = otelcore_config::load(&[uri], &[], &sources, &gates, &diagnostics)
-            .and_then(|root| Plan::parse(&root, &registry, &gates, &diagnostics));
-        let mut plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.render_to_string(false)))?;
-        if !(options.default_metrics_page || plan.telemetry.metrics.page_is_named) {
-            plan.telemetry.metrics.pages.clear();
-        }
-        let without_effect = plan.telemetry.logs.key_without_effect_in_host();
-        let collector = Collector::new_in_host(plan, options.identity, options.log);
-        for item in diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
-            let code = (CODE_FIELD, LogField::Str(item.kind.code()));
-            collector.log().warn(&item.message, &[("key", LogField::Str(&item.path)), code]);
-        }
-        if let Some((key, text)) = without_effect {
-            let code = (CODE_FIELD, LogField::Str(codes::INVALID));
-            collector.log().warn(text, &[("key", LogField::Str(key)), code]);
-        }
+        let EmbedOptions { log, identity, env, config_name, default_metrics_page, .. } = options;
+        let reader = ConfigReader { registry, env, config_name, default_metrics_page };
+        let (plan, warnings) = reader.read(yaml)?;
+        let collector = Collector::new_in_host(plan, identity, log);
+        warnings.report(collector.log());
         let log = collector.log().clone();
         Ok(Self {
-            collector: Arc::new(collector),
             shared: Arc::new(SharedState {
                 state: AtomicU8::new(CollectorState::Created as u8),
                 inner: Mutex::default(),
                 changed: Condvar::new(),
                 hub,
                 log,
+                reader,
+                collector: Mutex::new(Arc::new(collector)),
+                reloads: reload::Reloads::default(),
             }),
             thread: Mutex::default(),
             processor_threads: Mutex::default(),
@@ -371,7 +420,10 @@ impl EmbeddedCollector {
     /// The signals that pipelines take from the `inproc` receiver of this id. Known before the start.
     #[must_use]
     pub fn input_signals(&self, id: &str) -> Vec<Signal> {
-        id.parse().map(|id| self.collector.receiver_signals(&id)).unwrap_or_default()
+        if self.is_inherited() {
+            return Vec::new();
+        }
+        id.parse().map(|id| self.shared.collector().receiver_signals(&id)).unwrap_or_default()
     }
 
     /// The ids of all inputs, and of all outputs.
@@ -383,7 +435,7 @@ impl EmbeddedCollector {
     /// Its logger.
     #[must_use]
     pub fn log(&self) -> &Logger {
-        self.collector.log()
+        &self.shared.log
     }
 
     fn set_starting(&self) -> Result<(), EmbedError> {
@@ -417,6 +469,8 @@ impl EmbeddedCollector {
     /// callback.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     fn join_processor_threads(&self) {
+        // Those of processors of a configuration that was not used have waited until now.
+        self.shared.hub.close();
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut threads = self.processor_threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
@@ -436,7 +490,7 @@ impl EmbeddedCollector {
     pub fn start(&self) -> Result<(), EmbedError> {
         self.set_starting()?;
         self.start_processor_threads()?;
-        let (collector, shared) = (self.collector.clone(), self.shared.clone());
+        let (collector, shared) = (self.shared.collector(), self.shared.clone());
         let thread = self.start_thread("otelcore", move || run_to_end(&collector, &shared))?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         self.shared.wait(None, |_, state| state > CollectorState::Starting);
@@ -457,7 +511,8 @@ impl EmbeddedCollector {
     pub fn start_in_host_loop(&self) -> Result<DrivenCollector, EmbedError> {
         self.set_starting()?;
         self.start_processor_threads()?;
-        let started = RealWorld::new_in_host().map_err(RunError::from).and_then(|world| self.collector.start(world));
+        let started =
+            RealWorld::new_in_host().map_err(RunError::from).and_then(|world| self.shared.collector().start(world));
         match started {
             Ok(event_loop) => {
                 self.shared.set_state(CollectorState::Running, |inner| {
@@ -500,7 +555,7 @@ impl EmbeddedCollector {
     /// When it does not run.
     pub fn begin_flush(&self) -> Result<u64, EmbedError> {
         let loop_handle = self.loop_handle()?;
-        let mark = self.collector.budget().mark();
+        let mark = self.shared.collector().budget().mark();
         loop_handle.flush();
         Ok(mark)
     }
@@ -508,7 +563,7 @@ impl EmbeddedCollector {
     /// Whether a flush has ended; `mark` is the result of [`EmbeddedCollector::begin_flush`].
     #[must_use]
     pub fn is_flushed(&self, mark: u64) -> bool {
-        self.collector.budget().is_released(mark)
+        self.shared.collector().budget().is_released(mark)
     }
 
     /// Waits until all that was accepted before this call is delivered, or reported as lost.
@@ -608,7 +663,7 @@ impl EmbeddedCollector {
     /// them.
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
-        if self.is_inherited() { Vec::new() } else { self.collector.metrics() }
+        if self.is_inherited() { Vec::new() } else { self.shared.collector().metrics() }
     }
 
     /// `{"state":"running"}`, with an `"error"` where it has failed.
@@ -623,7 +678,7 @@ impl EmbeddedCollector {
             otelcore_pdata::text::put_json_string(&mut out, why.as_bytes());
         }
         out.extend_from_slice(b",\"held_bytes\":");
-        out.extend_from_slice(self.collector.budget().held().to_string().as_bytes());
+        out.extend_from_slice(self.shared.collector().budget().held().to_string().as_bytes());
         out.push(b'}');
         String::from_utf8(out).unwrap_or_default()
     }
@@ -631,7 +686,7 @@ impl EmbeddedCollector {
     /// The status of each component, from the start on; in a forked child none.
     #[must_use]
     pub fn component_statuses(&self) -> Vec<ComponentStatusEntry> {
-        if self.is_inherited() { Vec::new() } else { self.collector.component_statuses() }
+        if self.is_inherited() { Vec::new() } else { self.shared.collector().component_statuses() }
     }
 
     /// [`EmbeddedCollector::component_statuses`] as a JSON array of objects with the keys `kind`, `id`, `instance`,
@@ -668,7 +723,7 @@ impl Drop for EmbeddedCollector {
     fn drop(&mut self) {
         if self.is_inherited() {
             // They are leaked: what they own stays as long as the child runs.
-            std::mem::forget((self.collector.clone(), self.shared.clone()));
+            std::mem::forget(self.shared.clone());
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             let threads = self.processor_threads.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(threads));
@@ -690,7 +745,7 @@ fn run_to_end(collector: &Collector, shared: &SharedState) {
             inner.loop_handle = Some(event_loop.handle());
             inner.thread = Some(std::thread::current().id());
         });
-        let report = event_loop.run(|_, _| {})?;
+        let report = event_loop.run(|event_loop, _| shared.apply_reload(event_loop))?;
         report.undelivered.report(collector.log());
         Ok(report)
     });
@@ -754,6 +809,7 @@ impl DrivenCollector {
         let result = catch_panic(|| {
             let now = event_loop.now();
             event_loop.turn(now, &mut Vec::new())?;
+            self.shared.apply_reload(event_loop);
             Ok::<_, std::io::Error>(event_loop.shutdown_report())
         });
         if self.is_inherited() {

@@ -28,7 +28,7 @@ pub use otelcore_pipeline as pipeline;
 pub use otelcore_reactor as reactor;
 pub use plan::Plan;
 pub use registry::Registry;
-pub use service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD, RunError};
+pub use service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD, ReloadError, RunError};
 
 /// The README's Rust is compiled and run with the tests.
 #[cfg(doctest)]

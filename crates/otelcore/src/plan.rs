@@ -4,6 +4,7 @@ mod connectors;
 #[cfg(feature = "commands")]
 mod effects;
 mod references;
+mod trees;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use otelcore_pdata::Signal;
 use otelcore_pipeline::{ComponentConfig, ComponentKind};
 
 use self::connectors::ConnectorPlan;
+use self::trees::ConfigTrees;
 use self::unsupported::{ComponentUses, UsePlaces};
 use crate::registry::{Registry, disabled_feature};
 use crate::telemetry::TelemetryConfig;
@@ -52,6 +54,7 @@ pub struct Plan {
     pub(crate) pipelines: Vec<PipelinePlan>,
     signals: BTreeMap<(&'static str, ComponentId), Vec<Signal>>,
     pub(crate) telemetry: TelemetryConfig,
+    trees: ConfigTrees,
     effective: EffectiveValue,
 }
 
@@ -132,6 +135,7 @@ impl Plan {
             pipelines,
             signals,
             telemetry,
+            trees: ConfigTrees::new(root),
             effective,
         })
     }
@@ -158,6 +162,18 @@ impl Plan {
     #[must_use]
     pub fn effective(&self) -> &EffectiveValue {
         &self.effective
+    }
+
+    /// The configuration of a component as a text, to compare it with another plan's.
+    #[must_use]
+    pub(crate) fn component_tree(&self, kind: ComponentKind, id: &ComponentId) -> &str {
+        self.trees.component(kind, id)
+    }
+
+    /// The same of the log and of the collector's own resource.
+    #[must_use]
+    pub(crate) fn log_tree(&self) -> &str {
+        &self.trees.log
     }
 
     /// The signals of the pipelines that use a component, sorted.

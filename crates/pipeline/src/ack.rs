@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -86,17 +87,18 @@ pub enum LossReason {
     Shutdown,
 }
 
-/// The component that receives the outcome.
+/// The component that receives the outcome. Owner numbers are never used again, so that an ack may outlive a change of the
+/// graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AckTarget {
-    /// Receiver index and its request.
-    Receiver(usize, u64),
-    /// Pipeline, processor within it, and the id that the processor gave the ack.
-    Processor(usize, usize, u64),
-    /// Connector, and the id that it gave the ack.
-    Connector(usize, u64),
-    /// Exporter, the signal of its queue on disk, and the record.
-    StoredRecord(usize, usize, u64),
+    /// A receiver, by its owner number, and its request.
+    Receiver(u32, u64),
+    /// A processor, and the id that it gave the ack.
+    Processor(u32, u64),
+    /// A connector, and the id that it gave the ack.
+    Connector(u32, u64),
+    /// A queue on disk, and the record.
+    StoredRecord(u32, u64),
     /// No component waits for the outcome.
     Detached,
 }
@@ -105,11 +107,35 @@ pub(crate) enum AckTarget {
 #[derive(Debug, Default)]
 pub(crate) struct Settlements {
     queue: RefCell<VecDeque<(AckTarget, Outcome)>>,
+    /// The acks of components' own whose outcomes are not reported yet, by owner number; without zeros.
+    own_acks: RefCell<BTreeMap<u32, u64>>,
 }
 
 impl Settlements {
     pub(crate) fn pop(&self) -> Option<(AckTarget, Outcome)> {
-        self.queue.borrow_mut().pop_front()
+        let settled = self.queue.borrow_mut().pop_front();
+        if let Some((AckTarget::Processor(owner, _) | AckTarget::Connector(owner, _), _)) = settled
+            && let Entry::Occupied(mut count) = self.own_acks.borrow_mut().entry(owner)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        settled
+    }
+
+    /// An ack of a processor's or a connector's own.
+    pub(crate) fn new_own_ack(self: &Rc<Self>, target: AckTarget) -> Ack {
+        if let AckTarget::Processor(owner, _) | AckTarget::Connector(owner, _) = target {
+            *self.own_acks.borrow_mut().entry(owner).or_default() += 1;
+        }
+        Ack::new(target, self)
+    }
+
+    /// Whether a processor or a connector waits for the outcome of an ack of its own.
+    pub(crate) fn has_own_acks(&self, owner: u32) -> bool {
+        self.own_acks.borrow().contains_key(&owner)
     }
 
     fn push(&self, target: AckTarget, outcome: Outcome) {
@@ -269,9 +295,9 @@ impl AckRecorder {
     pub fn take(&self) -> Vec<(u64, Outcome)> {
         let number = |target| match target {
             AckTarget::Receiver(_, id)
-            | AckTarget::Processor(_, _, id)
+            | AckTarget::Processor(_, id)
             | AckTarget::Connector(_, id)
-            | AckTarget::StoredRecord(_, _, id) => id,
+            | AckTarget::StoredRecord(_, id) => id,
             AckTarget::Detached => 0,
         };
         std::iter::from_fn(|| self.0.pop()).map(|(target, outcome)| (number(target), outcome)).collect()

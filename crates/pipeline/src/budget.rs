@@ -6,8 +6,8 @@
 //! flush ([`Budget::mark`]) waits for what is held and never for what is kept. The memory limiter reads both, and sets
 //! the limit above which components make no new state ([`Budget::has_room`]); existing state is still updated.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
@@ -28,6 +28,8 @@ pub struct Budget {
     below_max: AtomicU64,
     /// The same for the hard limit.
     hard_below_max: AtomicU64,
+    /// The limits that are set until they are dropped, as above: number, soft, hard.
+    limits: Mutex<Vec<(u64, u64, u64)>>,
     /// How many limiters have found resident memory above their hard limit.
     limiters_over_hard_limit: AtomicU64,
 }
@@ -56,7 +58,26 @@ impl Budget {
         Kept { budget: self.clone(), bytes }
     }
 
-    /// Limits held and kept bytes together. The lowest limit of all calls applies.
+    /// Sets both limits ([`Budget::set_limit`], [`Budget::set_hard_limit`]) until the returned value is dropped.
+    #[must_use]
+    pub fn limit_while(self: &Arc<Self>, bytes: u64, hard_bytes: u64) -> BudgetLimit {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = limits.last().map_or(0, |(number, ..)| number + 1);
+        limits.push((number, u64::MAX - bytes, u64::MAX - hard_bytes));
+        self.apply_limits(&limits);
+        drop(limits);
+        BudgetLimit { budget: self.clone(), number }
+    }
+
+    fn apply_limits(&self, limits: &[(u64, u64, u64)]) {
+        let soft = limits.iter().map(|(_, soft, _)| *soft).max().unwrap_or_default();
+        let hard = limits.iter().map(|(_, _, hard)| *hard).max().unwrap_or_default();
+        self.below_max.store(soft, Ordering::Relaxed);
+        self.hard_below_max.store(hard, Ordering::Relaxed);
+    }
+
+    /// Limits held and kept bytes together. The lowest limit of all calls applies, until the next call of
+    /// [`Budget::limit_while`] or the end of such a limit.
     pub fn set_limit(&self, bytes: u64) {
         self.below_max.fetch_max(u64::MAX - bytes, Ordering::Relaxed);
     }
@@ -232,6 +253,21 @@ impl Held {
     }
 }
 
+/// Limits of a [`Budget`] that apply until this is dropped.
+#[derive(Debug)]
+pub struct BudgetLimit {
+    budget: Arc<Budget>,
+    number: u64,
+}
+
+impl Drop for BudgetLimit {
+    fn drop(&mut self) {
+        let mut limits = self.budget.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.retain(|(number, ..)| *number != self.number);
+        self.budget.apply_limits(&limits);
+    }
+}
+
 /// More would be held than the memory limit allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("data refused due to high memory usage")]
@@ -326,6 +362,21 @@ impl Drop for Charge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limit_applies_until_it_is_dropped() {
+        let budget = Arc::new(Budget::default());
+        let first = budget.limit_while(100, 120);
+        let second = budget.limit_while(200, 240);
+        assert_eq!((budget.limit(), budget.held_limit()), (100, 120), "the lowest applies");
+        drop(first);
+        assert_eq!((budget.limit(), budget.held_limit()), (200, 240));
+        let third = budget.limit_while(50, 60);
+        drop(second);
+        assert_eq!(budget.limit(), 50);
+        drop(third);
+        assert_eq!((budget.limit(), budget.held_limit()), (u64::MAX, u64::MAX));
+    }
 
     #[test]
     fn mark_is_released_when_all_older_charges_are_dropped() {

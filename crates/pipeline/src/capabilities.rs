@@ -5,7 +5,8 @@
 //! configuration ([`crate::ComponentConfig::dependencies`]); this module orders nothing and starts nothing.
 
 use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use otelcore_config::ComponentId;
@@ -61,18 +62,28 @@ impl OfferedCapabilities {
 
 /// What the extensions of a collector offer, by their ids.
 #[derive(Default)]
-pub struct Capabilities(BTreeMap<ComponentId, OfferedCapabilities>);
+pub struct Capabilities {
+    offered: BTreeMap<ComponentId, Rc<OfferedCapabilities>>,
+    /// The extensions that were asked for since [`Capabilities::take_used`] was called last.
+    used: RefCell<BTreeSet<ComponentId>>,
+}
 
 impl std::fmt::Debug for Capabilities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(&self.0).finish()
+        f.debug_map().entries(&self.offered).finish()
     }
 }
 
 impl Capabilities {
     /// Adds what an extension offers. One that offers nothing is added too, so that an error message can say so.
-    pub fn add(&mut self, id: &ComponentId, offered: OfferedCapabilities) {
-        self.0.insert(id.clone(), offered);
+    pub fn add(&mut self, id: &ComponentId, offered: impl Into<Rc<OfferedCapabilities>>) {
+        self.offered.insert(id.clone(), offered.into());
+    }
+
+    /// Takes the ids of the extensions that were asked for since the last call.
+    #[must_use]
+    pub fn take_used(&self) -> BTreeSet<ComponentId> {
+        self.used.take()
     }
 
     /// The capability that the extension `id` offers.
@@ -80,7 +91,8 @@ impl Capabilities {
     /// # Errors
     /// If there is no such extension, or if it offers something else.
     pub fn get<C: Capability + ?Sized>(&self, id: &ComponentId) -> Result<Rc<C>, StartError> {
-        let offered = self.0.get(id).ok_or_else(|| C::extension_not_found(id))?;
+        let offered = self.offered.get(id).ok_or_else(|| C::extension_not_found(id))?;
+        self.used.borrow_mut().insert(id.clone());
         offered.get().ok_or_else(|| C::not_offered(id))
     }
 }

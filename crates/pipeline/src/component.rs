@@ -218,7 +218,8 @@ pub trait Extension {
 #[derive(Debug, Default)]
 pub struct Downstream {
     pub(crate) payloads: Vec<(Payload, Ack)>,
-    pub(crate) ack_target: Option<(Rc<Settlements>, usize, usize)>,
+    /// Where outcomes are queued, and the owner number of the processor.
+    pub(crate) ack_target: Option<(Rc<Settlements>, u32)>,
 }
 
 impl Downstream {
@@ -230,9 +231,7 @@ impl Downstream {
     /// An ack of the processor's own: its outcome is reported through [`Processor::settled`] under `ack_id`.
     pub fn new_ack(&self, ack_id: u64) -> Ack {
         match &self.ack_target {
-            Some((settlements, pipeline, index)) => {
-                Ack::new(AckTarget::Processor(*pipeline, *index, ack_id), settlements)
-            }
+            Some((settlements, owner)) => settlements.new_own_ack(AckTarget::Processor(*owner, ack_id)),
             None => Ack::detached(),
         }
     }
@@ -247,7 +246,8 @@ impl Downstream {
 #[derive(Debug, Default)]
 pub struct ConnectorOutput {
     pub(crate) payloads: Vec<(Option<usize>, Payload, Ack)>,
-    pub(crate) ack_target: Option<(Rc<Settlements>, usize)>,
+    /// Where outcomes are queued, and the owner number of the connector.
+    pub(crate) ack_target: Option<(Rc<Settlements>, u32)>,
 }
 
 impl ConnectorOutput {
@@ -265,7 +265,7 @@ impl ConnectorOutput {
     /// An ack of the connector's own: its outcome is reported through [`Connector::settled`] under `ack_id`.
     pub fn new_ack(&self, ack_id: u64) -> Ack {
         match &self.ack_target {
-            Some((settlements, index)) => Ack::new(AckTarget::Connector(*index, ack_id), settlements),
+            Some((settlements, owner)) => settlements.new_own_ack(AckTarget::Connector(*owner, ack_id)),
             None => Ack::detached(),
         }
     }

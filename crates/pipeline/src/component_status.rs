@@ -116,8 +116,8 @@ struct Component {
 #[derive(Debug, Default)]
 pub struct StatusTable {
     telemetry: Option<Telemetry>,
-    /// By owner number; `None` for the graph itself and for internal parts.
-    components: Mutex<Vec<Option<Component>>>,
+    /// By owner number; without the graph itself and internal parts.
+    components: Mutex<BTreeMap<u32, Component>>,
 }
 
 impl StatusTable {
@@ -127,7 +127,7 @@ impl StatusTable {
         Self { telemetry: Some(telemetry.clone()), components: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<Component>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Component>> {
         // After a panic of another thread each component is still consistent enough to be shown.
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,22 +135,42 @@ impl StatusTable {
     /// Copies of all statuses, in the order in which components were added.
     #[must_use]
     pub fn entries(&self) -> Vec<ComponentStatusEntry> {
-        self.lock().iter().flatten().map(|component| component.entry.clone()).collect()
+        self.lock().values().map(|component| component.entry.clone()).collect()
     }
 
     pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 
-    /// Adds the component of this owner number.
-    pub(crate) fn add(&self, owner: u32, kind: &'static str, id: &str, instance: String) {
+    /// Removes the component of this owner number. Its metric keeps its value.
+    pub(crate) fn remove(&self, owner: u32) {
+        self.lock().remove(&owner);
+    }
+
+    /// Takes the components of another table, which has no metrics, and shows their statuses.
+    pub(crate) fn take_over(&self, other: &Self) {
+        for (owner, mut component) in std::mem::take(&mut *other.lock()) {
+            let ComponentStatusEntry { kind, id, instance, .. } = &component.entry;
+            component.gauge = self.gauge(kind, id, instance);
+            component.gauge.set(u64::from(component.entry.status.number()));
+            self.lock().insert(owner, component);
+        }
+    }
+
+    fn gauge(&self, kind: &'static str, id: &str, instance: &str) -> Gauge {
         let gauge = self.telemetry.as_ref().map(|telemetry| {
             let mut labels = vec![("otelcol_component_id", id.to_owned()), ("otelcol_component_kind", kind.to_owned())];
             if !instance.is_empty() {
-                labels.push(("otelcore_component_instance", instance.clone()));
+                labels.push(("otelcore_component_instance", instance.to_owned()));
             }
             telemetry.gauge(MetricsLevel::Normal, METRIC, METRIC_HELP, labels)
         });
+        gauge.unwrap_or_default()
+    }
+
+    /// Adds the component of this owner number.
+    pub(crate) fn add(&self, owner: u32, kind: &'static str, id: &str, instance: String) {
+        let gauge = self.gauge(kind, id, &instance);
         let entry = ComponentStatusEntry {
             kind,
             id: id.to_owned(),
@@ -159,26 +179,14 @@ impl StatusTable {
             message: String::new(),
             changed_at: WallTime(0),
         };
-        let component = Component {
-            entry,
-            lifecycle: (ComponentStatus::None, String::new()),
-            failed: BTreeMap::new(),
-            gauge: gauge.unwrap_or_default(),
-        };
-        let mut components = self.lock();
-        let index = owner as usize;
-        while components.len() <= index {
-            components.push(None);
-        }
-        if let Some(place) = components.get_mut(index) {
-            *place = Some(component);
-        }
+        let lifecycle = (ComponentStatus::None, String::new());
+        self.lock().insert(owner, Component { entry, lifecycle, failed: BTreeMap::new(), gauge });
     }
 
     /// Records a report of a component about one of its parts. A part that works takes no memory.
     pub(crate) fn report(&self, owner: u32, part: u64, report: StatusReport<'_>, now: WallTime) {
         let mut components = self.lock();
-        let Some(Some(component)) = components.get_mut(owner as usize) else { return };
+        let Some(component) = components.get_mut(&owner) else { return };
         for status in [ComponentStatus::Starting, ComponentStatus::RecoverableError, ComponentStatus::PermanentError] {
             component.failed.remove(&(Reverse(status), part));
         }
@@ -196,7 +204,7 @@ impl StatusTable {
 
     /// Sets what the graph does with a component.
     pub(crate) fn set_lifecycle(&self, owner: u32, status: ComponentStatus, message: &str, now: WallTime) {
-        if let Some(Some(component)) = self.lock().get_mut(owner as usize) {
+        if let Some(component) = self.lock().get_mut(&owner) {
             component.lifecycle = (status, truncate(message).to_owned());
             component.update(now);
         }
@@ -204,7 +212,7 @@ impl StatusTable {
 
     /// Sets what the graph does with all components.
     pub(crate) fn set_all(&self, status: ComponentStatus, now: WallTime) {
-        for component in self.lock().iter_mut().flatten() {
+        for component in self.lock().values_mut() {
             component.lifecycle = (status, String::new());
             component.update(now);
         }

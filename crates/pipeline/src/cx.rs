@@ -42,6 +42,11 @@ impl<'w> Cx<'w> {
         Cx { world: self.world, owner, statuses: self.statuses }
     }
 
+    /// The owner number of the component.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
     fn key(&self, local: u64) -> Key {
         Key { owner: self.owner, local }
     }

@@ -551,6 +551,15 @@ impl ExporterQueue {
         }
     }
 
+    /// Begins the end of a queue to which a change of the configuration gives no exporter: as [`ExporterQueue::drain`], but what
+    /// is on disk too is left there, since the next exporter of that queue on disk waits for it.
+    pub(crate) fn retire(&mut self, now: MonotonicTime, deadline: MonotonicTime) {
+        self.drain(now, deadline);
+        if self.is_stored {
+            self.leave_queued();
+        }
+    }
+
     fn flush_groups(&mut self, now: MonotonicTime) {
         let Some(batcher) = &mut self.batcher else { return };
         while self.queued.front().is_some_and(|item| !item.is_grouped)

@@ -10,29 +10,31 @@
 //! do in this turn: settlements are reported first, then attempts are given to exporters.
 
 mod builder;
+mod change;
 mod data_path;
+mod retirement;
+mod slots;
+mod undelivered;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use otelcore_config::ComponentId;
 
-pub use self::builder::{ConnectorParts, ExporterIndex, GraphBuilder, PipelineIndex, ReceiverIndex};
+pub use self::builder::{
+    ConnectorParts, ExporterIndex, GraphBuilder, InstanceIdentity, PipelineIndex, ProcessorParts, ReceiverIndex,
+};
+pub use self::change::{ChangeError, GraphChange};
 use self::data_path::{DataPath, OrderedPart};
+pub use self::slots::ComponentIdentity;
+use self::slots::{ComponentIndex, ComponentTable, ExtensionSlot, KnownInstance, PartState, ReceiverSlot};
+pub use self::undelivered::UndeliveredItems;
 use crate::ack::AckTarget;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Budget, ComponentStatus, Cx, Event, Extension, LogField, Logger, MonotonicTime, Outcomes, PipelineInput, Receiver,
-    StartError, StatusTable, TimerId, World,
+    Budget, ComponentStatus, Cx, Event, Logger, MonotonicTime, Outcomes, PipelineInput, StartError, StatusTable,
+    TimerId, World,
 };
-
-/// The items that were not delivered when the graph closed.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct UndeliveredItems {
-    /// Components and their numbers of items; components without any are not listed.
-    pub items: Vec<(String, u64)>,
-    /// The same for what is in queues on disk: it is not lost.
-    pub stored: Vec<(String, u64)>,
-}
 
 /// The owner under which the graph itself sets timers.
 const GRAPH_OWNER: u32 = 0;
@@ -42,36 +44,11 @@ const GRAPH_OWNER: u32 = 0;
 const RETRY_TIMER: u64 = 0;
 const RECEIVERS_TIMER: u64 = 1;
 const MORE_ATTEMPTS: u64 = 2;
+/// The time of components that a change has ended is over.
+const RETIREMENT_TIMER: u64 = 3;
 
 /// Attempts that one exporter is given in one turn of the loop at most.
 const MAX_ATTEMPTS_PER_TURN: u32 = 128;
-
-struct ReceiverSlot {
-    id: ComponentId,
-    owner: u32,
-    receiver: Box<dyn Receiver>,
-}
-
-struct ExtensionSlot {
-    owner: u32,
-    extension: Box<dyn Extension>,
-    log: Logger,
-    /// Part of the service itself: its start is not logged, and its errors are reported without a prefix.
-    is_internal: bool,
-}
-
-/// The component that an owner number refers to.
-#[derive(Clone, Copy)]
-enum ComponentIndex {
-    Graph,
-    Receiver(usize),
-    Processor(usize, usize),
-    Exporter(usize),
-    Connector(usize),
-    Extension(usize),
-    /// The queue on disk of an exporter for one signal.
-    StoredQueue(usize, usize),
-}
 
 /// The phase of a shutdown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +66,17 @@ pub struct Graph {
     receivers: Vec<ReceiverSlot>,
     extensions: Vec<ExtensionSlot>,
     data_path: DataPath,
-    components: Vec<ComponentIndex>,
+    components: ComponentTable,
+    /// The next owner number.
+    next_owner: u32,
+    /// The instances that belong to the configuration, as far as it is known what they were made from.
+    identities: BTreeMap<ComponentIdentity, KnownInstance>,
+    /// How often it was to be changed.
+    generation: u64,
+    /// The generation of the running graph that this one is to replace.
+    follows: Option<u64>,
+    /// Components that do not belong to the configuration any more have not all ended.
+    has_retired: bool,
     timer: Option<(MonotonicTime, TimerId)>,
     phase: Phase,
     statuses: Arc<StatusTable>,
@@ -108,21 +95,22 @@ impl Graph {
     /// # Errors
     /// The first component that can't start; the message is that of the Go collector.
     pub fn start(&mut self, world: &mut dyn World) -> Result<(), StartError> {
+        self.start_parts(world)?;
+        for slot in &mut self.extensions {
+            slot.extension.set_ready(&mut Cx::new(world, slot.owner), true);
+        }
+        self.run_turn(world);
+        Ok(())
+    }
+
+    /// Starts the components that do not run yet.
+    fn start_parts(&mut self, world: &mut dyn World) -> Result<(), StartError> {
+        self.start_extensions(world)?;
         let statuses = &self.statuses;
-        for slot in self.extensions.iter_mut().filter(|slot| slot.is_internal) {
-            slot.extension.start(&mut Cx::new(world, slot.owner))?;
-        }
-        self.log.info("Starting extensions...", &[]);
-        for slot in self.extensions.iter_mut().filter(|slot| !slot.is_internal) {
-            slot.log.info("Extension is starting...", &[]);
-            let started = start_component(statuses, world, slot.owner, |cx| slot.extension.start(cx));
-            started.map_err(|e| e.in_context("failed to start extensions"))?;
-            slot.log.info("Extension started.", &[]);
-        }
         let failed = |id: &ComponentId, kind: &str, e: StartError| {
             e.in_context(format_args!("cannot start pipelines: failed to start \"{id}\" {kind}"))
         };
-        for slot in &mut self.data_path.exporters {
+        for slot in self.data_path.exporters.iter_mut().filter(|slot| slot.state == PartState::Live) {
             let started = start_component(statuses, world, slot.owner, |cx| slot.exporter.start(cx));
             started.map_err(|e| failed(&slot.id, "exporter", e))?;
             for stored in slot.stored.iter_mut().flatten() {
@@ -132,32 +120,49 @@ impl Graph {
         for part in self.data_path.order.clone().into_iter().rev() {
             match part {
                 OrderedPart::Pipeline(index) => {
-                    for slot in self.data_path.pipelines[index].processors.iter_mut().rev() {
+                    let processors = &mut self.data_path.pipelines[index].processors;
+                    for slot in processors.iter_mut().rev().filter(|slot| slot.state == PartState::Live) {
                         let started = start_component(statuses, world, slot.owner, |cx| slot.processor.start(cx));
                         started.map_err(|e| failed(&slot.id, "processor", e))?;
                     }
                 }
                 OrderedPart::Connector(index) => {
                     let slot = &mut self.data_path.connectors[index];
-                    let started = start_component(statuses, world, slot.owner, |cx| slot.connector.start(cx));
-                    started.map_err(|e| failed(&slot.id, "connector", e))?;
+                    if slot.state == PartState::Live {
+                        let started = start_component(statuses, world, slot.owner, |cx| slot.connector.start(cx));
+                        started.map_err(|e| failed(&slot.id, "connector", e))?;
+                    }
                 }
             }
         }
-        for slot in &mut self.receivers {
+        for slot in self.receivers.iter_mut().filter(|slot| slot.state == PartState::Live) {
             let started = start_component(statuses, world, slot.owner, |cx| slot.receiver.open(cx));
             started.map_err(|e| failed(&slot.id, "receiver", e))?;
         }
-        for slot in &mut self.extensions {
-            slot.extension.set_ready(&mut Cx::new(world, slot.owner), true);
+        Ok(())
+    }
+
+    fn start_extensions(&mut self, world: &mut dyn World) -> Result<(), StartError> {
+        let live = |slot: &&mut ExtensionSlot| slot.state == PartState::Live;
+        for slot in self.extensions.iter_mut().filter(live).filter(|slot| slot.is_internal) {
+            slot.extension.start(&mut Cx::new(world, slot.owner))?;
         }
-        self.run_turn(world);
+        let has_new = self.extensions.iter().any(|slot| slot.state == PartState::Live && !slot.is_internal);
+        if has_new || self.follows.is_none() {
+            self.log.info("Starting extensions...", &[]);
+        }
+        for slot in self.extensions.iter_mut().filter(live).filter(|slot| !slot.is_internal) {
+            slot.log.info("Extension is starting...", &[]);
+            let started = start_component(&self.statuses, world, slot.owner, |cx| slot.extension.start(cx));
+            started.map_err(|e| e.in_context("failed to start extensions"))?;
+            slot.log.info("Extension started.", &[]);
+        }
         Ok(())
     }
 
     /// Delivers an event under a key, and runs until nothing is left to do in this turn.
     pub fn handle_event(&mut self, world: &mut dyn World, owner: u32, local: u64, event: Event<'_>) {
-        let Some(component) = self.components.get(owner as usize).copied() else { return };
+        let Some(component) = self.components.get(owner) else { return };
         let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
         match component {
             ComponentIndex::Graph if local == RECEIVERS_TIMER => {
@@ -165,6 +170,8 @@ impl Graph {
                     self.drain(world, deadline);
                 }
             }
+            // The turn ends the components whose time is over.
+            ComponentIndex::Graph if local == RETIREMENT_TIMER => {}
             ComponentIndex::Graph if local == MORE_ATTEMPTS => {
                 for slot in &mut self.data_path.exporters {
                     slot.attempts_left = MAX_ATTEMPTS_PER_TURN;
@@ -236,7 +243,8 @@ impl Graph {
         // A client that stops sending must not use up the time in which the held data could be delivered.
         let now = world.now();
         let receivers_deadline = now + deadline.since(now) / 2;
-        for slot in &mut self.receivers {
+        // Those of an earlier configuration are closing already.
+        for slot in self.receivers.iter_mut().filter(|slot| slot.state == PartState::Live) {
             self.statuses.set_lifecycle(slot.owner, ComponentStatus::Stopping, "", world.wall_time());
             slot.receiver.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses), receivers_deadline);
         }
@@ -275,25 +283,7 @@ impl Graph {
         for slot in &self.receivers {
             undelivered.add(format!("receiver {}", slot.id), slot.receiver.held_items());
         }
-        for pipeline in &self.data_path.pipelines {
-            for slot in &pipeline.processors {
-                undelivered
-                    .add(format!("processor {} of pipeline {}", slot.id, pipeline.id), slot.processor.held_items());
-            }
-        }
-        for slot in &self.data_path.connectors {
-            undelivered.add(format!("connector {}", slot.id), slot.connector.held_items());
-        }
-        for slot in &self.data_path.exporters {
-            let queues = slot.queues.iter().flatten().filter(|queue| !queue.is_stored());
-            let in_memory: u64 = queues.map(|s| s.held_items() + s.lost_items()).sum();
-            let waiting: u64 = slot.stored.iter().flatten().map(|stored| stored.queue.waiting_items()).sum();
-            undelivered.add(format!("exporter {}", slot.id), in_memory + waiting);
-            let on_disk: u64 = slot.stored.iter().flatten().map(|stored| stored.queue.stored_items()).sum();
-            if on_disk > 0 {
-                undelivered.stored.push((format!("exporter {}", slot.id), on_disk));
-            }
-        }
+        self.data_path.add_undelivered(&mut undelivered);
         undelivered
     }
 
@@ -322,6 +312,7 @@ impl Graph {
             let mut has_worked = self.deliver_outcomes(world);
             has_worked |= self.data_path.start_attempts(&mut Cx::new(world, GRAPH_OWNER).with_statuses(&self.statuses));
             has_worked |= self.advance_shutdown(world);
+            has_worked |= self.has_retired && self.advance_retirement(world);
             if !has_worked {
                 break;
             }
@@ -329,8 +320,13 @@ impl Graph {
         for slot in &mut self.receivers {
             slot.receiver.flush(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
         }
-        // `Receiver::flush` may have closed the last connection that a shutdown waited for.
-        if self.phase != Phase::Running && self.advance_shutdown(world) {
+        // `Receiver::flush` may have closed the last connection that a shutdown or a change waited for.
+        let has_ended = if self.phase == Phase::Running {
+            self.has_retired && self.advance_retirement(world)
+        } else {
+            self.advance_shutdown(world)
+        };
+        if has_ended {
             return self.run_turn(world);
         }
         self.data_path.flush_stored(&mut Cx::new(world, GRAPH_OWNER).with_statuses(&self.statuses));
@@ -367,32 +363,34 @@ impl Graph {
         while let Some((target, outcome)) = self.data_path.settlements.pop() {
             has_worked = true;
             match target {
-                AckTarget::Receiver(index, request) => {
-                    if let Some(slot) = self.receivers.get_mut(index) {
-                        slot.receiver.settled(
-                            &mut Cx::new(world, slot.owner).with_statuses(&self.statuses),
-                            request,
-                            outcome,
-                        );
+                AckTarget::Receiver(owner, request) => {
+                    if let Some(ComponentIndex::Receiver(index)) = self.components.get(owner) {
+                        let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
+                        self.receivers[index].receiver.settled(&mut cx, request, outcome);
                     }
                 }
-                AckTarget::Processor(pipeline, index, ack_id) => {
-                    let mut downstream = self.data_path.new_downstream(pipeline, index);
-                    let slot = &mut self.data_path.pipelines[pipeline].processors[index];
-                    let mut cx = Cx::new(world, slot.owner).with_statuses(&self.statuses);
-                    slot.processor.settled(&mut cx, ack_id, outcome, &mut downstream);
-                    self.data_path.pass_all(&mut cx, pipeline, index + 1, downstream);
+                AckTarget::Processor(owner, ack_id) => {
+                    if let Some(ComponentIndex::Processor(pipeline, index)) = self.components.get(owner) {
+                        let mut downstream = self.data_path.new_downstream(pipeline, index);
+                        let slot = &mut self.data_path.pipelines[pipeline].processors[index];
+                        let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
+                        slot.processor.settled(&mut cx, ack_id, outcome, &mut downstream);
+                        self.data_path.pass_all(&mut cx, pipeline, index + 1, downstream);
+                    }
                 }
-                AckTarget::Connector(index, ack_id) => {
-                    let mut output = self.data_path.new_connector_output(index);
-                    let slot = &mut self.data_path.connectors[index];
-                    let mut cx = Cx::new(world, slot.owner).with_statuses(&self.statuses);
-                    slot.connector.settled(&mut cx, ack_id, outcome, &mut output);
-                    self.data_path.pass_connector_output(&mut cx, index, output);
+                AckTarget::Connector(owner, ack_id) => {
+                    if let Some(ComponentIndex::Connector(index)) = self.components.get(owner) {
+                        let mut output = self.data_path.new_connector_output(index);
+                        let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
+                        self.data_path.connectors[index].connector.settled(&mut cx, ack_id, outcome, &mut output);
+                        self.data_path.pass_connector_output(&mut cx, index, output);
+                    }
                 }
-                AckTarget::StoredRecord(exporter, signal, record) => {
-                    if let Some(stored) = &mut self.data_path.exporters[exporter].stored[signal] {
-                        let mut cx = Cx::new(world, stored.owner).with_statuses(&self.statuses);
+                AckTarget::StoredRecord(owner, record) => {
+                    if let Some(ComponentIndex::StoredQueue(exporter, signal)) = self.components.get(owner)
+                        && let Some(stored) = &mut self.data_path.exporters[exporter].stored[signal]
+                    {
+                        let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
                         stored.queue.handle_outcome(&mut cx, record, outcome);
                     }
                 }
@@ -449,30 +447,4 @@ fn start_component(
         Err(e) => statuses.set_lifecycle(owner, ComponentStatus::PermanentError, &e.to_string(), world.wall_time()),
     }
     started
-}
-
-impl UndeliveredItems {
-    fn add(&mut self, component: String, items: u64) {
-        if items > 0 {
-            self.items.push((component, items));
-        }
-    }
-
-    /// All items that are lost. Those in queues on disk are not.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.items.iter().map(|(_, n)| n).sum()
-    }
-
-    /// Writes one line for each component that could not deliver.
-    pub fn report(&self, log: &Logger) {
-        for (component, items) in &self.items {
-            let fields = [("component", LogField::Str(component)), ("items", LogField::Uint(*items))];
-            log.error("Shutdown left data undelivered.", &fields);
-        }
-        for (component, items) in &self.stored {
-            let fields = [("component", LogField::Str(component)), ("items", LogField::Uint(*items))];
-            log.info("Data stays in the queue on disk, and is sent after the next start.", &fields);
-        }
-    }
 }

@@ -51,7 +51,7 @@ pub use auth::{
     Authentication, CheckStep, ClientAuth, CredentialCheck, CredentialsUnavailable, OutgoingField, OutgoingHeaders,
     RequestProtocol, ServerAuth, Unauthenticated,
 };
-pub use budget::{Budget, Held, Kept, NoRoom};
+pub use budget::{Budget, BudgetLimit, Held, Kept, NoRoom};
 pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
 pub use component::{
     BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Connector, ConnectorOutput, Downstream,
@@ -72,7 +72,10 @@ pub use file_system::{
     DirEntry, FileJob, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS, PRIVATE_DIR,
     PRIVATE_FILE, TooManyFileJobs,
 };
-pub use graph::{ConnectorParts, ExporterIndex, Graph, GraphBuilder, PipelineIndex, ReceiverIndex, UndeliveredItems};
+pub use graph::{
+    ChangeError, ComponentIdentity, ConnectorParts, ExporterIndex, Graph, GraphBuilder, GraphChange, InstanceIdentity,
+    PipelineIndex, ProcessorParts, ReceiverIndex, UndeliveredItems,
+};
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use panics::catch_panic;
 pub use payload::{Metadata, Payload, UsedMetadata};

@@ -3,6 +3,7 @@
 //! The real world and the simulated one implement [`World`]; components request sockets, timers, names and time from it
 //! and receive [`Event`]s under the [`Key`] of the request.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -215,6 +216,19 @@ pub trait World {
     /// # Errors
     /// The error that the system reports, for example that a port is in use.
     fn bind_udp(&mut self, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>>;
+    /// Begins a change of the graph in which these owners end: until [`World::end_handover`], [`World::listen`] and
+    /// [`World::bind_udp`] at an address that one of them has bound give another handle of the same socket, so that no connection is
+    /// refused and no datagram is lost meanwhile.
+    fn begin_handover(&mut self, owners: &BTreeSet<u32>) {
+        let _ = owners;
+    }
+    /// Ends it. If the change has succeeded (`is_final`), the owners get nothing more from the sockets that were taken over;
+    /// otherwise these are theirs again once the other handles are dropped. Returns whether an address could not be bound because one
+    /// of the owners has its port at another address, such as `0.0.0.0` instead of `127.0.0.1`.
+    fn end_handover(&mut self, is_final: bool) -> bool {
+        let _ = is_final;
+        false
+    }
     /// Looks up a host name; [`Event::Resolved`] follows, never before this returns.
     fn resolve(&mut self, key: Key, host: &str, port: u16);
     /// Requests [`Event::Timer`] at `at`.

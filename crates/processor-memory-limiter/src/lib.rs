@@ -22,8 +22,8 @@ use std::time::Duration;
 pub use config::{GarbageCollectorConfig, MemoryLimit, MemoryLimiterConfig, MemoryLimiterFactory};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Ack, Budget, ConditionReport, ConditionReporter, Counter, Cx, Downstream, Error, Event, LogField, Logger,
-    MetricsLevel, Outcome, Payload, Processor, StartError, Telemetry,
+    Ack, Budget, BudgetLimit, ConditionReport, ConditionReporter, Counter, Cx, Downstream, Error, Event, LogField,
+    Logger, MetricsLevel, Outcome, Payload, Processor, StartError, Telemetry,
 };
 
 const MIB: u64 = 1 << 20;
@@ -133,6 +133,8 @@ pub(crate) struct MemoryLimiterProcessor {
     metrics: LimiterMetrics,
     log: Logger,
     hard_limit: u64,
+    /// The limits of the budget, once it is started.
+    limit: Option<BudgetLimit>,
     /// Whether this instance runs the checks for all instances of its id.
     runs_checks: bool,
     /// The state of the reports that data is refused.
@@ -157,6 +159,7 @@ impl MemoryLimiterProcessor {
             metrics,
             log,
             hard_limit: u64::MAX,
+            limit: None,
             runs_checks: false,
             refusal_condition: ConditionReporter::default(),
         }
@@ -202,6 +205,13 @@ impl MemoryLimiterProcessor {
         }
     }
 
+    /// Makes this instance run the checks, if no other one of its id does. True if it has just begun to.
+    fn takes_over_checks(&mut self) -> bool {
+        let takes_over = !self.runs_checks && !self.shared.has_checking_instance.swap(true, Ordering::Relaxed);
+        self.runs_checks |= takes_over;
+        takes_over
+    }
+
     fn set_check_timer(&self, cx: &mut Cx<'_>) {
         let at = cx.now() + self.config.interval();
         cx.set_timer(0, at);
@@ -236,10 +246,8 @@ impl Processor for MemoryLimiterProcessor {
         self.hard_limit = hard;
         let soft = hard.saturating_sub(spike);
         self.shared.soft_limit.store(soft, Ordering::Relaxed);
-        self.budget.set_limit(soft);
-        self.budget.set_hard_limit(hard);
-        self.runs_checks = !self.shared.has_checking_instance.swap(true, Ordering::Relaxed);
-        if self.runs_checks {
+        self.limit = Some(self.budget.limit_while(soft, hard));
+        if self.takes_over_checks() {
             if let MemoryLimit::Percentage { hard, spike } = self.config.limit() {
                 let fields = [
                     ("total_memory_mib", LogField::Uint(total / MIB)),
@@ -260,7 +268,12 @@ impl Processor for MemoryLimiterProcessor {
         Ok(())
     }
 
-    fn process(&mut self, _: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Downstream) {
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Downstream) {
+        // The instance that ran the checks may have ended with its pipeline.
+        if !self.shared.has_checking_instance.load(Ordering::Relaxed) && self.takes_over_checks() {
+            self.check(cx);
+            self.set_check_timer(cx);
+        }
         let (signal, items) = (payload.signal as usize, u64::from(payload.items()));
         self.metrics.incoming[signal].add(items);
         if self.refuses(payload.body.len() as u64) {

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use otelcore_pipeline::{Event, Graph, Key, LogField, MonotonicTime, StartError, UndeliveredItems, World};
+use otelcore_pipeline::{
+    ChangeError, Event, Graph, GraphChange, Key, LogField, MonotonicTime, StartError, UndeliveredItems, World,
+};
 
 use crate::RealWorld;
 use crate::output::FINISH_TIMEOUT;
@@ -39,6 +41,11 @@ impl LoopHandle {
         let nanos = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX - 1);
         self.shutdown.store(nanos, Ordering::Release);
         // An error is ignored: a loop that has ended needs no waking.
+        let _ = self.waker.wake();
+    }
+
+    /// Makes the loop take a turn, in which the function that runs at its end sees what has changed.
+    pub fn wake(&self) {
         let _ = self.waker.wake();
     }
 
@@ -105,6 +112,16 @@ impl EventLoop {
     /// The first component that could not start.
     pub fn try_start(&mut self, graph: Graph) -> Result<(), StartError> {
         self.world.try_start(graph)
+    }
+
+    /// Changes the graph into one that was built from it ([`otelcore_pipeline::GraphBuilder::following`]). Components that end get
+    /// `grace` for what they hold.
+    ///
+    /// # Errors
+    /// The first component that can't start; the graph goes on as before.
+    pub fn change(&mut self, next: Graph, grace: Duration) -> Result<GraphChange, ChangeError> {
+        let deadline = self.world.now() + grace;
+        self.graph.change(&mut self.world, next, deadline)
     }
 
     /// The clock.

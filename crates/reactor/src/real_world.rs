@@ -260,6 +260,14 @@ impl World for RealWorld {
         udp::bind(&self.sources, key, host, port)
     }
 
+    fn begin_handover(&mut self, owners: &BTreeSet<u32>) {
+        self.sources.begin_handover(owners);
+    }
+
+    fn end_handover(&mut self, is_final: bool) -> bool {
+        self.sources.end_handover(is_final)
+    }
+
     fn resolve(&mut self, key: Key, host: &str, port: u16) {
         self.resolver.look_up(key, host, port);
     }

@@ -5,16 +5,17 @@
 //! child would shut down the parent's connection.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use mio::event::Source;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream, error_with_text};
 use slab::Slab;
@@ -28,12 +29,43 @@ use crate::os::error_text;
 pub(crate) struct EventSources {
     registry: TrackedFd<Registry>,
     keys: RefCell<Slab<Key>>,
-    /// What sockets are bound to, by slot.
-    pub(crate) bound_addresses: RefCell<BTreeMap<usize, BoundAddress>>,
+    /// The sockets that are bound, by slot.
+    pub(crate) bound: RefCell<BTreeMap<usize, BoundSocket>>,
+    /// The change of the graph that is under way.
+    handover: RefCell<Handover>,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub(crate) struct BoundSocket {
+    pub(crate) address: BoundAddress,
+    fd: RawFd,
+    owner: u32,
+    use_of_socket: SocketUse,
+}
+
+/// Who uses a bound socket. Several handles may refer to one socket of the system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum SocketUse {
+    Own,
+    /// Another handle is to replace this one when the change succeeds.
+    Replaced,
+    /// It is to replace another one.
+    Replacing,
+    /// Another handle has replaced it: it gets nothing any more.
+    Ended,
+}
+
+/// Which owners pass their sockets on.
+#[derive(Debug, Default)]
+struct Handover {
+    owners: BTreeSet<u32>,
+    /// An address could not be bound because one of the owners has its port.
+    has_conflict: bool,
 }
 
 /// What a socket is bound to.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum BoundAddress {
     Tcp(SocketAddr),
     Udp(SocketAddr),
@@ -45,11 +77,81 @@ pub(crate) const FIRST_TOKEN: usize = 16;
 
 impl EventSources {
     pub(crate) fn new(registry: TrackedFd<Registry>) -> Rc<Self> {
-        Rc::new(Self { registry, keys: RefCell::default(), bound_addresses: RefCell::default() })
+        let (keys, bound, handover) = Default::default();
+        Rc::new(Self { registry, keys, bound, handover })
     }
 
     pub(crate) fn key(&self, token: Token) -> Option<Key> {
         self.keys.borrow().get(token.0.checked_sub(FIRST_TOKEN)?).copied()
+    }
+
+    /// From now on sockets of these owners may be taken over.
+    pub(crate) fn begin_handover(&self, owners: &BTreeSet<u32>) {
+        *self.handover.borrow_mut() = Handover { owners: owners.clone(), has_conflict: false };
+    }
+
+    /// Ends it: the handles that were replaced get no events any more, or are used as before. Returns whether a port was in use
+    /// by one of the owners at another address.
+    pub(crate) fn end_handover(&self, is_final: bool) -> bool {
+        for socket in self.bound.borrow_mut().values_mut() {
+            socket.use_of_socket = match (socket.use_of_socket, is_final) {
+                (SocketUse::Replaced, true) => {
+                    // The socket stays open by its other handle, so closing this one would not end the registration. An error
+                    // is ignored: then there is none.
+                    let _ = self.registry.deregister(&mut SourceFd(&socket.fd));
+                    SocketUse::Ended
+                }
+                (SocketUse::Replaced, false) | (SocketUse::Replacing, true) => SocketUse::Own,
+                (other, _) => other,
+            };
+        }
+        self.handover.take().has_conflict
+    }
+
+    /// Whether sockets may be taken over now.
+    pub(crate) fn has_handover(&self) -> bool {
+        !self.handover.borrow().owners.is_empty()
+    }
+
+    /// Another handle of the socket that one of the owners has bound to such an address; with the slot of the first handle.
+    pub(crate) fn take_over<S: AsRawFd>(
+        &self,
+        is_address: impl Fn(&BoundAddress) -> bool,
+        from_fd: impl FnOnce(OwnedFd) -> S,
+    ) -> io::Result<Option<(TrackedFd<S>, usize)>> {
+        let handover = self.handover.borrow();
+        for (slot, socket) in self.bound.borrow().iter() {
+            let is_free = socket.use_of_socket == SocketUse::Own && handover.owners.contains(&socket.owner);
+            if is_free && is_address(&socket.address) {
+                // SAFETY: the descriptor is open as long as the entry exists: it is removed before the socket is closed.
+                let borrowed = unsafe { BorrowedFd::borrow_raw(socket.fd) };
+                let socket = TrackedFd::open(|| borrowed.try_clone_to_owned().map(from_fd))?;
+                return Ok(Some((socket, *slot)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes that an address could not be bound.
+    pub(crate) fn note_bind_error(&self, e: &io::Error, has_same_port: impl Fn(&BoundAddress) -> bool) {
+        let mut handover = self.handover.borrow_mut();
+        let is_of_owner = |socket: &&BoundSocket| handover.owners.contains(&socket.owner);
+        if e.kind() == io::ErrorKind::AddrInUse
+            && self.bound.borrow().values().filter(is_of_owner).any(|socket| has_same_port(&socket.address))
+        {
+            handover.has_conflict = true;
+        }
+    }
+
+    /// Whether another handle has replaced the one of this slot, or is to.
+    fn is_replaced(&self, slot: usize) -> bool {
+        let has_use = |socket: &BoundSocket| matches!(socket.use_of_socket, SocketUse::Replaced | SocketUse::Ended);
+        self.bound.borrow().get(&slot).is_some_and(has_use)
+    }
+
+    /// Whether the socket of this slot belongs to another handle when this one is closed.
+    fn has_other_handle(&self, slot: usize) -> bool {
+        self.bound.borrow().get(&slot).is_some_and(|socket| socket.use_of_socket != SocketUse::Own)
     }
 
     fn register(&self, source: &mut impl Source, key: Key, interest: Interest) -> io::Result<usize> {
@@ -82,12 +184,33 @@ impl<S: Source + AsRawFd> Registered<S> {
         let slot = sources.register(&mut *socket, key, interest)?;
         Ok(Self { socket, slot, sources: sources.clone() })
     }
+
+    /// Notes what it is bound to. `replaced` is the slot of the handle that it is to replace.
+    pub(crate) fn set_bound(&self, address: BoundAddress, key: Key, replaced: Option<usize>) {
+        let mut bound = self.sources.bound.borrow_mut();
+        let other = replaced.and_then(|slot| bound.get_mut(&slot));
+        let use_of_socket = if other.is_some() { SocketUse::Replacing } else { SocketUse::Own };
+        if let Some(other) = other {
+            other.use_of_socket = SocketUse::Replaced;
+        }
+        let fd = self.socket.as_raw_fd();
+        bound.insert(self.slot, BoundSocket { address, fd, owner: key.owner, use_of_socket });
+    }
+
+    /// Whether another handle gets what arrives at the socket.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.sources.is_replaced(self.slot)
+    }
 }
 
 impl<S: AsRawFd> Drop for Registered<S> {
     fn drop(&mut self) {
         self.sources.keys.borrow_mut().try_remove(self.slot);
-        self.sources.bound_addresses.borrow_mut().remove(&self.slot);
+        let bound = self.sources.bound.borrow_mut().remove(&self.slot);
+        // Closing one of two handles does not end its registration. In a forked child it is the parent's.
+        if bound.is_some_and(|socket| socket.use_of_socket == SocketUse::Replacing) && !self.socket.is_inherited() {
+            let _ = self.sources.registry.deregister(&mut SourceFd(&self.socket.as_raw_fd()));
+        }
     }
 }
 
@@ -110,31 +233,67 @@ pub(crate) fn path_error(operation: &str, path: &Path, e: &io::Error) -> io::Err
 
 pub(crate) fn listen(sources: &Rc<EventSources>, key: Key, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
     match endpoint {
-        Endpoint::Tcp { host, port } => {
-            let (socket, addr) = bind_host(host, *port)?;
-            let local = socket.local_addr().unwrap_or(addr);
-            let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
-            sources.bound_addresses.borrow_mut().insert(socket.slot, BoundAddress::Tcp(local));
-            Ok(Box::new(TcpListening { socket, owner: key.owner, local_addr: local }))
-        }
+        Endpoint::Tcp { host, port } => listen_at_host(sources, key, host, *port),
         Endpoint::Unix(path) => {
             let bind_error = |e: io::Error| go_error("listen", "unix", &path.display(), "bind: ", &e);
-            let socket =
-                TrackedFd::open(|| listen_unix(path).map(|socket| mio::net::UnixListener::from_std(socket.into())));
-            let socket = socket.map_err(bind_error)?;
+            let is_wanted = |bound: &BoundAddress| matches!(bound, BoundAddress::Unix(found) if found == path);
+            let taken = sources.take_over(is_wanted, |fd| mio::net::UnixListener::from_std(fd.into()));
+            let (socket, replaced) = match taken.map_err(bind_error)? {
+                Some((socket, slot)) => (socket, Some(slot)),
+                None => {
+                    let open = || listen_unix(path).map(|socket| mio::net::UnixListener::from_std(socket.into()));
+                    (TrackedFd::open(open).map_err(bind_error)?, None)
+                }
+            };
             let file_id = file_id(path);
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
-            sources.bound_addresses.borrow_mut().insert(socket.slot, BoundAddress::Unix(path.clone()));
+            socket.set_bound(BoundAddress::Unix(path.clone()), key, replaced);
             let pid = std::process::id();
             Ok(Box::new(UnixListening { socket, owner: key.owner, path: path.clone(), file_id, pid }))
         }
     }
 }
 
+fn listen_at_host(sources: &Rc<EventSources>, key: Key, host: &str, port: u16) -> io::Result<Box<dyn Listener>> {
+    let taken = if port != 0 && sources.has_handover() {
+        let addresses = wanted_addresses("tcp", host, port)?;
+        let is_wanted = |bound: &BoundAddress| matches!(bound, BoundAddress::Tcp(addr) if addresses.contains(addr));
+        sources.take_over(is_wanted, |fd| mio::net::TcpListener::from_std(fd.into()))?
+    } else {
+        None
+    };
+    let (socket, addr, replaced) = match taken {
+        Some((socket, slot)) => (socket, None, Some(slot)),
+        None => {
+            let bound = bind_host(host, port);
+            let (socket, addr) = bound.inspect_err(|e| {
+                sources.note_bind_error(e, |bound| matches!(bound, BoundAddress::Tcp(addr) if addr.port() == port));
+            })?;
+            (socket, Some(addr), None)
+        }
+    };
+    let local = socket.local_addr();
+    let local = match addr {
+        Some(addr) => local.unwrap_or(addr),
+        None => local?,
+    };
+    let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
+    socket.set_bound(BoundAddress::Tcp(local), key, replaced);
+    Ok(Box::new(TcpListening { socket, owner: key.owner, local_addr: local }))
+}
+
+/// The addresses that a socket for this host may have: for an empty one every address of both families, or of IPv4 alone.
+pub(crate) fn wanted_addresses(network: &str, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.is_empty() {
+        return Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]);
+    }
+    Ok(vec![resolve_host(network, host, port)?])
+}
+
 /// Whether an address could be bound once the sockets that listen now are closed. It is bound without listening, so
 /// that no client connects to it. A host that has to be looked up is not tried: that could take long.
 pub(crate) fn try_bind(sources: &EventSources, endpoint: &Endpoint) -> io::Result<()> {
-    let bound_addresses = sources.bound_addresses.borrow();
+    let bound = sources.bound.borrow();
     match endpoint {
         Endpoint::Tcp { host, port } => {
             let host = if host == "localhost" { "127.0.0.1" } else { host.as_str() };
@@ -145,7 +304,7 @@ pub(crate) fn try_bind(sources: &EventSources, endpoint: &Endpoint) -> io::Resul
                 matches!(bound, BoundAddress::Tcp(addr) if addr.port() == *port
                     && (addr.ip() == ip || addr.ip().is_unspecified() || ip.is_unspecified()))
             };
-            if bound_addresses.values().any(is_bound) {
+            if bound.values().any(|socket| is_bound(&socket.address)) {
                 return Ok(());
             }
             let result = bind_socket(SocketAddr::new(ip, *port)).map(drop);
@@ -160,7 +319,7 @@ pub(crate) fn try_bind(sources: &EventSources, endpoint: &Endpoint) -> io::Resul
         }
         Endpoint::Unix(path) => {
             let is_bound = |bound: &BoundAddress| matches!(bound, BoundAddress::Unix(found) if found == path);
-            if bound_addresses.values().any(is_bound) || is_stale_socket(path) {
+            if bound.values().any(|socket| is_bound(&socket.address)) || is_stale_socket(path) {
                 return Ok(());
             }
             let result = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)
@@ -328,6 +487,9 @@ struct TcpListening {
 
 impl Listener for TcpListening {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
+        if self.socket.is_replaced() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let mut from = None;
         let accept = || self.socket.socket.accept().map(|(socket, peer)| (from.replace(peer), socket).1);
         let socket = TrackedFd::open(accept).map_err(|e| accept_error("tcp", &self.local_addr, e))?;
@@ -354,6 +516,9 @@ struct UnixListening {
 
 impl Listener for UnixListening {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
+        if self.socket.is_replaced() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let accepted = TrackedFd::open(|| self.socket.socket.accept().map(|(socket, _)| socket));
         let socket = accepted.map_err(|e| accept_error("unix", &self.path.display(), e))?;
         let key = Key { owner: self.owner, local };
@@ -369,6 +534,9 @@ impl Listener for UnixListening {
 impl Drop for UnixListening {
     fn drop(&mut self) {
         // As Go's listener does. A forked child, and a listener whose file was replaced, leave the file to its owner.
+        if self.socket.sources.has_other_handle(self.socket.slot) {
+            return;
+        }
         if self.pid == std::process::id() && self.file_id.is_some() && file_id(&self.path) == self.file_id {
             let _ = std::fs::remove_file(&self.path);
         }

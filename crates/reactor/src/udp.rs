@@ -14,7 +14,7 @@ use otelcore_pipeline::{DatagramDrops, DatagramSocket, Key};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::forks::TrackedFd;
-use crate::sockets::{BoundAddress, EventSources, Registered, go_error, resolve_host};
+use crate::sockets::{BoundAddress, EventSources, Registered, go_error, resolve_host, wanted_addresses};
 
 /// Binds a socket, to every address of the machine where `host` is empty.
 pub(crate) fn bind(sources: &Rc<EventSources>, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
@@ -22,18 +22,30 @@ pub(crate) fn bind(sources: &Rc<EventSources>, key: Key, host: &str, port: u16) 
         TrackedFd::open(|| bind_socket(addr).map(|socket| mio::net::UdpSocket::from_std(socket.into())))
             .map_err(|e| go_error("listen", "udp", &addr, "bind: ", &e))
     };
-    let socket = if host.is_empty() {
+    let mut taken = None;
+    if port != 0 && sources.has_handover() {
+        let addresses = wanted_addresses("udp", host, port)?;
+        let is_wanted = |bound: &BoundAddress| matches!(bound, BoundAddress::Udp(addr) if addresses.contains(addr));
+        taken = sources.take_over(is_wanted, |fd| mio::net::UdpSocket::from_std(fd.into()))?;
+    }
+    let (taken, replaced) = taken.unzip();
+    let bound = if let Some(socket) = taken {
+        Ok(socket)
+    } else if host.is_empty() {
         match bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
             // A machine without IPv6.
             Err(e) if e.kind() != io::ErrorKind::AddrInUse => bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
             bound => bound,
-        }?
+        }
     } else {
-        bind_to(resolve_host("udp", host, port)?)?
+        bind_to(resolve_host("udp", host, port)?)
     };
+    let socket = bound.inspect_err(|e| {
+        sources.note_bind_error(e, |bound| matches!(bound, BoundAddress::Udp(addr) if addr.port() == port));
+    })?;
     let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, sources)?;
     if let Ok(addr) = socket.socket.local_addr() {
-        sources.bound_addresses.borrow_mut().insert(socket.slot, BoundAddress::Udp(addr));
+        socket.set_bound(BoundAddress::Udp(addr), key, replaced);
     }
     Ok(Box::new(Udp { socket, too_long: 0 }))
 }
@@ -44,7 +56,7 @@ pub(crate) fn try_bind(sources: &EventSources, host: &str, port: u16) -> io::Res
     let ip: Option<IpAddr> = if host.is_empty() { Some(Ipv6Addr::UNSPECIFIED.into()) } else { host.parse().ok() };
     let Some(addr) = ip.filter(|_| port != 0).map(|ip| SocketAddr::new(ip, port)) else { return Ok(()) };
     let is_bound = |bound: &BoundAddress| matches!(bound, BoundAddress::Udp(bound) if bound.port() == port);
-    if sources.bound_addresses.borrow().values().any(is_bound) {
+    if sources.bound.borrow().values().any(|socket| is_bound(&socket.address)) {
         return Ok(());
     }
     match bind_socket(addr) {
@@ -81,6 +93,9 @@ impl DatagramSocket for Udp {
 
     fn recv_from(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let socket = SockRef::from(&*self.socket.socket);
+        if self.socket.is_replaced() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         // SAFETY: bytes that are initialised are valid as bytes that may not be, and the call writes bytes only.
         let space = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
         loop {

@@ -76,6 +76,19 @@ class Collector:
         """
         self._engine.flush(timeout)
 
+    def reload(self, config: Config, grace: float | None = 30.0) -> None:
+        """Changes a collector that runs to another configuration. Components whose configuration is the same go on with their
+        state, and their inputs and outputs stay valid; those that end have `grace` seconds for what they hold, while the new
+        ones run. Where this raises, the collector goes on as before.
+
+        Raises `ConfigError` with every mistake, `StartError` where something can't start, and `StateError` where only a new
+        collector can have this configuration.
+        """
+        yaml, _ = _config.read(config)
+        self._engine.reload(yaml, grace)
+        # A forked child that starts one has the configuration that runs.
+        self._yaml = yaml
+
     def shutdown(self, timeout: float | None = 30.0) -> None:
         """Takes nothing new, delivers what it holds, and ends. A second time is no error.
 

@@ -160,6 +160,17 @@ class AsyncCollector:
             if self._driven is not None:
                 self._engine.begin_flush()
 
+    async def reload(self, config: Config, grace: float | None = 30.0) -> None:
+        """Changes it to another configuration. See `Collector.reload`."""
+        yaml, _ = _config.read(config)
+        number = self._engine.begin_reload(yaml, grace)
+        # The request may have come after the last event of the descriptor.
+        self._turn()
+        while not self._engine.reload_result(number):
+            if self._driven is None:
+                raise StateError("the collector has ended")
+            await self._news(_LOOK)
+
     async def shutdown(self, timeout: float | None = 30.0) -> None:
         """Takes nothing new, delivers what it holds, and ends. A second time is no error.
 

@@ -189,9 +189,9 @@ pub const CODES: &[Code] = &[
     },
     Code {
         id: "OC203",
-        title: "the configuration is read again",
-        meaning: "SIGHUP has been received: the service restarts with the configuration as it is now.",
-        causes: &[],
+        title: "a new configuration needs a restart",
+        meaning: "The new configuration differs in something that can't change while the collector runs: all components end, and the new ones start. The field `reason` says what.",
+        causes: &["another level of own metrics", "a receiver at another address with the same port"],
         remedy: "nothing.",
         messages: &["Config updated, restart service"],
     },
@@ -233,10 +233,13 @@ pub const CODES: &[Code] = &[
     Code {
         id: "OC304",
         title: "data was left at the shutdown",
-        meaning: "The time of the shutdown was over before everything was delivered. The field `items` counts what is lost.",
+        meaning: "The time of the shutdown, or of a component that a reload ends, was over before everything was delivered. The field `items` counts what is lost.",
         causes: &["the destination can't be reached", "a time limit that is too short"],
         remedy: "raise `--shutdown-timeout` and the pod's `terminationGracePeriodSeconds`.",
-        messages: &["Shutdown left data undelivered."],
+        messages: &[
+            "Shutdown left data undelivered.",
+            "A component that the new configuration does not have left data undelivered.",
+        ],
     },
     Code {
         id: "OC305",

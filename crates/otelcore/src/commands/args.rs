@@ -63,6 +63,8 @@ pub(super) struct Invocation {
     pub(super) feature_gates: Vec<String>,
     /// `--shutdown-timeout`, where it is given.
     pub(super) shutdown_timeout: Option<Duration>,
+    /// `--reload-on-change`.
+    pub(super) reload_on_change: bool,
     /// Flags of old collectors that were given: the name, and the text of the warning.
     pub(super) old_flags: Vec<(&'static str, &'static str)>,
 }
@@ -89,6 +91,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         set: Vec::new(),
         feature_gates: Vec::new(),
         shutdown_timeout: None,
+        reload_on_change: false,
         old_flags: Vec::new(),
     };
     let (mut redact, mut json, mut validate) = (true, false, true);
@@ -115,6 +118,9 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
                 let nanos = otelcore_config::duration::parse(&text)
                     .map_err(|e| format!("invalid argument {text:?} for \"--shutdown-timeout\" flag: {e}"))?;
                 invocation.shutdown_timeout = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
+            }
+            Arg::Long("reload-on-change") => {
+                invocation.reload_on_change = parser.optional_value().is_none_or(|v| v != "false" && v != "0");
             }
             Arg::Long("mode") => match value(&mut parser, "mode")?.as_str() {
                 "redacted" => redact = true,
@@ -224,7 +230,7 @@ fn queue(positional: Vec<String>, endpoint: Option<String>, dead: bool) -> Resul
 }
 
 /// Flags without a value.
-const FLAGS_WITHOUT_VALUE: [&str; 5] = ["help", "schema", "version", "validate", "dead"];
+const FLAGS_WITHOUT_VALUE: [&str; 6] = ["help", "schema", "version", "validate", "dead", "reload-on-change"];
 /// Flags with a value.
 const FLAGS_WITH_VALUE: [&str; 7] =
     ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format", "endpoint"];
@@ -299,6 +305,8 @@ Flags:
       --feature-gates LIST       Comma-delimited list of feature gate identifiers. Prefix with '-' to disable the
                                  feature. '+' or no prefix will enable the feature
   -h, --help                     help for {command}
+      --reload-on-change         Read the configuration again when one of its files has changed and stays the same for a
+                                 second, as on SIGHUP; also when the link of a mounted ConfigMap moves
       --set KEY=VALUE            Set arbitrary component config property, such as processors.batch.timeout=2s; wins
                                  over every --config
       --shutdown-timeout TIME    How long a stop may take to deliver what is held (default 25s)
@@ -355,6 +363,18 @@ mod tests {
         let got = parse_args(&["validate", "--config", "a"]).unwrap();
         assert_eq!((got.command, got.config), (Command::Validate, vec!["a".to_owned()]));
         assert_eq!(parse_args(&["--log-level=DEBUG"]).unwrap().set, ["service.telemetry.logs.level=DEBUG"]);
+    }
+
+    #[test]
+    fn reload_on_change_is_off_unless_it_is_asked_for() {
+        for (args, expected) in [
+            (&[][..], false),
+            (&["--reload-on-change"], true),
+            (&["-reload-on-change"], true),
+            (&["--reload-on-change=false"], false),
+        ] {
+            assert_eq!(parse_args(args).unwrap().reload_on_change, expected, "{args:?}");
+        }
     }
 
     #[test]

@@ -286,7 +286,9 @@ impl Manifests {
         let errors = mistakes.iter().filter(|item| item.severity == Severity::Error).count();
         let output = Diagnostics::new();
         mistakes.into_iter().for_each(|item| output.push(item));
-        super::LoadedConfig { plan: None, grace: DEFAULT_GRACE_PERIOD, diagnostics: output }.report_warnings(terminal);
+        let files = super::ReadFiles::new();
+        super::LoadedConfig { plan: None, grace: DEFAULT_GRACE_PERIOD, diagnostics: output, files }
+            .report_warnings(terminal);
         match errors {
             0 => 0,
             1 => print_error(terminal, "1 mistake, above"),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_config::{Severity, codes};
@@ -9,9 +10,11 @@ use otelcore_pipeline::{CODE_FIELD, LogField, Logger, World};
 use otelcore_reactor::{EventLoop, FINISH_TIMEOUT, Outputs, RealWorld, ShutdownReport, Signals, signal};
 
 use super::args::Invocation;
+use super::config_watch::ConfigWatch;
 use super::{LoadedConfig, Terminal, load, print_error};
+use crate::plan::Plan;
 use crate::registry::Registry;
-use crate::service::{BuildInfo, Collector, RunError};
+use crate::service::{BuildInfo, Collector, ReloadError, RunError};
 use crate::summary::SummaryFactory;
 
 /// The configuration that runs without `--config`.
@@ -30,6 +33,14 @@ enum EndReason {
     Reload(Box<PreparedCollector>),
 }
 
+/// What a reload has led to.
+enum ReloadResult {
+    /// The loop runs this configuration now.
+    Changed(Box<PreparedCollector>),
+    /// The loop has to end before this configuration starts.
+    NeedsRestart(Box<PreparedCollector>),
+}
+
 /// A configuration that has been read and is valid, and its collector.
 struct PreparedCollector {
     collector: Collector,
@@ -43,6 +54,8 @@ struct RunContext<'a> {
     build_info: BuildInfo,
     memory_hint: MemoryHint,
     signals: Rc<Signals>,
+    /// Watches the files of the configuration, with `--reload-on-change`.
+    watch: Option<ConfigWatch>,
     env: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -60,15 +73,17 @@ pub(super) fn run(
     let Some(plan) = loaded.plan.take() else {
         return loaded.report_errors(terminal, "invalid configuration: ");
     };
+    let watch = invocation.reload_on_change.then(ConfigWatch::default);
     let collector = match Collector::new(plan, build_info.clone()) {
-        Ok(collector) => collector,
+        Ok(collector) => with_watch(collector, watch.as_ref(), &loaded),
         Err(e) => return print_error(terminal, &e.to_string()),
     };
     let signals = match Signals::catch(&[signal::TERM, signal::INT, signal::HUP]) {
         Ok(signals) => Rc::new(signals),
         Err(e) => return print_error(terminal, &e.to_string()),
     };
-    let context = RunContext { invocation, registry: &registry, build_info, memory_hint, signals, env: terminal.env };
+    let context =
+        RunContext { invocation, registry: &registry, build_info, memory_hint, signals, watch, env: terminal.env };
     let prepared = PreparedCollector { collector, loaded };
     context.log_warnings(&prepared);
     let outputs = prepared.collector.outputs().clone();
@@ -82,6 +97,15 @@ pub(super) fn run(
         Ok(event_loop) => context.run_until_stopped(prepared, event_loop),
         Err(e) => log_and_print_error(&prepared.collector, &e),
     }
+}
+
+/// Makes a collector watch the files that its configuration was read from.
+fn with_watch(mut collector: Collector, watch: Option<&ConfigWatch>, loaded: &LoadedConfig) -> Collector {
+    if let Some(watch) = watch.cloned() {
+        watch.set_files(&loaded.files, true);
+        collector.set_internal_part(Arc::new(move || watch.part()));
+    }
+    collector
 }
 
 /// Ends after a failed start or an error of the loop; gives the exit code.
@@ -108,7 +132,7 @@ impl RunContext<'_> {
     /// Runs one configuration after another, to the end.
     fn run_until_stopped(&self, mut prepared: PreparedCollector, mut event_loop: EventLoop) -> u8 {
         loop {
-            let next = match self.run_one(&prepared, event_loop) {
+            let next = match self.run_one(&mut prepared, event_loop) {
                 Ok(EndReason::Stop) => {
                     // What a reader of an output does not take in this time is lost.
                     let _ = prepared.collector.outputs().finish(FINISH_TIMEOUT);
@@ -135,57 +159,81 @@ impl RunContext<'_> {
         }
     }
 
-    /// Runs one configuration, until the end or until the next one is ready.
-    fn run_one(&self, prepared: &PreparedCollector, event_loop: EventLoop) -> Result<EndReason, RunError> {
-        let (log, grace) = (prepared.collector.log(), prepared.loaded.grace);
+    /// Runs a configuration and those that replace it while it runs, until the end or until one is ready that needs a restart.
+    fn run_one(&self, prepared: &mut PreparedCollector, event_loop: EventLoop) -> Result<EndReason, RunError> {
         let (mut end_reason, mut is_stopping) = (EndReason::Stop, false);
-        let report = event_loop.run(|event_loop, number| match number {
-            Some(signal::HUP) if is_stopping => {}
-            Some(signal::HUP) => {
-                if let Some(next) = self.prepare_reload(event_loop, log) {
-                    end_reason = EndReason::Reload(Box::new(next));
-                    begin_shutdown(event_loop, log, grace);
+        let report = event_loop.run(|event_loop, number| {
+            let has_changed = || self.watch.as_ref().is_some_and(ConfigWatch::take_change);
+            let is_reload = number == Some(signal::HUP) || number.is_none() && has_changed();
+            match number {
+                _ if is_reload && is_stopping => {}
+                _ if is_reload => match self.reload(event_loop, prepared) {
+                    Some(ReloadResult::Changed(next)) => *prepared = *next,
+                    Some(ReloadResult::NeedsRestart(next)) => {
+                        end_reason = EndReason::Reload(next);
+                        begin_shutdown(event_loop, prepared.collector.log(), prepared.loaded.grace);
+                    }
+                    None => {}
+                },
+                Some(number) => {
+                    let log = prepared.collector.log();
+                    log.info("Received signal from OS", &[("signal", LogField::Str(signal::name(number)))]);
+                    // A shutdown takes precedence over a reload that has begun.
+                    (end_reason, is_stopping) = (EndReason::Stop, true);
+                    begin_shutdown(event_loop, log, prepared.loaded.grace);
                 }
+                None => {}
             }
-            Some(number) => {
-                log.info("Received signal from OS", &[("signal", LogField::Str(signal::name(number)))]);
-                // A shutdown takes precedence over a reload that has begun.
-                (end_reason, is_stopping) = (EndReason::Stop, true);
-                begin_shutdown(event_loop, log, grace);
-            }
-            None => {}
         })?;
-        log_shutdown(&report, log);
+        log_shutdown(&report, prepared.collector.log());
         Ok(end_reason)
     }
 
-    /// Reads the configuration again, and makes a trial start of it while the one before runs. `None`, with a log
-    /// record, where it could not start.
-    fn prepare_reload(&self, event_loop: &mut EventLoop, log: &Logger) -> Option<PreparedCollector> {
-        log.warn("Config updated, restart service", &[]);
-        let prepared = self.read_config(log)?;
-        let result = prepared.collector.build_trial_graph().and_then(|graph| event_loop.try_start(graph));
-        if let Err(e) = result {
-            let text = e.to_string();
-            log.error(
-                "The new configuration can't start; the running one goes on.",
-                &[("error", LogField::Str(&text))],
-            );
-            return None;
-        }
-        Some(prepared)
+    /// Reads the configuration again, and changes the running one by the difference. `None`, with a log record, where it is not
+    /// valid or can't start.
+    fn reload(&self, event_loop: &mut EventLoop, running: &PreparedCollector) -> Option<ReloadResult> {
+        let log = running.collector.log();
+        let (plan, loaded) = self.read_config(log)?;
+        let next = running.collector.successor(plan.clone());
+        let result = next.and_then(|next| next.take_over(event_loop, loaded.grace).map(|_| next));
+        let error = match result {
+            Ok(collector) => {
+                let next = PreparedCollector { collector, loaded };
+                self.log_warnings(&next);
+                return Some(ReloadResult::Changed(Box::new(next)));
+            }
+            Err(ReloadError::NeedsRestart(reason)) => {
+                log.warn("Config updated, restart service", &[("reason", LogField::Str(&reason))]);
+                let tried = self.new_collector(plan, loaded).and_then(|prepared| {
+                    event_loop.try_start(prepared.collector.build_trial_graph()?)?;
+                    Ok(prepared)
+                });
+                match tried {
+                    Ok(prepared) => return Some(ReloadResult::NeedsRestart(Box::new(prepared))),
+                    Err(e) => e.to_string(),
+                }
+            }
+            Err(e) => e.to_string(),
+        };
+        log.error("The new configuration can't start; the running one goes on.", &[("error", LogField::Str(&error))]);
+        None
+    }
+
+    fn new_collector(&self, plan: Plan, loaded: LoadedConfig) -> Result<PreparedCollector, RunError> {
+        let collector = with_watch(Collector::new(plan, self.build_info.clone())?, self.watch.as_ref(), &loaded);
+        Ok(PreparedCollector { collector, loaded })
     }
 
     /// Reads the configuration again. `None`, with a log record, where it is not valid.
-    fn read_config(&self, log: &Logger) -> Option<PreparedCollector> {
+    fn read_config(&self, log: &Logger) -> Option<(Plan, LoadedConfig)> {
         let mut loaded = load(self.invocation, self.registry, self.env);
-        let error = match loaded.plan.take() {
-            Some(plan) => match Collector::new(plan, self.build_info.clone()) {
-                Ok(collector) => return Some(PreparedCollector { collector, loaded }),
-                Err(e) => e.to_string(),
-            },
-            None => loaded.diagnostics.render_to_string(false),
-        };
+        if let Some(watch) = &self.watch {
+            watch.set_files(&loaded.files, loaded.plan.is_some());
+        }
+        if let Some(plan) = loaded.plan.take() {
+            return Some((plan, loaded));
+        }
+        let error = loaded.diagnostics.render_to_string(false);
         log.error("The new configuration is not valid; the running one goes on.", &[("error", LogField::Str(&error))]);
         None
     }
@@ -215,11 +263,20 @@ impl RunContext<'_> {
                 let _ = prepared.collector.outputs().finish(FINISH_TIMEOUT);
                 return Err(0);
             }
-            if !signals.is_empty()
-                && let Some(next) = self.read_config(log)
-            {
-                self.log_warnings(&next);
-                prepared = next;
+            if signals.is_empty() {
+                continue;
+            }
+            let Some((plan, loaded)) = self.read_config(log) else { continue };
+            match self.new_collector(plan, loaded) {
+                Ok(next) => {
+                    self.log_warnings(&next);
+                    prepared = next;
+                }
+                Err(e) => {
+                    let error = e.to_string();
+                    let fields = [("error", LogField::Str(&error))];
+                    log.error("The new configuration is not valid; the running one goes on.", &fields);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use otelcore_pdata::text::{UtcDateTime, put_json_string};
 use otelcore_pipeline::{LogEntry, LogField, LogLevel, LogSink};
@@ -75,6 +75,35 @@ impl LogLineWriter {
     }
 }
 
+/// A log that can be replaced while components write to it.
+pub(crate) struct ReplaceableLog(RwLock<Arc<dyn LogSink>>);
+
+impl ReplaceableLog {
+    pub(crate) fn new(log: Arc<dyn LogSink>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(log)))
+    }
+
+    /// Writes what follows to `log`.
+    pub(crate) fn replace(&self, log: Arc<dyn LogSink>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+
+    fn current(&self) -> Arc<dyn LogSink> {
+        // Not under the lock: a sink of a host program may do anything.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl LogSink for ReplaceableLog {
+    fn enabled(&self, level: LogLevel) -> bool {
+        self.current().enabled(level)
+    }
+
+    fn log(&self, record: &LogEntry<'_>) {
+        self.current().log(record);
+    }
+}
+
 impl LogSink for LogLineWriter {
     fn enabled(&self, level: LogLevel) -> bool {
         level >= self.config.level.0
@@ -123,6 +152,11 @@ pub(crate) struct HostLog {
 impl HostLog {
     pub(crate) fn new(host: Arc<dyn LogSink>, line_writer: LogLineWriter) -> Self {
         Self { host, line_writer }
+    }
+
+    /// The host program's sink.
+    pub(crate) fn host(&self) -> &Arc<dyn LogSink> {
+        &self.host
     }
 
     /// Whether lines are written.

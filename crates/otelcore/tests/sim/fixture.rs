@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use otelcore::config::{Diagnostics, FeatureGates, from_yaml};
-use otelcore::pipeline::{Graph, LogEntry, LogField, LogLevel, LogSink, MonotonicTime};
+use otelcore::pipeline::{ChangeError, Graph, GraphChange, LogEntry, LogField, LogLevel, LogSink, MonotonicTime};
 use otelcore::reactor::{NodeId, Sim};
 use otelcore::{BuildInfo, Collector, Plan, Registry};
 
@@ -91,13 +91,21 @@ pub(crate) fn otlp_exporter(extra_keys: &str) -> String {
 }
 
 pub(crate) fn collector_graph(yaml: &str) -> (Graph, Arc<RecordedLog>) {
+    let (collector, log) = new_collector(yaml);
+    (collector.build_graph().unwrap(), log)
+}
+
+pub(crate) fn new_collector(yaml: &str) -> (Collector, Arc<RecordedLog>) {
+    let log = Arc::new(RecordedLog::default());
+    (Collector::with_log(plan(yaml), BuildInfo::default(), log.clone()), log)
+}
+
+pub(crate) fn plan(yaml: &str) -> Plan {
     let d = Diagnostics::new();
     let registry = Registry::default();
     let (gates, _) = FeatureGates::parse::<&str>(&[]);
     let plan = from_yaml(yaml, &d).and_then(|root| Plan::parse(&root, &registry, &gates, &d));
-    let plan = plan.unwrap_or_else(|| fail_with_diagnostics(yaml, &d));
-    let log = Arc::new(RecordedLog::default());
-    (Collector::with_log(plan, BuildInfo::default(), log.clone()).build_graph().unwrap(), log)
+    plan.unwrap_or_else(|| fail_with_diagnostics(yaml, &d))
 }
 
 #[allow(clippy::panic, reason = "a test whose configuration is wrong has failed")]
@@ -110,6 +118,8 @@ pub(crate) struct Fixture {
     pub(crate) seed: u64,
     pub(crate) sim: Sim,
     pub(crate) collector: NodeId,
+    /// What the graph of the collector was built by.
+    pub(crate) built_by: Collector,
     pub(crate) backend_node: NodeId,
     pub(crate) backend: SharedBackendState,
     pub(crate) log: Arc<RecordedLog>,
@@ -136,9 +146,9 @@ impl Fixture {
     pub(crate) fn with_yaml(mut sim: Sim, seed: u64, yaml: &str) -> Self {
         let backend = SharedBackendState::default();
         let backend_node = sim.add_node("jaeger", backend_graph(&backend)).unwrap();
-        let (graph, log) = collector_graph(yaml);
-        let collector = sim.add_node("collector", graph).unwrap();
-        Self { seed, sim, collector, backend_node, backend, log, clients: Vec::new() }
+        let (built_by, log) = new_collector(yaml);
+        let collector = sim.add_node("collector", built_by.build_graph().unwrap()).unwrap();
+        Self { seed, sim, collector, built_by, backend_node, backend, log, clients: Vec::new() }
     }
 
     pub(crate) fn start_client(&mut self, load: Load) -> Rc<RefCell<ClientResults>> {
@@ -171,9 +181,18 @@ impl Fixture {
 
     /// Starts the collector again with this configuration; the one that runs is killed. Returns whether it could start.
     pub(crate) fn restart_collector(&mut self, yaml: &str) -> bool {
-        let (graph, log) = collector_graph(yaml);
-        self.log = log;
-        self.sim.restart(self.collector, graph).is_ok()
+        let (built_by, log) = new_collector(yaml);
+        (self.built_by, self.log) = (built_by, log);
+        self.sim.restart(self.collector, self.built_by.build_graph().unwrap()).is_ok()
+    }
+
+    /// Changes the running collector to this configuration; what ends has `grace`.
+    pub(crate) fn reload(&mut self, yaml: &str, grace: Duration) -> Result<GraphChange, ChangeError> {
+        let next = self.built_by.successor(plan(yaml)).unwrap();
+        let graph = next.build_next_graph(self.sim.graph(self.collector).unwrap()).unwrap();
+        let change = self.sim.change(self.collector, graph, grace)?;
+        self.built_by = next;
+        Ok(change)
     }
 
     pub(crate) fn start_backend(&mut self) {

@@ -1,16 +1,22 @@
 //! Builds a graph: components, and which passes data to which. Starts nothing.
+//!
+//! A graph that follows a running one ([`GraphBuilder::following`]) has places for the instances that it keeps of it, and new
+//! instances for the others; [`Graph::change`] moves the kept ones into their places.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
 use super::data_path::{ConnectorSlot, DataPath, ExporterSlot, OrderedPart, Pipeline, ProcessorSlot, StoredQueueSlot};
-use super::{ComponentIndex, ExtensionSlot, Graph, MAX_ATTEMPTS_PER_TURN, Phase, ReceiverSlot};
+use super::slots::{Absent, ComponentIndex, ComponentTable, ExtensionSlot, KnownInstance, PartState, ReceiverSlot};
+use super::{ComponentIdentity, GRAPH_OWNER, Graph, MAX_ATTEMPTS_PER_TURN, Phase};
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Budget, Connector, Exporter, ExporterQueueConfig, Extension, Logger, Processor, Receiver, StartError, StatusTable,
-    Storage, StoredQueueContext, Telemetry, UsedMetadata,
+    Budget, ComponentKind, Connector, Exporter, ExporterQueueConfig, Extension, Logger, OfferedCapabilities, Processor,
+    Receiver, StartError, StatusTable, Storage, StoredQueueContext, Telemetry, UsedMetadata,
 };
 
 /// A receiver in a [`GraphBuilder`].
@@ -25,12 +31,39 @@ pub struct ExporterIndex(usize);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PipelineIndex(usize);
 
+/// What an instance was made from, and which extensions it asked for.
+#[derive(Clone, Debug)]
+pub struct InstanceIdentity {
+    /// What it was made from.
+    pub identity: ComponentIdentity,
+    /// The extensions whose capabilities it has.
+    pub uses: BTreeSet<ComponentId>,
+}
+
+/// An instance of a processor for a [`GraphBuilder`].
+pub struct ProcessorParts {
+    /// Its id.
+    pub id: ComponentId,
+    /// The instance. `None`: the running one of the same identity, which [`GraphBuilder::can_keep`] has found.
+    pub processor: Option<Box<dyn Processor>>,
+    /// `None` where no change of the graph shall keep it.
+    pub identity: Option<InstanceIdentity>,
+}
+
+impl std::fmt::Debug for ProcessorParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProcessorParts").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// An instance of a connector for a [`GraphBuilder`]: one for each id and pair of signals, as in the Go collector.
 pub struct ConnectorParts {
     /// Its id.
     pub id: ComponentId,
-    /// The instance.
-    pub connector: Box<dyn Connector>,
+    /// The instance. `None`: the running one of the same identity, which [`GraphBuilder::can_keep`] has found.
+    pub connector: Option<Box<dyn Connector>>,
+    /// `None` where no change of the graph shall keep it.
+    pub identity: Option<InstanceIdentity>,
     /// The signal that it accepts, and the one that it makes of it.
     pub signals: (Signal, Signal),
     /// The pipelines that end in it, all of the first signal.
@@ -46,33 +79,132 @@ impl std::fmt::Debug for ConnectorParts {
 }
 
 /// Builds a graph.
-pub struct GraphBuilder {
+pub struct GraphBuilder<'p> {
     graph: Graph,
+    /// The running graph that it follows.
+    previous: Option<&'p Graph>,
+    kept_extensions: BTreeSet<ComponentId>,
+    /// The owner number of the component that was added last.
+    last_owner: u32,
 }
 
-impl std::fmt::Debug for GraphBuilder {
+impl std::fmt::Debug for GraphBuilder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GraphBuilder").finish_non_exhaustive()
     }
 }
 
-impl GraphBuilder {
+impl<'p> GraphBuilder<'p> {
     /// An empty graph. Receivers charge bodies to `budget`.
     #[must_use]
     pub fn new(budget: Arc<Budget>, log: Logger) -> Self {
         let data_path = DataPath::new(budget);
-        Self {
-            graph: Graph {
-                receivers: Vec::new(),
-                extensions: Vec::new(),
-                data_path,
-                components: vec![ComponentIndex::Graph],
-                timer: None,
-                phase: Phase::Running,
-                statuses: Arc::default(),
-                log,
-            },
+        let graph = Graph {
+            receivers: Vec::new(),
+            extensions: Vec::new(),
+            data_path,
+            components: ComponentTable::new(vec![(GRAPH_OWNER, ComponentIndex::Graph)]),
+            next_owner: GRAPH_OWNER + 1,
+            identities: std::collections::BTreeMap::new(),
+            generation: 0,
+            follows: None,
+            has_retired: false,
+            timer: None,
+            phase: Phase::Running,
+            statuses: Arc::default(),
+            log,
+        };
+        Self { graph, previous: None, kept_extensions: BTreeSet::new(), last_owner: GRAPH_OWNER }
+    }
+
+    /// An empty graph that a running one is to be changed into ([`Graph::change`]). Its instances may be kept.
+    #[must_use]
+    pub fn following(previous: &'p Graph) -> Self {
+        let mut builder = Self::new(previous.data_path.budget.clone(), previous.log.clone());
+        builder.graph.data_path.settlements = Rc::clone(&previous.data_path.settlements);
+        builder.graph.next_owner = previous.next_owner;
+        builder.graph.follows = Some(previous.generation);
+        builder.previous = Some(previous);
+        builder
+    }
+
+    /// The running instance that was made from the same, if the extensions that it uses are kept.
+    fn kept(&self, identity: &ComponentIdentity) -> Option<&'p KnownInstance> {
+        let known = self.previous?.identities.get(identity)?;
+        // Two instances can't have one place, whatever the configuration says.
+        let is_free = !self.graph.identities.contains_key(identity);
+        (is_free && known.uses.is_subset(&self.kept_extensions)).then_some(known)
+    }
+
+    /// Whether an instance that was made from the same runs, and can be kept. Extensions are to be added before.
+    #[must_use]
+    pub fn can_keep(&self, identity: &ComponentIdentity) -> bool {
+        self.kept(identity).is_some()
+    }
+
+    /// Gives a running instance a place in this graph.
+    fn keep(&mut self, identity: &ComponentIdentity) -> Option<u32> {
+        let known = self.kept(identity)?.clone();
+        let owner = known.owner;
+        self.graph.identities.insert(identity.clone(), known);
+        Some(owner)
+    }
+
+    /// Keeps an extension or a part of the service itself. Returns what it offers; `None` if there is none.
+    pub fn keep_extension(&mut self, identity: &ComponentIdentity) -> Option<Rc<OfferedCapabilities>> {
+        let owner = self.keep(identity)?;
+        let slot = self.previous?.extensions.iter().find(|slot| slot.owner == owner)?;
+        let (offered, log, is_internal) = (Rc::clone(&slot.offered), slot.log.clone(), slot.is_internal);
+        let (extension, state) = (Box::new(Absent), PartState::Kept);
+        let kept = ExtensionSlot { owner, extension, offered: Rc::clone(&offered), log, is_internal, state };
+        self.graph.extensions.push(kept);
+        if !is_internal {
+            self.kept_extensions.insert(identity.id.clone());
         }
+        Some(offered)
+    }
+
+    /// Keeps an exporter with its queues; `None` if there is none.
+    pub fn keep_exporter(&mut self, identity: &ComponentIdentity) -> Option<ExporterIndex> {
+        let owner = self.keep(identity)?;
+        self.graph.data_path.exporters.push(ExporterSlot {
+            id: identity.id.clone(),
+            owner,
+            exporter: Box::new(Absent),
+            queues: [None, None, None],
+            attempts_left: 0,
+            has_failed: [false; 3],
+            stored: [None, None, None],
+            state: PartState::Kept,
+        });
+        Some(ExporterIndex(self.graph.data_path.exporters.len() - 1))
+    }
+
+    /// Whether an exporter has queues on disk.
+    #[must_use]
+    pub fn has_storage(&self, exporter: ExporterIndex) -> bool {
+        let Some(slot) = self.graph.data_path.exporters.get(exporter.0) else { return false };
+        let kept = self.previous.filter(|_| slot.state == PartState::Kept);
+        let kept = kept.and_then(|previous| previous.data_path.exporters.iter().find(|old| old.owner == slot.owner));
+        kept.unwrap_or(slot).stored.iter().any(Option::is_some)
+    }
+
+    /// Keeps a receiver; `None` if there is none.
+    pub fn keep_receiver(&mut self, identity: &ComponentIdentity) -> Option<ReceiverIndex> {
+        let owner = self.keep(identity)?;
+        let (receiver, state) = (Box::new(Absent), PartState::Kept);
+        self.graph.receivers.push(ReceiverSlot { id: identity.id.clone(), owner, receiver, state });
+        Some(ReceiverIndex(self.graph.receivers.len() - 1))
+    }
+
+    /// Says what the extension, exporter or receiver that was added last was made from, so that a change of the graph may
+    /// keep it.
+    pub fn set_identity(&mut self, identity: InstanceIdentity) {
+        self.identify(self.last_owner, identity);
+    }
+
+    fn identify(&mut self, owner: u32, InstanceIdentity { identity, uses }: InstanceIdentity) {
+        self.graph.identities.insert(identity, KnownInstance { owner, uses });
     }
 
     /// Keeps the statuses of components in this table. Called before components are added; removes what the table has.
@@ -84,22 +216,41 @@ impl GraphBuilder {
     }
 
     fn new_owner(&mut self, component: ComponentIndex) -> u32 {
-        self.graph.components.push(component);
-        // A configuration of four billion components does not fit into memory.
-        u32::try_from(self.graph.components.len() - 1).unwrap_or(u32::MAX)
+        let owner = self.graph.next_owner;
+        // Four billion components are not reached by changes of a configuration either.
+        self.graph.next_owner = owner.saturating_add(1);
+        self.graph.components.push(owner, component);
+        owner
     }
 
-    /// Adds an extension. They start in this order, before everything else.
-    pub fn add_extension(&mut self, extension: Box<dyn Extension>, log: Logger) {
+    /// Adds an extension; returns what it offers. They start in this order, before everything else.
+    pub fn add_extension(&mut self, extension: Box<dyn Extension>, log: Logger) -> Rc<OfferedCapabilities> {
         let owner = self.new_owner(ComponentIndex::Extension(self.graph.extensions.len()));
-        self.graph.statuses.add(owner, "extension", &log.scope().id, String::new());
-        self.graph.extensions.push(ExtensionSlot { owner, extension, log, is_internal: false });
+        self.graph.statuses.add(owner, ComponentKind::Extension.name(), &log.scope().id, String::new());
+        self.push_extension(owner, extension, log, false)
     }
 
     /// Adds a part of the service itself, which is driven like an extension and starts before all extensions.
     pub fn add_internal(&mut self, extension: Box<dyn Extension>, log: Logger) {
         let owner = self.new_owner(ComponentIndex::Extension(self.graph.extensions.len()));
-        self.graph.extensions.push(ExtensionSlot { owner, extension, log, is_internal: true });
+        self.push_extension(owner, extension, log, true);
+    }
+
+    fn push_extension(
+        &mut self,
+        owner: u32,
+        extension: Box<dyn Extension>,
+        log: Logger,
+        is_internal: bool,
+    ) -> Rc<OfferedCapabilities> {
+        let mut offered = OfferedCapabilities::default();
+        extension.offer_capabilities(&mut offered);
+        let offered = Rc::new(offered);
+        let slot =
+            ExtensionSlot { owner, extension, offered: Rc::clone(&offered), log, is_internal, state: PartState::Live };
+        self.graph.extensions.push(slot);
+        self.last_owner = owner;
+        offered
     }
 
     /// Adds an exporter that serves `signals`, with a queue in memory of its own for each.
@@ -127,7 +278,9 @@ impl GraphBuilder {
             attempts_left: MAX_ATTEMPTS_PER_TURN,
             has_failed: [false; 3],
             stored: [None, None, None],
+            state: PartState::Live,
         });
+        self.last_owner = owner;
         ExporterIndex(index)
     }
 
@@ -176,7 +329,8 @@ impl GraphBuilder {
         let index = self.graph.receivers.len();
         let owner = self.new_owner(ComponentIndex::Receiver(index));
         self.graph.statuses.add(owner, "receiver", &id.to_string(), String::new());
-        self.graph.receivers.push(ReceiverSlot { id, owner, receiver });
+        self.graph.receivers.push(ReceiverSlot { id, owner, receiver, state: PartState::Live });
+        self.last_owner = owner;
         ReceiverIndex(index)
     }
 
@@ -189,27 +343,53 @@ impl GraphBuilder {
         processors: Vec<(ComponentId, Box<dyn Processor>)>,
         exporters: &[ExporterIndex],
     ) -> PipelineIndex {
+        let parts = |(id, processor)| ProcessorParts { id, processor: Some(processor), identity: None };
+        self.add_pipeline_of(id, signal, receivers, processors.into_iter().map(parts).collect(), exporters)
+    }
+
+    /// The same, of processors that may be kept.
+    pub fn add_pipeline_of(
+        &mut self,
+        id: PipelineId,
+        signal: Signal,
+        receivers: &[ReceiverIndex],
+        processors: Vec<ProcessorParts>,
+        exporters: &[ExporterIndex],
+    ) -> PipelineIndex {
         let index = self.graph.data_path.pipelines.len();
-        let processors = processors
-            .into_iter()
-            .enumerate()
-            .map(|(i, (component, processor))| {
-                let owner = self.new_owner(ComponentIndex::Processor(index, i));
-                self.graph.statuses.add(owner, "processor", &component.to_string(), id.to_string());
-                ProcessorSlot { id: component, owner, processor }
-            })
-            .collect();
+        let mut slots = Vec::with_capacity(processors.len());
+        for parts in processors {
+            let place = ComponentIndex::Processor(index, slots.len());
+            slots.push(self.processor_slot(parts, place, &id));
+        }
         self.graph.data_path.pipelines.push(Pipeline {
             id,
             signal,
             receivers: receivers.iter().map(|r| r.0).collect(),
-            processors,
+            processors: slots,
             exporters: exporters.iter().map(|e| e.0).collect(),
             connectors: Vec::new(),
+            continues_in: None,
+            state: PartState::Live,
             is_stored: false,
         });
         self.graph.data_path.order.push(OrderedPart::Pipeline(index));
         PipelineIndex(index)
+    }
+
+    fn processor_slot(&mut self, parts: ProcessorParts, place: ComponentIndex, pipeline: &PipelineId) -> ProcessorSlot {
+        let ProcessorParts { id, processor, identity } = parts;
+        if processor.is_none()
+            && let Some(owner) = identity.as_ref().and_then(|known| self.keep(&known.identity))
+        {
+            return ProcessorSlot { id, owner, processor: Box::new(Absent), state: PartState::Kept };
+        }
+        let owner = self.new_owner(place);
+        self.graph.statuses.add(owner, ComponentKind::Processor.name(), &id.to_string(), pipeline.to_string());
+        if let Some(identity) = identity {
+            self.identify(owner, identity);
+        }
+        ProcessorSlot { id, owner, processor: processor.unwrap_or_else(|| Box::new(Absent)), state: PartState::Live }
     }
 
     /// Adds all connectors, after all pipelines.
@@ -219,9 +399,21 @@ impl GraphBuilder {
     pub fn add_connectors(&mut self, connectors: Vec<ConnectorParts>) -> Result<(), StartError> {
         for parts in connectors {
             let index = self.graph.data_path.connectors.len();
-            let owner = self.new_owner(ComponentIndex::Connector(index));
-            let signals = format!("{} to {}", parts.signals.0, parts.signals.1);
-            self.graph.statuses.add(owner, "connector", &parts.id.to_string(), signals);
+            let kept = parts.identity.as_ref().filter(|_| parts.connector.is_none());
+            let kept = kept.and_then(|known| self.keep(&known.identity));
+            let (owner, state) = match kept {
+                Some(owner) => (owner, PartState::Kept),
+                None => {
+                    let owner = self.new_owner(ComponentIndex::Connector(index));
+                    let signals = format!("{} to {}", parts.signals.0, parts.signals.1);
+                    let kind = ComponentKind::Connector.name();
+                    self.graph.statuses.add(owner, kind, &parts.id.to_string(), signals);
+                    if let Some(identity) = parts.identity {
+                        self.identify(owner, identity);
+                    }
+                    (owner, PartState::Live)
+                }
+            };
             let data_path = &mut self.graph.data_path;
             for source in &parts.sources {
                 if let Some(pipeline) = data_path.pipelines.get_mut(source.0) {
@@ -232,10 +424,11 @@ impl GraphBuilder {
             data_path.connectors.push(ConnectorSlot {
                 id: parts.id,
                 owner,
-                connector: parts.connector,
+                connector: parts.connector.unwrap_or_else(|| Box::new(Absent)),
                 signals: parts.signals,
                 targets,
                 is_stored: false,
+                state,
             });
         }
         self.graph.data_path.order_parts()

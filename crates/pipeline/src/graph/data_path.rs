@@ -8,7 +8,8 @@ use std::sync::Arc;
 use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
-use super::{GRAPH_OWNER, MORE_ATTEMPTS};
+use super::slots::PartState;
+use super::{GRAPH_OWNER, MORE_ATTEMPTS, UndeliveredItems};
 use crate::ack::{AckTarget, Settlements};
 use crate::attempt::AttemptOutcome;
 use crate::component::InputTarget;
@@ -28,6 +29,7 @@ pub(super) struct ProcessorSlot {
     pub(super) id: ComponentId,
     pub(super) owner: u32,
     pub(super) processor: Box<dyn Processor>,
+    pub(super) state: PartState,
 }
 
 pub(super) struct Pipeline {
@@ -38,6 +40,10 @@ pub(super) struct Pipeline {
     pub(super) exporters: Vec<usize>,
     /// The connectors that it ends in.
     pub(super) connectors: Vec<usize>,
+    /// Where its payloads go instead: to a processor of another pipeline, or to its end. Of the processors that a change has
+    /// taken out of a pipeline.
+    pub(super) continues_in: Option<(usize, usize)>,
+    pub(super) state: PartState,
     /// It leads to a queue on disk: another pipeline that accepts a payload does not replace it.
     pub(super) is_stored: bool,
 }
@@ -54,6 +60,7 @@ pub(super) struct ExporterSlot {
     pub(super) has_failed: [bool; 3],
     /// The queues on disk in front of `queues`, by signal.
     pub(super) stored: [Option<StoredQueueSlot>; 3],
+    pub(super) state: PartState,
 }
 
 /// A queue on disk.
@@ -72,6 +79,7 @@ pub(super) struct ConnectorSlot {
     pub(super) targets: Vec<usize>,
     /// One of them leads to a queue on disk.
     pub(super) is_stored: bool,
+    pub(super) state: PartState,
 }
 
 /// An element of the order in which a shutdown drains.
@@ -102,9 +110,34 @@ pub(super) struct DataPath {
     pub(super) settlements: Rc<Settlements>,
 }
 
+impl Pipeline {
+    pub(super) fn add_undelivered(&self, undelivered: &mut UndeliveredItems) {
+        for slot in &self.processors {
+            undelivered.add(format!("processor {} of pipeline {}", slot.id, self.id), slot.processor.held_items());
+        }
+    }
+}
+
+impl ExporterSlot {
+    pub(super) fn add_undelivered(&self, undelivered: &mut UndeliveredItems) {
+        let queues = self.queues.iter().flatten().filter(|queue| !queue.is_stored());
+        let in_memory: u64 = queues.map(|s| s.held_items() + s.lost_items()).sum();
+        let waiting: u64 = self.stored.iter().flatten().map(|stored| stored.queue.waiting_items()).sum();
+        undelivered.add(format!("exporter {}", self.id), in_memory + waiting);
+        let on_disk: u64 = self.stored.iter().flatten().map(|stored| stored.queue.stored_items()).sum();
+        undelivered.add_stored(format!("exporter {}", self.id), on_disk);
+    }
+
+    /// Whether queues hold items whose senders or custody end with it.
+    pub(super) fn holds_items(&self) -> bool {
+        self.queues.iter().flatten().any(|queue| queue.held_items() > 0)
+            || self.stored.iter().flatten().any(|stored| stored.queue.waiting_items() > 0)
+    }
+}
+
 impl InputTarget for DataPath {
     fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
-        let ack = Ack::new(AckTarget::Receiver(receiver, request), &self.settlements);
+        let ack = Ack::new(AckTarget::Receiver(cx.owner(), request), &self.settlements);
         if payload.items() == 0 {
             // An empty payload enters no pipeline and is not counted, as in the Go collector.
             ack.settle(Outcome::Delivered);
@@ -168,7 +201,10 @@ impl DataPath {
     /// Orders pipelines and connectors by the flow of data.
     pub(super) fn order_parts(&mut self) -> Result<(), StartError> {
         let first_connector = self.pipelines.len();
-        let of_pipeline = |p: &Pipeline| p.connectors.iter().map(|index| first_connector + index).collect();
+        let of_pipeline = |p: &Pipeline| {
+            let connectors = p.connectors.iter().map(|index| first_connector + index);
+            connectors.chain(p.continues_in.map(|(pipeline, _)| pipeline)).collect()
+        };
         let feeds: Vec<Vec<usize>> = self
             .pipelines
             .iter()
@@ -216,6 +252,19 @@ impl DataPath {
             || self.stored_queues().any(|slot| slot.queue.waiting_items() > 0)
     }
 
+    /// Adds what processors, connectors and queues hold.
+    pub(super) fn add_undelivered(&self, undelivered: &mut UndeliveredItems) {
+        for pipeline in &self.pipelines {
+            pipeline.add_undelivered(undelivered);
+        }
+        for slot in &self.connectors {
+            undelivered.add(format!("connector {}", slot.id), slot.connector.held_items());
+        }
+        for slot in &self.exporters {
+            slot.add_undelivered(undelivered);
+        }
+    }
+
     pub(super) fn stored_queues(&self) -> impl Iterator<Item = &StoredQueueSlot> {
         self.exporters.iter().flat_map(|exporter| exporter.stored.iter().flatten())
     }
@@ -231,11 +280,15 @@ impl DataPath {
             match part {
                 OrderedPart::Pipeline(index) => {
                     let (exporters, connectors) = (&self.exporters, &self.connectors);
+                    let continues_in = self.pipelines.get(index).and_then(|pipeline| pipeline.continues_in);
+                    let continues = continues_in.and_then(|(next, _)| self.pipelines.get(next));
+                    let continues_to_storage = continues.is_some_and(|next| next.is_stored);
                     let Some(pipeline) = self.pipelines.get_mut(index) else { continue };
                     let signal = pipeline.signal as usize;
                     let is_stored = |i: &usize| exporters.get(*i).is_some_and(|slot| slot.stored[signal].is_some());
                     let has_stored_connector = |i: &usize| connectors.get(*i).is_some_and(|slot| slot.is_stored);
-                    pipeline.is_stored = pipeline.exporters.iter().any(is_stored)
+                    pipeline.is_stored = continues_to_storage
+                        || pipeline.exporters.iter().any(is_stored)
                         || pipeline.connectors.iter().any(has_stored_connector);
                 }
                 OrderedPart::Connector(index) => {
@@ -258,7 +311,7 @@ impl DataPath {
         let mut has_worked = false;
         while let Some((record, payload)) = stored.queue.poll_payload(&mut cx.for_owner(stored.owner)) {
             has_worked = true;
-            queue.offer(payload, Ack::new(AckTarget::StoredRecord(exporter, signal, record), &self.settlements));
+            queue.offer(payload, Ack::new(AckTarget::StoredRecord(stored.owner, record), &self.settlements));
         }
         has_worked
     }
@@ -277,11 +330,14 @@ impl DataPath {
     }
 
     pub(super) fn new_downstream(&self, pipeline: usize, index: usize) -> Downstream {
-        Downstream { payloads: Vec::new(), ack_target: Some((self.settlements.clone(), pipeline, index)) }
+        let owner =
+            self.pipelines.get(pipeline).and_then(|pipeline| pipeline.processors.get(index)).map(|slot| slot.owner);
+        Downstream { payloads: Vec::new(), ack_target: owner.map(|owner| (self.settlements.clone(), owner)) }
     }
 
     pub(super) fn new_connector_output(&self, index: usize) -> ConnectorOutput {
-        ConnectorOutput { payloads: Vec::new(), ack_target: Some((self.settlements.clone(), index)) }
+        let owner = self.connectors.get(index).map(|slot| slot.owner);
+        ConnectorOutput { payloads: Vec::new(), ack_target: owner.map(|owner| (self.settlements.clone(), owner)) }
     }
 
     /// Passes payloads to processor `next` of a pipeline, or to its end.
@@ -334,6 +390,8 @@ impl DataPath {
             if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
                 slot.processor.process(&mut cx.for_owner(slot.owner), payload, ack, &mut downstream);
                 self.add_pending(pipeline, index + 1, downstream);
+            } else if let Some((pipeline, index)) = self.pipelines[pipeline].continues_in {
+                self.pending.push(PendingPayload { pipeline, index, payload, ack });
             } else {
                 self.fan_out(cx, pipeline, payload, ack);
             }
@@ -418,17 +476,7 @@ impl DataPath {
         for i in 0..self.order.len() {
             match self.order[i] {
                 OrderedPart::Pipeline(pipeline) => self.flush_pipeline(world, statuses, pipeline, deadline.is_some()),
-                OrderedPart::Connector(index) => {
-                    let mut output = self.new_connector_output(index);
-                    let slot = &mut self.connectors[index];
-                    let mut cx = Cx::new(world, slot.owner).with_statuses(statuses);
-                    if deadline.is_some() {
-                        slot.connector.drain(&mut cx, &mut output);
-                    } else {
-                        slot.connector.flush(&mut cx, &mut output);
-                    }
-                    self.pass_connector_output(&mut cx, index, output);
-                }
+                OrderedPart::Connector(index) => self.flush_connector(world, statuses, index, deadline.is_some()),
             }
         }
         let now = world.now();
@@ -445,7 +493,31 @@ impl DataPath {
         }
     }
 
-    fn flush_pipeline(&mut self, world: &mut dyn World, statuses: &StatusTable, pipeline: usize, is_shutdown: bool) {
+    pub(super) fn flush_connector(
+        &mut self,
+        world: &mut dyn World,
+        statuses: &StatusTable,
+        index: usize,
+        is_shutdown: bool,
+    ) {
+        let mut output = self.new_connector_output(index);
+        let slot = &mut self.connectors[index];
+        let mut cx = Cx::new(world, slot.owner).with_statuses(statuses);
+        if is_shutdown {
+            slot.connector.drain(&mut cx, &mut output);
+        } else {
+            slot.connector.flush(&mut cx, &mut output);
+        }
+        self.pass_connector_output(&mut cx, index, output);
+    }
+
+    pub(super) fn flush_pipeline(
+        &mut self,
+        world: &mut dyn World,
+        statuses: &StatusTable,
+        pipeline: usize,
+        is_shutdown: bool,
+    ) {
         for index in 0..self.pipelines[pipeline].processors.len() {
             let mut downstream = self.new_downstream(pipeline, index);
             let slot = &mut self.pipelines[pipeline].processors[index];

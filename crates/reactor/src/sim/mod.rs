@@ -18,7 +18,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use otelcore_pipeline::{
-    Event, Graph, Key, MemorySample, MonotonicTime, ResolveError, StartError, UndeliveredItems, World,
+    ChangeError, Event, Graph, GraphChange, Key, MemorySample, MonotonicTime, ResolveError, StartError,
+    UndeliveredItems, World,
 };
 
 use crate::trial_start::TrialWorld;
@@ -181,6 +182,20 @@ impl Sim {
     pub fn try_start(&mut self, node: NodeId, graph: Graph) -> Result<(), StartError> {
         let world = &mut self.nodes[node.0].world;
         TrialWorld { running_world: world, try_bind: &|_| Ok(()), bound: Vec::new() }.start(graph)
+    }
+
+    /// Changes the graph of a node that runs into one that was built from it. Components that end get `grace` for what they hold.
+    ///
+    /// # Errors
+    /// The first component that can't start; the graph goes on as before.
+    ///
+    /// # Panics
+    /// Nothing runs on the node.
+    #[expect(clippy::expect_used, reason = "a mistake of the test")]
+    pub fn change(&mut self, node: NodeId, next: Graph, grace: Duration) -> Result<GraphChange, ChangeError> {
+        let deadline = self.now() + grace;
+        let node = &mut self.nodes[node.0];
+        node.graph.as_mut().expect("a graph that runs").change(&mut node.world, next, deadline)
     }
 
     /// Begins an orderly shutdown, which continues while the simulation runs and ends within `grace`.

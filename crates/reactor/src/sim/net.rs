@@ -31,6 +31,9 @@ pub(crate) enum SimPort {
 #[derive(Debug)]
 struct SimListenerState {
     key: Key,
+    /// The handle that accepts connections, and the key and the handle before a change that may still fail.
+    handle: u64,
+    replaced: Option<(Key, u64)>,
     /// Connections that are not accepted yet.
     backlog: VecDeque<u64>,
 }
@@ -160,6 +163,9 @@ pub(crate) struct SimNetwork {
     connections: BTreeMap<u64, SimConnection>,
     next_connection: u64,
     listeners: BTreeMap<(usize, SimPort), SimListenerState>,
+    next_handle: u64,
+    /// The owners whose sockets may be taken over, by node, while a graph changes.
+    handovers: BTreeMap<usize, BTreeSet<u32>>,
     scheduled: BTreeMap<(MonotonicTime, u64, u64), NetworkEvent>,
     sequence: u64,
     /// When each node has begun connections, for tests of reconnection.
@@ -187,6 +193,8 @@ impl SimNetwork {
             connections: BTreeMap::new(),
             next_connection: 0,
             listeners: BTreeMap::new(),
+            next_handle: 0,
+            handovers: BTreeMap::new(),
             scheduled: BTreeMap::new(),
             sequence: 0,
             connect_times: BTreeMap::new(),
@@ -295,7 +303,30 @@ impl SimNetwork {
 
     // ---- connections --------------------------------------------------------------------------------------------
 
-    pub(crate) fn listen(&mut self, node: usize, key: Key, endpoint: &Endpoint) -> io::Result<(SimPort, String)> {
+    /// From now on sockets of these owners of a node may be taken over.
+    pub(crate) fn begin_handover(&mut self, node: usize, owners: &BTreeSet<u32>) {
+        self.handovers.insert(node, owners.clone());
+    }
+
+    /// Ends it. Handles that have taken over a socket and were dropped since have given it back.
+    pub(crate) fn end_handover(&mut self, node: usize) {
+        self.handovers.remove(&node);
+        let listeners = self.listeners.iter_mut().filter(|((of, _), _)| *of == node);
+        listeners.for_each(|(_, listener)| listener.replaced = None);
+        self.end_datagram_handover(node);
+    }
+
+    fn may_take_over(&self, node: usize, key: Key) -> bool {
+        self.handovers.get(&node).is_some_and(|owners| owners.contains(&key.owner))
+    }
+
+    fn new_handle(&mut self) -> u64 {
+        self.next_handle += 1;
+        self.next_handle
+    }
+
+    /// Binds a port; returns it, its address, and the number of this handle of the socket.
+    pub(crate) fn listen(&mut self, node: usize, key: Key, endpoint: &Endpoint) -> io::Result<(SimPort, String, u64)> {
         let (port, address) = match endpoint {
             Endpoint::Tcp { host, port } => {
                 let is_free = |net: &Self, port| !net.listeners.contains_key(&(node, SimPort::Tcp(port)));
@@ -309,12 +340,24 @@ impl SimNetwork {
             }
             Endpoint::Unix(path) => (SimPort::Unix(path.clone()), path.display().to_string()),
         };
-        if self.listeners.contains_key(&(node, port.clone())) {
+        let handle = self.new_handle();
+        let place = (node, port.clone());
+        if let Some(old) = self.listeners.get(&place).filter(|old| old.replaced.is_none())
+            && self.may_take_over(node, old.key)
+            && let Some(listener) = self.listeners.get_mut(&place)
+        {
+            listener.replaced = Some((listener.key, listener.handle));
+            (listener.key, listener.handle) = (key, handle);
+            // Connections may wait that were announced to the other handle.
+            self.hosts[node].ready.insert(key);
+            return Ok((port, address, handle));
+        }
+        if self.listeners.contains_key(&place) {
             let text = format!("listen tcp {address}: bind: address already in use");
             return Err(io::Error::new(ErrorKind::AddrInUse, text));
         }
-        self.listeners.insert((node, port.clone()), SimListenerState { key, backlog: VecDeque::new() });
-        Ok((port, address))
+        self.listeners.insert(place, SimListenerState { key, handle, replaced: None, backlog: VecDeque::new() });
+        Ok((port, address, handle))
     }
 
     /// A port that the system of a node may choose.
@@ -324,16 +367,32 @@ impl SimNetwork {
         next
     }
 
-    pub(crate) fn close_listener(&mut self, node: usize, port: &SimPort) {
-        let Some(listener) = self.listeners.remove(&(node, port.clone())) else { return };
+    pub(crate) fn close_listener(&mut self, node: usize, port: &SimPort, handle: u64) {
+        let place = (node, port.clone());
+        let Some(listener) = self.listeners.get_mut(&place).filter(|listener| listener.handle == handle) else {
+            return;
+        };
+        if let Some((key, handle)) = listener.replaced.take() {
+            (listener.key, listener.handle) = (key, handle);
+            return;
+        }
+        let Some(listener) = self.listeners.remove(&place) else { return };
         for number in listener.backlog {
             self.send(number, 0, Segment::Reset);
             self.close(number, 1);
         }
     }
 
-    pub(crate) fn accept(&mut self, node: usize, port: &SimPort, local: u64) -> io::Result<(u64, String)> {
+    pub(crate) fn accept(
+        &mut self,
+        node: usize,
+        (port, handle): (&SimPort, u64),
+        local: u64,
+    ) -> io::Result<(u64, String)> {
         let listener = self.listeners.get_mut(&(node, port.clone())).ok_or(ErrorKind::NotConnected)?;
+        if listener.handle != handle {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         let owner = listener.key.owner;
         let number = listener.backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
         let conn = self.connections.get_mut(&number).ok_or(ErrorKind::ConnectionAborted)?;

@@ -165,8 +165,8 @@ impl World for NodeWorld {
     }
 
     fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        let (port, address) = self.net.borrow_mut().listen(self.index, key, at)?;
-        Ok(Box::new(SimListener { net: self.net.clone(), node: self.index, port, address }))
+        let (port, address, handle) = self.net.borrow_mut().listen(self.index, key, at)?;
+        Ok(Box::new(SimListener { net: self.net.clone(), node: self.index, port, address, handle }))
     }
 
     fn connect(&mut self, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
@@ -175,8 +175,18 @@ impl World for NodeWorld {
     }
 
     fn bind_udp(&mut self, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
-        let (port, address) = self.net.borrow_mut().bind_udp(self.index, key, host, port)?;
-        Ok(Box::new(SimDatagrams { net: self.net.clone(), place: (self.index, port), address }))
+        let (port, address, handle) = self.net.borrow_mut().bind_udp(self.index, key, host, port)?;
+        Ok(Box::new(SimDatagrams { net: self.net.clone(), place: (self.index, port), address, handle }))
+    }
+
+    fn begin_handover(&mut self, owners: &BTreeSet<u32>) {
+        self.net.borrow_mut().begin_handover(self.index, owners);
+    }
+
+    fn end_handover(&mut self, _: bool) -> bool {
+        self.net.borrow_mut().end_handover(self.index);
+        // A port of a node has one socket, whatever its address.
+        false
     }
 
     fn resolve(&mut self, key: Key, host: &str, port: u16) {
@@ -234,6 +244,8 @@ struct SimListener {
     node: usize,
     port: SimPort,
     address: String,
+    /// The number of this handle: a change of the graph may give the socket another one.
+    handle: u64,
 }
 
 impl Listener for SimListener {
@@ -241,7 +253,7 @@ impl Listener for SimListener {
         if let Some(text) = &self.net.borrow().hosts[self.node].accept_error {
             return Err(io::Error::other(text.clone()));
         }
-        let (number, peer) = self.net.borrow_mut().accept(self.node, &self.port, local)?;
+        let (number, peer) = self.net.borrow_mut().accept(self.node, (&self.port, self.handle), local)?;
         Ok(Box::new(SimStream { net: self.net.clone(), number, side: 1, peer }))
     }
 
@@ -252,7 +264,7 @@ impl Listener for SimListener {
 
 impl Drop for SimListener {
     fn drop(&mut self) {
-        self.net.borrow_mut().close_listener(self.node, &self.port);
+        self.net.borrow_mut().close_listener(self.node, &self.port, self.handle);
     }
 }
 
@@ -262,6 +274,8 @@ struct SimDatagrams {
     /// Node and port.
     place: (usize, u16),
     address: String,
+    /// As of a listener.
+    handle: u64,
 }
 
 impl DatagramSocket for SimDatagrams {
@@ -270,6 +284,9 @@ impl DatagramSocket for SimDatagrams {
     }
 
     fn recv_from(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if !self.net.borrow().is_current_udp(self.place, self.handle) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.net.borrow_mut().recv_datagram(self.place, buffer)
     }
 
@@ -289,7 +306,7 @@ impl DatagramSocket for SimDatagrams {
 
 impl Drop for SimDatagrams {
     fn drop(&mut self) {
-        self.net.borrow_mut().close_udp(self.place);
+        self.net.borrow_mut().close_udp(self.place, self.handle);
     }
 }
 

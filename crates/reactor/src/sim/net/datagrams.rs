@@ -16,6 +16,9 @@ use crate::sockets::go_error;
 #[derive(Debug)]
 pub(crate) struct SimDatagramSocket {
     key: Key,
+    /// As of a listener.
+    handle: u64,
+    replaced: Option<(Key, u64)>,
     received: VecDeque<(Vec<u8>, SocketAddr)>,
     received_bytes: usize,
     /// The most bytes in `received`.
@@ -28,7 +31,7 @@ const DEFAULT_CAPACITY: usize = 208 << 10;
 
 impl SimNetwork {
     /// Binds a socket of a node; returns its port and address.
-    pub(crate) fn bind_udp(&mut self, node: usize, key: Key, host: &str, port: u16) -> io::Result<(u16, String)> {
+    pub(crate) fn bind_udp(&mut self, node: usize, key: Key, host: &str, port: u16) -> io::Result<(u16, String, u64)> {
         let mut port = port;
         while port == 0 {
             let next = self.next_port(node);
@@ -36,23 +39,51 @@ impl SimNetwork {
         }
         let host = if host.is_empty() { "[::]" } else { host };
         let address = format!("{host}:{port}");
+        let handle = self.new_handle();
+        if let Some(old) = self.datagram_sockets.get(&(node, port)).filter(|old| old.replaced.is_none())
+            && self.may_take_over(node, old.key)
+            && let Some(socket) = self.datagram_sockets.get_mut(&(node, port))
+        {
+            socket.replaced = Some((socket.key, socket.handle));
+            (socket.key, socket.handle) = (key, handle);
+            self.hosts[node].ready.insert(key);
+            return Ok((port, address, handle));
+        }
         if self.datagram_sockets.contains_key(&(node, port)) {
             let text = format!("listen udp {address}: bind: address already in use");
             return Err(io::Error::new(ErrorKind::AddrInUse, text));
         }
         let socket = SimDatagramSocket {
             key,
+            handle,
+            replaced: None,
             received: VecDeque::new(),
             received_bytes: 0,
             capacity: DEFAULT_CAPACITY,
             drops: DatagramDrops::default(),
         };
         self.datagram_sockets.insert((node, port), socket);
-        Ok((port, address))
+        Ok((port, address, handle))
     }
 
-    pub(crate) fn close_udp(&mut self, place: (usize, u16)) {
-        self.datagram_sockets.remove(&place);
+    pub(super) fn end_datagram_handover(&mut self, node: usize) {
+        let sockets = self.datagram_sockets.iter_mut().filter(|((of, _), _)| *of == node);
+        sockets.for_each(|(_, socket)| socket.replaced = None);
+    }
+
+    pub(crate) fn close_udp(&mut self, place: (usize, u16), handle: u64) {
+        let Some(socket) = self.datagram_sockets.get_mut(&place).filter(|socket| socket.handle == handle) else {
+            return;
+        };
+        match socket.replaced.take() {
+            Some((key, handle)) => (socket.key, socket.handle) = (key, handle),
+            None => drop(self.datagram_sockets.remove(&place)),
+        }
+    }
+
+    /// Whether this handle gets the datagrams of its socket.
+    pub(crate) fn is_current_udp(&self, place: (usize, u16), handle: u64) -> bool {
+        self.datagram_sockets.get(&place).is_some_and(|socket| socket.handle == handle)
     }
 
     pub(crate) fn send_datagram(&mut self, from: (usize, u16), bytes: &[u8], peer: SocketAddr) -> io::Result<()> {
