@@ -8,7 +8,7 @@ use std::sync::Arc;
 use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
-use super::slots::PartState;
+use super::slots::{PartState, Slot};
 use super::{GRAPH_OWNER, MORE_ATTEMPTS, UndeliveredItems};
 use crate::ack::{AckTarget, Settlements};
 use crate::attempt::AttemptOutcome;
@@ -132,6 +132,26 @@ impl ExporterSlot {
     pub(super) fn holds_items(&self) -> bool {
         self.queues.iter().flatten().any(|queue| queue.held_items() > 0)
             || self.stored.iter().flatten().any(|stored| stored.queue.waiting_items() > 0)
+    }
+}
+
+impl Slot for ExporterSlot {
+    fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    fn state_mut(&mut self) -> &mut PartState {
+        &mut self.state
+    }
+}
+
+impl Slot for ConnectorSlot {
+    fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    fn state_mut(&mut self) -> &mut PartState {
+        &mut self.state
     }
 }
 

@@ -8,7 +8,6 @@ use std::rc::Rc;
 
 use otelcore_config::ComponentId;
 
-use super::data_path::{ConnectorSlot, ExporterSlot};
 use crate::{
     Ack, AttemptId, ComponentKind, Connector, ConnectorOutput, Cx, Downstream, Event, Exporter, Extension, Logger,
     MonotonicTime, OfferedCapabilities, Outcome, Outcomes, Payload, PipelineInput, Processor, Receiver, StartError,
@@ -112,26 +111,6 @@ impl Slot for ReceiverSlot {
 }
 
 impl Slot for ExtensionSlot {
-    fn owner(&self) -> u32 {
-        self.owner
-    }
-
-    fn state_mut(&mut self) -> &mut PartState {
-        &mut self.state
-    }
-}
-
-impl Slot for ExporterSlot {
-    fn owner(&self) -> u32 {
-        self.owner
-    }
-
-    fn state_mut(&mut self) -> &mut PartState {
-        &mut self.state
-    }
-}
-
-impl Slot for ConnectorSlot {
     fn owner(&self) -> u32 {
         self.owner
     }
