@@ -33,8 +33,8 @@ use crate::url::Url;
 
 pub use schedule::{hash_target, scrape_offset};
 
-/// The longest part of a page that a consumer gets at once, in bytes.
-pub const MAX_PART: usize = 64 << 10;
+/// The longest part of a page that a consumer gets at once, in bytes: what the consumer may do with it is a part of a turn.
+pub const MAX_PART: usize = 16 << 10;
 /// Bytes of pages that are passed on in one turn of the loop: parsing them takes about 5 ms.
 const MAX_BYTES_PER_TURN: usize = 256 << 10;
 /// A part counts as at least this many bytes of the turn.
@@ -42,17 +42,33 @@ const MIN_PART_WORK: usize = 1024;
 /// Scrapes begun in one turn.
 const MAX_STARTS_PER_TURN: usize = 64;
 
-/// Configuration of a scraper. It applies to all of its targets.
-#[derive(Clone, Debug)]
-pub struct ScraperConfig {
-    /// The time between two scrapes of a target.
+/// When a target is scraped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScrapeSchedule {
+    /// The time between two scrapes.
     pub interval: Duration,
     /// The longest time of one scrape.
     pub timeout: Duration,
-    /// The longest page in bytes, decompressed; zero disables the limit.
+    /// The first scrape is later by this time.
+    pub first_delay: Duration,
+}
+
+impl Default for ScrapeSchedule {
+    /// The intervals of Prometheus.
+    fn default() -> Self {
+        Self { interval: Duration::from_mins(1), timeout: Duration::from_secs(10), first_delay: Duration::ZERO }
+    }
+}
+
+/// Configuration of a scraper. It applies to all of its targets.
+#[derive(Clone, Debug)]
+pub struct ScraperConfig {
+    /// A page of this many bytes or more, decompressed, is refused; zero disables the limit.
     pub max_page: u64,
     /// `Accept`: the formats that the consumer reads.
     pub accept: String,
+    /// Whether compressed pages are asked for.
+    pub accepts_gzip: bool,
     /// Further header fields.
     pub headers: Vec<HeaderField>,
     /// Scrapes at once. Others that are due wait for their turn.
@@ -62,13 +78,11 @@ pub struct ScraperConfig {
 }
 
 impl Default for ScraperConfig {
-    /// The intervals of Prometheus.
     fn default() -> Self {
         Self {
-            interval: Duration::from_mins(1),
-            timeout: Duration::from_secs(10),
             max_page: 0,
             accept: "*/*".to_owned(),
+            accepts_gzip: true,
             headers: Vec::new(),
             max_concurrent: 256,
             offset_seed: 0,
@@ -84,17 +98,24 @@ pub struct TargetId(pub usize);
 /// [`ScrapeConsumer::push`] for each part of the page, and [`ScrapeConsumer::end`] once for each scrape, also for those that
 /// failed before `begin`.
 pub trait ScrapeConsumer {
-    /// A page follows. Its `Content-Type` says in which format.
+    /// A page follows, of a scrape that began at `started`. Its `Content-Type` says in which format.
     ///
     /// # Errors
     /// The page is not read: [`ScrapeError::Page`] or [`ScrapeError::NoRoom`].
-    fn begin(&mut self, cx: &mut Cx<'_>, target: TargetId, response: &HttpResponse) -> Result<(), ScrapeError>;
+    fn begin(
+        &mut self,
+        cx: &mut Cx<'_>,
+        target: TargetId,
+        started: WallTime,
+        response: &HttpResponse,
+    ) -> Result<(), ScrapeError>;
 
-    /// The next part of the page. A line may continue in the next part.
+    /// The next part of the page. A line may continue in the next part. What it has cost in addition to reading the bytes
+    /// is returned as a number of bytes, for the limit of the turn.
     ///
     /// # Errors
     /// The rest of the page is not read: [`ScrapeError::Page`] or [`ScrapeError::NoRoom`].
-    fn push(&mut self, cx: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<(), ScrapeError>;
+    fn push(&mut self, cx: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<usize, ScrapeError>;
 
     /// The scrape has ended. Unless its result is `Ok`, what was pushed is not a whole page.
     fn end(&mut self, cx: &mut Cx<'_>, target: TargetId, report: &ScrapeReport);
@@ -131,6 +152,9 @@ pub enum ScrapeError {
     /// The target's page is not in a format that the consumer reads.
     #[error("{0}")]
     Page(String),
+    /// No target of the scraper is scraped, for this reason ([`Scraper::refuse_scrapes`]).
+    #[error("{0}")]
+    Refused(Arc<str>),
     /// The consumer has no room for the page now.
     #[error("no memory for the page")]
     NoRoom,
@@ -148,6 +172,7 @@ pub fn status_reason(status: u16) -> String {
 
 struct Target {
     url: Arc<Url>,
+    schedule: ScrapeSchedule,
     /// When the next scrape is due.
     due: MonotonicTime,
     /// The token of the scrape in flight.
@@ -188,6 +213,10 @@ pub struct Scraper {
     starts_left: usize,
     turn_requested: bool,
     timer: Option<(MonotonicTime, TimerId)>,
+    /// Why no target is scraped.
+    refusal: Option<Arc<str>>,
+    /// No scrape is begun at its time any more.
+    stopped: bool,
     closed: bool,
 }
 
@@ -222,6 +251,8 @@ impl Scraper {
             starts_left: MAX_STARTS_PER_TURN,
             turn_requested: false,
             timer: None,
+            refusal: None,
+            stopped: false,
             closed: false,
         }
     }
@@ -235,14 +266,56 @@ impl Scraper {
     }
 
     /// Adds a target. Its first scrape is within one interval, at the time that follows from `hash` (see
-    /// [`hash_target`]); the others follow at each interval.
-    pub fn add_target(&mut self, cx: &mut Cx<'_>, url: Arc<Url>, hash: u64) -> TargetId {
-        let offset = scrape_offset(hash, self.config.offset_seed, self.config.interval, cx.wall_time());
-        let due = cx.now() + offset;
-        let index = self.targets.insert(Target { url, due, in_flight: None, is_queued: false, has_failed: false });
+    /// [`hash_target`]), and later by the delay of its schedule; the others follow at each interval.
+    pub fn add_target(&mut self, cx: &mut Cx<'_>, url: Arc<Url>, hash: u64, schedule: ScrapeSchedule) -> TargetId {
+        let offset = scrape_offset(hash, self.config.offset_seed, schedule.interval, cx.wall_time());
+        let due = cx.now() + offset + schedule.first_delay;
+        let target = Target { url, schedule, due, in_flight: None, is_queued: false, has_failed: false };
+        let index = self.targets.insert(target);
         self.due.set(index, Some(due));
         self.update_timer(cx);
         TargetId(index)
+    }
+
+    /// Number of targets.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// With a reason, no target is requested: each scrape ends at its time with [`ScrapeError::Refused`].
+    pub fn refuse_scrapes(&mut self, reason: Option<&str>) {
+        self.refusal = reason.map(Arc::from);
+    }
+
+    /// Scrapes every target now that has no scrape in flight, regardless of its schedule.
+    pub fn scrape_now(&mut self, cx: &mut Cx<'_>, consumer: &mut dyn ScrapeConsumer) {
+        for (index, target) in &mut self.targets {
+            if !target.is_queued && target.in_flight.is_none() {
+                target.is_queued = true;
+                self.queued.push_back(index);
+            }
+        }
+        self.advance(cx, consumer);
+    }
+
+    /// No scrape is begun or queued.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.scrapes.is_empty() && self.queued.is_empty()
+    }
+
+    /// Begins no scrape at its time any more; those that have begun or are queued go on.
+    pub fn stop_schedule(&mut self, cx: &mut Cx<'_>) {
+        self.due.clear();
+        self.stopped = true;
+        self.update_timer(cx);
+    }
+
+    /// When the next scrape of a target is due.
+    #[must_use]
+    pub fn next_scrape(&self, target: TargetId) -> Option<MonotonicTime> {
+        self.targets.get(target.0).map(|target| target.due)
     }
 
     /// Removes a target. A scrape in flight is cancelled.
@@ -307,7 +380,7 @@ impl Scraper {
     /// Begins scrapes, reads pages and ends scrapes, until nothing is left or the turn is used up.
     fn advance(&mut self, cx: &mut Cx<'_>, consumer: &mut dyn ScrapeConsumer) {
         loop {
-            self.start_queued(cx);
+            self.start_queued(cx, consumer);
             self.readable.extend(std::iter::from_fn(|| self.client.poll_readable()));
             if let Some((token, result)) = self.client.poll_result() {
                 self.handle_head(cx, token, result, consumer);
@@ -325,7 +398,7 @@ impl Scraper {
         self.update_timer(cx);
     }
 
-    fn start_queued(&mut self, cx: &mut Cx<'_>) {
+    fn start_queued(&mut self, cx: &mut Cx<'_>, consumer: &mut dyn ScrapeConsumer) {
         while !self.closed && self.scrapes.len() < self.config.max_concurrent.max(1) && !self.queued.is_empty() {
             if self.starts_left == 0 {
                 return self.request_turn(cx);
@@ -339,14 +412,15 @@ impl Scraper {
             target.in_flight = Some(token);
             let now = cx.now();
             let mut request = HttpRequest::new(Method::GET, target.url.clone());
-            let timeout = self.config.timeout.as_secs_f64();
+            let timeout = target.schedule.timeout.as_secs_f64();
+            let encoding = if self.config.accepts_gzip { "gzip" } else { "identity" };
             request.headers.extend([
                 ("Accept".into(), self.config.accept.clone().into()),
-                ("Accept-Encoding".into(), "gzip".into()),
+                ("Accept-Encoding".into(), encoding.into()),
                 ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.to_string().into()),
             ]);
             request.headers.extend(self.config.headers.iter().cloned());
-            request.deadline = now + self.config.timeout;
+            request.deadline = now + target.schedule.timeout;
             request.response = ResponseMode::Streamed;
             let scrape = Scrape {
                 target: index,
@@ -358,7 +432,13 @@ impl Scraper {
                 may_hold_more: false,
             };
             self.scrapes.insert(token, scrape);
-            self.client.start_request(cx, token, request);
+            match &self.refusal {
+                Some(reason) => {
+                    let refused = Err(ScrapeError::Refused(reason.clone()));
+                    self.finish(cx, token, refused, consumer);
+                }
+                None => self.client.start_request(cx, token, request),
+            }
         }
     }
 
@@ -377,7 +457,7 @@ impl Scraper {
             Ok(response) => {
                 let is_gzip = response.header("content-encoding") == Some(b"gzip");
                 scrape.gunzip = is_gzip.then(GunzipStream::new);
-                consumer.begin(cx, TargetId(scrape.target), &response)
+                consumer.begin(cx, TargetId(scrape.target), scrape.started, &response)
             }
         };
         if let Err(e) = result {
@@ -422,15 +502,16 @@ impl Scraper {
             };
             scrape.page_bytes = scrape.page_bytes.saturating_add(part.len() as u64);
             self.bytes_left = self.bytes_left.saturating_sub(part.len().max(MIN_PART_WORK));
-            let result = if self.config.max_page > 0 && scrape.page_bytes > self.config.max_page {
+            let result = if self.config.max_page > 0 && scrape.page_bytes >= self.config.max_page {
                 Err(ScrapeError::TooLarge)
             } else if part.is_empty() {
-                Ok(())
+                Ok(0)
             } else {
                 consumer.push(cx, TargetId(scrape.target), part)
             };
-            if let Err(e) = result {
-                return self.abort(cx, token, e, consumer);
+            match result {
+                Ok(work) => self.bytes_left = self.bytes_left.saturating_sub(work),
+                Err(e) => return self.abort(cx, token, e, consumer),
             }
         }
     }
@@ -453,8 +534,8 @@ impl Scraper {
         let now = cx.now();
         if let Some(target) = self.targets.get_mut(scrape.target) {
             target.in_flight = None;
-            target.due = schedule::next_after(target.due, self.config.interval, now);
-            self.due.set(scrape.target, Some(target.due).filter(|_| !self.closed));
+            target.due = schedule::next_after(target.due, target.schedule.interval, now);
+            self.due.set(scrape.target, Some(target.due).filter(|_| !self.closed && !self.stopped));
             report_scrape(cx, self.base + scrape.target as u64, target, &result);
         }
         let Scrape { started, began_at, page_bytes, .. } = scrape;

@@ -156,17 +156,23 @@ struct RecordedScrapes {
 }
 
 impl ScrapeConsumer for RecordedScrapes {
-    fn begin(&mut self, _: &mut Cx<'_>, target: TargetId, response: &HttpResponse) -> Result<(), ScrapeError> {
+    fn begin(
+        &mut self,
+        _: &mut Cx<'_>,
+        target: TargetId,
+        _: WallTime,
+        response: &HttpResponse,
+    ) -> Result<(), ScrapeError> {
         assert_eq!(response.status, 200);
         assert!(self.open.insert(target, Vec::new()).is_none(), "one scrape at once");
         Ok(())
     }
 
-    fn push(&mut self, _: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<(), ScrapeError> {
+    fn push(&mut self, _: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<usize, ScrapeError> {
         self.longest_part = self.longest_part.max(part.len());
         self.open.get_mut(&target).unwrap().extend_from_slice(part);
         let is_refused = self.refused_byte.is_some_and(|byte| part.contains(&byte));
-        if is_refused { Err(ScrapeError::Page("invalid page".to_owned())) } else { Ok(()) }
+        if is_refused { Err(ScrapeError::Page("invalid page".to_owned())) } else { Ok(0) }
     }
 
     fn end(&mut self, cx: &mut Cx<'_>, target: TargetId, report: &ScrapeReport) {
@@ -181,6 +187,7 @@ type SharedScrapes = Rc<RefCell<RecordedScrapes>>;
 struct ScrapingReceiver {
     scraper: Scraper,
     urls: Vec<String>,
+    schedule: ScrapeSchedule,
     /// When the first target is removed, in seconds.
     remove_at: Option<u64>,
     record: SharedScrapes,
@@ -192,7 +199,7 @@ impl Receiver for ScrapingReceiver {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         self.scraper.start(cx, &[])?;
         for url in &self.urls {
-            self.scraper.add_target(cx, Arc::new(Url::parse(url).unwrap()), hash_target(url));
+            self.scraper.add_target(cx, Arc::new(Url::parse(url).unwrap()), hash_target(url), self.schedule);
         }
         if let Some(seconds) = self.remove_at {
             cx.set_timer(0, MonotonicTime::default() + Duration::from_secs(seconds));
@@ -220,13 +227,23 @@ impl Receiver for ScrapingReceiver {
 }
 
 fn scraper_graph(config: ScraperConfig, urls: &[String], remove_at: Option<u64>) -> (Graph, SharedScrapes) {
+    let schedule = ScrapeSchedule { interval: Duration::from_secs(15), ..ScrapeSchedule::default() };
+    scheduled_graph(config, schedule, urls, remove_at)
+}
+
+fn scheduled_graph(
+    config: ScraperConfig,
+    schedule: ScrapeSchedule,
+    urls: &[String],
+    remove_at: Option<u64>,
+) -> (Graph, SharedScrapes) {
     let record = SharedScrapes::default();
     let scraper = Scraper::new(config, Rc::new(parse_config("")), None, log(), BASE);
-    (graph(ScrapingReceiver { scraper, urls: urls.to_vec(), remove_at, record: record.clone() }), record)
+    (graph(ScrapingReceiver { scraper, urls: urls.to_vec(), schedule, remove_at, record: record.clone() }), record)
 }
 
 fn config() -> ScraperConfig {
-    ScraperConfig { interval: Duration::from_secs(15), accept: "text/plain".to_owned(), ..ScraperConfig::default() }
+    ScraperConfig { accept: "text/plain".to_owned(), ..ScraperConfig::default() }
 }
 
 /// Scrapes one target for a time; the interval is 15 s and the timeout 10 s.
@@ -379,8 +396,8 @@ fn removed_target_is_cancelled_and_not_scraped_again() {
     let slow = TestTarget { step: 1, pause: Duration::from_secs(1), ..TestTarget::new("", &page(1000)) };
     let (server, target) = serve(slow);
     sim.add_node("h", server).unwrap();
-    let every_second = ScraperConfig { interval: Duration::from_secs(1), ..config() };
-    let (graph, record) = scraper_graph(every_second, &["http://h/metrics".to_owned()], Some(3));
+    let every_second = ScrapeSchedule { interval: Duration::from_secs(1), ..ScrapeSchedule::default() };
+    let (graph, record) = scheduled_graph(config(), every_second, &["http://h/metrics".to_owned()], Some(3));
     sim.add_node("scraper", graph).unwrap();
     sim.run_for(Duration::from_secs(60));
     assert_eq!(texts_of_errors(&record), ["the scrape was cancelled"]);
