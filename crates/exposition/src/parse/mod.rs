@@ -22,7 +22,7 @@ pub use event::{
 
 use buffer::Buffer;
 use event::{Entry, EntryKind};
-use protobuf::ProtobufParser;
+use protobuf::{HistogramChoice, ProtobufParser};
 use text::TextParser;
 
 use crate::PageFormat;
@@ -72,7 +72,7 @@ impl PageParser {
         let format = match format {
             PageFormat::Text => FormatParser::Text(TextParser::new(false)),
             PageFormat::OpenMetrics0 | PageFormat::OpenMetrics1 => FormatParser::Text(TextParser::new(true)),
-            PageFormat::Protobuf => FormatParser::Protobuf(Box::new(ProtobufParser::new(false))),
+            PageFormat::Protobuf => FormatParser::Protobuf(Box::new(ProtobufParser::new(HistogramChoice::Native))),
         };
         Self { buffer: Buffer::default(), format, entry: Entry::default(), limits, failed: false }
     }
@@ -82,7 +82,17 @@ impl PageParser {
     #[must_use]
     pub fn with_classic_histograms(mut self) -> Self {
         if let FormatParser::Protobuf(parser) = &mut self.format {
-            **parser = ProtobufParser::new(true);
+            **parser = ProtobufParser::new(HistogramChoice::Both);
+        }
+        self
+    }
+
+    /// Reads only the classic buckets of histograms, as if nothing of native ones were on the page: one without classic
+    /// buckets has only the last one, sum and count. Without effect on text pages.
+    #[must_use]
+    pub fn without_native_histograms(mut self) -> Self {
+        if let FormatParser::Protobuf(parser) = &mut self.format {
+            **parser = ProtobufParser::new(HistogramChoice::Classic);
         }
         self
     }

@@ -15,9 +15,20 @@ use super::messages::{Wire, bucket_span, deltas, exemplar, floats, label, limit_
 use super::wire::{Fields, canonical, header, varint, zigzag};
 use crate::{TextDialect, write_float};
 
+/// Which form of a histogram that has both is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum HistogramChoice {
+    /// The native one, and a classic one where there is no other.
+    Native,
+    /// Both.
+    Both,
+    /// The classic one, also where there are only native buckets.
+    Classic,
+}
+
 #[derive(Debug)]
 pub(super) struct ProtobufParser {
-    with_classic: bool,
+    choice: HistogramChoice,
     state: State,
 }
 
@@ -88,8 +99,8 @@ struct Family {
 const MAX_OTHER_FIELDS: usize = 1024;
 
 impl ProtobufParser {
-    pub(super) fn new(with_classic: bool) -> Self {
-        Self { with_classic, state: State::Length }
+    pub(super) fn new(choice: HistogramChoice) -> Self {
+        Self { choice, state: State::Length }
     }
 
     pub(super) fn parse_entry(
@@ -133,7 +144,7 @@ impl ProtobufParser {
                 State::Returning(mut family, next) => {
                     let data = buffer.unread().get(..family.len).unwrap_or_default();
                     let at = if let Next::Metric(at) | Next::Part(_, at) = next { at } else { 0 };
-                    let returned = family.next_entry(data, next, entry, limits, self.with_classic);
+                    let returned = family.next_entry(data, next, entry, limits, self.choice);
                     match returned.map_err(|what| malformed(buffer, at, what))? {
                         Some((kind, next)) => {
                             self.state = State::Returning(family, next);
@@ -229,7 +240,7 @@ impl Family {
         next: Next,
         entry: &mut Entry,
         limits: &ParserLimits,
-        with_classic: bool,
+        choice: HistogramChoice,
     ) -> Wire<Option<(EntryKind, Next)>> {
         if matches!(next, Next::Help) {
             entry.clear();
@@ -260,7 +271,7 @@ impl Family {
                         break field.value.bytes()?;
                     }
                 };
-                self.metric(metric, fields.at, entry, limits, with_classic)?
+                self.metric(metric, fields.at, entry, limits, choice)?
             }
             Next::Part(part, after) => match part.sample(data, entry)? {
                 (true, Some(part)) => (EntryKind::Sample, Next::Part(part, after)),
@@ -278,7 +289,7 @@ impl Family {
         end: usize,
         entry: &mut Entry,
         limits: &ParserLimits,
-        with_classic: bool,
+        choice: HistogramChoice,
     ) -> Wire<(EntryKind, Next)> {
         let family_type = self.family_type().unwrap_or_default();
         let wanted = match family_type {
@@ -308,7 +319,7 @@ impl Family {
         }
         let (message, range) = value.ok_or("a metric has no value of its family's type")?;
         if wanted == 4 || wanted == 7 {
-            return self.distribution((message, range), wanted == 4, end, entry, limits, with_classic);
+            return self.distribution((message, range), wanted == 4, end, entry, limits, choice);
         }
         entry.value = 0.0;
         let mut fields = Fields::new(message, 0);
@@ -331,7 +342,7 @@ impl Family {
         end: usize,
         entry: &mut Entry,
         limits: &ParserLimits,
-        with_classic: bool,
+        choice: HistogramChoice,
     ) -> Wire<(EntryKind, Next)> {
         let (mut count, mut count_float, mut sum, mut zero_count, mut zero_count_float) = (0, 0.0, 0.0, 0, 0.0);
         let native = &mut entry.native;
@@ -368,6 +379,7 @@ impl Family {
         let is_float = count_float > 0.0 || zero_count_float > 0.0;
         let (integer_count, float_count) = (count, if count_float == 0.0 { count as f64 } else { count_float });
         let is_native = !is_summary
+            && choice != HistogramChoice::Classic
             && (!native.positive.spans.is_empty()
                 || !native.negative.spans.is_empty()
                 || native.zero_threshold > 0.0
@@ -398,7 +410,8 @@ impl Family {
                 return Err("the spans of a native histogram do not match its buckets");
             }
         }
-        let next = if with_classic && has_buckets { Next::Part(part, end) } else { Next::Metric(end) };
+        let next =
+            if choice == HistogramChoice::Both && has_buckets { Next::Part(part, end) } else { Next::Metric(end) };
         Ok((EntryKind::NativeHistogram, next))
     }
 }
