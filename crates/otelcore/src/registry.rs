@@ -81,6 +81,7 @@ built_in_types! {
     "processor-transform": otelcore_processors::TransformFactory;
     "receiver-jaeger": otelcore_receivers::JaegerReceiverFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
+    "receiver-prometheus": otelcore_receiver_prometheus::PrometheusReceiverFactory;
     "receiver-zipkin": otelcore_receivers::ZipkinReceiverFactory;
 }
 

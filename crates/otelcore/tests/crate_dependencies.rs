@@ -32,6 +32,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processor-k8s-attributes", &["kubernetes-client", "pipeline", "pdata", "config", "go-regexp"]),
     ("processor-resource-detection", &["kubernetes-client", "net", "pipeline", "http", "pdata", "config", "go-regexp"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
+    ("receiver-prometheus", &["prometheus-discovery", "net", "pipeline", "exposition", "pdata", "config", "go-number"]),
     ("receivers", &["thrift", "net", "pipeline", "http", "pdata", "config"]),
     ("exporter-file", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),

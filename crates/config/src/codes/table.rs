@@ -421,6 +421,37 @@ pub const CODES: &[Code] = &[
         messages: &["The directory has a file of the Go collector. It is left as it is, and nothing of it is sent."],
     },
     Code {
+        id: "OC324",
+        title: "a target can't be scraped",
+        meaning: "A scrape of the receiver `prometheus` has failed: its series `up` is 0, and the series of the target end until a scrape succeeds. It is logged once until then. A target that can't be made of what was discovered is not scraped at all.",
+        causes: &[
+            "the target is not there, is too slow for `scrape_timeout`, or answers with an error",
+            "its page is not in the format that its `Content-Type` says, or exceeds a limit of the job",
+        ],
+        remedy: "see the fields `url` and `error`, which has the line and column of a mistake in the page.",
+        messages: &[
+            "Failed to scrape Prometheus endpoint",
+            "Creating target failed",
+            "Appending scrape report failed",
+            "Scrape commit failed",
+        ],
+    },
+    Code {
+        id: "OC325",
+        title: "samples of a page are left out",
+        meaning: "The receiver `prometheus` has accepted a page without some of its samples. It is logged once until a page has none of them.",
+        causes: &[
+            "a target that exposes a series twice, or times in the future",
+            "a histogram whose buckets have no bound, or parts of one point with different times",
+        ],
+        remedy: "see the fields `target_labels` and `error`, and correct the page.",
+        messages: &[
+            "Error on ingesting samples with different value but same timestamp",
+            "Error on ingesting samples that are too old or are too far into the future",
+            "failed to add datapoint",
+        ],
+    },
+    Code {
         id: "OC401",
         title: "the memory limiter refuses data",
         meaning: "The soft limit of `memory_limiter` is reached: requests are refused with a time after which to send again.",

@@ -19,7 +19,7 @@ const RECEIVERS: &str = "
     googlecloudspanner haproxy hostmetrics httpcheck huaweicloudcesreceiver icmpcheck iis influxdb jmx
     journald k8scluster k8sevents k8sobjects kafka kafkametrics kubeletstats libhoney loki macosunifiedlogging
     memcached mongodb mongodbatlas mysql namedpipe netflow nginx nsxt ntp opencensus oracledb otelarrow
-    otlpjsonfile podman podmanstats postgresql pprof profiling prometheus prometheusremotewrite prometheussimple
+    otlpjsonfile podman podmanstats postgresql pprof profiling prometheusremotewrite prometheussimple
     pulsar purefa purefb rabbitmq receivercreator redis riak saphana sapm sematext signalfx simpleprometheus
     skywalking snmp snowflake solace splunkenterprise splunkhec sqlquery sqlserver sshcheck statsd stef syslog
     systemd tcpcheck tcplog tlscheck udplog vcenter wavefront webhookevent windowseventlog windowsperfcounters

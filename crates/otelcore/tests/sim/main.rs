@@ -16,6 +16,7 @@ mod kubernetes;
 mod limits;
 mod metric_connectors;
 mod processors;
+mod prometheus;
 mod reload;
 mod routing;
 mod service_graph;
