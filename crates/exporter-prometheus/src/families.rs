@@ -87,7 +87,7 @@ impl Family {
             name: name.into(),
             escaped_name: is_escaped.then(|| escape_name(name, NameEscaping::Underscores.into()).as_ref().into()),
             kind,
-            help: help.into(),
+            help: valid_text(help),
             seq,
             last_shown: now,
             stream_count: 0,
@@ -134,6 +134,11 @@ impl Family {
             None
         }
     }
+}
+
+/// A help text that scrapers accept: what is not UTF-8 is replaced.
+fn valid_text(text: &[u8]) -> Rc<[u8]> {
+    String::from_utf8_lossy(text).as_bytes().into()
 }
 
 /// Work of finding a place among `members`. Each comparison reads another part of memory, and reads both blocks as far
@@ -357,7 +362,7 @@ impl Families {
         if let Some(successor) = family.groups.iter().min_by_key(|g| g.first_seq) {
             // The name is free: the type that arrived first among the others now has it.
             let cost = family.charged_bytes();
-            (family.kind, family.help) = (successor.kind, successor.help.clone());
+            (family.kind, family.help) = (successor.kind, valid_text(&successor.help));
             family.last_shown = now;
             kept.grow(family.charged_bytes());
             kept.shrink(cost);

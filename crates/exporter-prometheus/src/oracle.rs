@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use otelcore_exposition::parse::{Event, Labels, PageParser, ParserLimits};
-use otelcore_exposition::{NameEscaping, NegotiatedFormat, is_legacy_name};
+use otelcore_exposition::{NameEscaping, NegotiatedFormat, is_legacy_label_name, is_legacy_name};
 use otelcore_pdata::{Rope, Signal, check};
 use otelcore_pipeline::MonotonicTime;
 
@@ -53,8 +53,8 @@ pub fn check_page(format: NegotiatedFormat, page: &[u8]) -> Result<usize, String
             return Err(format!("two labels of one name: {name} {sorted:?}"));
         }
         let is_escaped = format.escaping != NameEscaping::AllowUtf8;
-        let is_bad = |name: &str| is_escaped && !is_legacy_name(name.as_bytes());
-        if is_bad(name) || sorted.iter().any(|(label, _)| is_bad(label)) {
+        let is_bad = |label: &str| !is_legacy_label_name(label.as_bytes());
+        if is_escaped && (!is_legacy_name(name.as_bytes()) || sorted.iter().any(|(label, _)| is_bad(label))) {
             return Err(format!("a name is not escaped: {name} {sorted:?}"));
         }
         let key = (name.to_owned(), sorted, timestamp_ms);

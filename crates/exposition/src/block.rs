@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2};
 
 use crate::text::write_label_name;
-use crate::{NameEscaper, NameEscaping, escape_name};
+use crate::{NameEscaper, NameEscaping, escape_label_name};
 
 /// The labels of a block: names unescaped, values still escaped.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,7 @@ const SCOPE_LABELS: [&[u8]; 3] = [b"otel_scope_name", b"otel_scope_version", b"o
 pub fn escape_labels(block: &[u8], escaper: NameEscaper) -> Vec<PageLabel<'_>> {
     let mut labels: Vec<EscapedLabel<'_>> = Vec::new();
     for (name, value) in BlockLabels::new(block) {
-        let (name, is_escaped) = match escape_name(&name, escaper) {
+        let (name, is_escaped) = match escape_label_name(&name, escaper) {
             Cow::Owned(escaped) => (Cow::Owned(escaped), true),
             Cow::Borrowed(_) => (name, false),
         };

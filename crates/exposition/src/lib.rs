@@ -22,7 +22,7 @@ mod text;
 pub use accept::{NameEscaping, NegotiatedFormat, PageEncoding, PageFormat, SupportedFormats};
 pub use block::{BlockLabels, PageLabel, escape_block, escape_labels, sorted_escaped_block, unescape};
 pub use exemplar::TraceExemplar;
-pub use name::{NameEscaper, escape_name, is_legacy_name};
+pub use name::{NameEscaper, escape_label_name, escape_name, is_legacy_label_name, is_legacy_name};
 pub use number::write_float;
 pub use text::{
     MetricType, PageName, SampleLine, SampleValue, SeriesHead, TextDialect, compare_blocks, write_family_header,

@@ -1,8 +1,7 @@
 //! Metric and label names on a page, by the way in which the scraper wants them escaped.
 //!
-//! Names of the form `[A-Za-z_:][A-Za-z0-9_:]*` are *legacy* names. Others are escaped when a page is written, after
-//! sorting and without sorting again, or quoted. The same check applies to names of labels and metrics, as in
-//! prometheus/common.
+//! Names of the form `[A-Za-z_:][A-Za-z0-9_:]*` are *legacy* names; in names of labels Prometheus reads no colon. Others are
+//! escaped when a page is written, after sorting and without sorting again, or quoted.
 
 use std::borrow::Cow;
 
@@ -35,7 +34,13 @@ impl NameEscaper {
     }
 }
 
-/// Whether a name is valid in the text format without escaping.
+/// Whether the name of a label is valid in the text format without escaping.
+#[must_use]
+pub fn is_legacy_label_name(name: &[u8]) -> bool {
+    is_legacy_name(name) && !name.contains(&b':')
+}
+
+/// Whether the name of a metric is valid in the text format without escaping.
 #[must_use]
 pub fn is_legacy_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().enumerate().all(|(i, b)| is_legacy_byte(*b, i))
@@ -57,13 +62,24 @@ fn looks_escaped(name: &[u8], escaper: NameEscaper) -> bool {
     }
 }
 
-/// The name on a page with this escaping. With [`NameEscaping::AllowUtf8`] it is unchanged, and may have to be quoted.
+/// The name of a metric on a page with this escaping. With [`NameEscaping::AllowUtf8`] it is unchanged, and may have to be
+/// quoted.
 #[must_use]
 pub fn escape_name(name: &[u8], escaper: NameEscaper) -> Cow<'_, [u8]> {
-    let escaping = escaper.escaping;
-    if escaping == NameEscaping::AllowUtf8 || (is_legacy_name(name) && !looks_escaped(name, escaper)) {
-        return Cow::Borrowed(name);
-    }
+    let is_kept =
+        escaper.escaping == NameEscaping::AllowUtf8 || (is_legacy_name(name) && !looks_escaped(name, escaper));
+    if is_kept { Cow::Borrowed(name) } else { Cow::Owned(escape(name, escaper.escaping, true)) }
+}
+
+/// The name of a label on a page with this escaping, like [`escape_name`].
+#[must_use]
+pub fn escape_label_name(name: &[u8], escaper: NameEscaper) -> Cow<'_, [u8]> {
+    let is_kept =
+        escaper.escaping == NameEscaping::AllowUtf8 || (is_legacy_label_name(name) && !looks_escaped(name, escaper));
+    if is_kept { Cow::Borrowed(name) } else { Cow::Owned(escape(name, escaper.escaping, false)) }
+}
+
+fn escape(name: &[u8], escaping: NameEscaping, keeps_colons: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 8);
     if escaping == NameEscaping::Values {
         out.extend_from_slice(b"U__");
@@ -71,7 +87,8 @@ pub fn escape_name(name: &[u8], escaper: NameEscaper) -> Cow<'_, [u8]> {
     let mut at = 0;
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
-            let legacy = u8::try_from(c).ok().filter(|b| is_legacy_byte(*b, at));
+            let is_legacy = |b: &u8| is_legacy_byte(*b, at) && (keeps_colons || *b != b':');
+            let legacy = u8::try_from(c).ok().filter(is_legacy);
             at += c.len_utf8();
             match (escaping, legacy) {
                 (NameEscaping::Dots | NameEscaping::Values, Some(b'_')) => out.extend_from_slice(b"__"),
@@ -85,7 +102,7 @@ pub fn escape_name(name: &[u8], escaper: NameEscaper) -> Cow<'_, [u8]> {
         at += chunk.invalid().len();
         out.extend(chunk.invalid().iter().map(|_| b'_'));
     }
-    Cow::Owned(out)
+    out
 }
 
 #[cfg(test)]
@@ -116,6 +133,16 @@ mod tests {
             assert_eq!(&*escape_name(name, NameEscaping::AllowUtf8.into()), *name);
         }
         assert!(!is_legacy_name(b"") && !is_legacy_name(b"0a") && is_legacy_name(b"_0"));
+    }
+
+    #[test]
+    fn colon_is_kept_in_names_of_metrics_only() {
+        let label = |escaping: NameEscaping| escape_label_name(b"a:b", escaping.into()).into_owned();
+        assert_eq!(label(NameEscaping::Underscores), b"a_b");
+        assert_eq!(label(NameEscaping::Dots), b"a__b");
+        assert_eq!(label(NameEscaping::Values), b"U__a_3a_b");
+        assert_eq!(label(NameEscaping::AllowUtf8), b"a:b");
+        assert!(is_legacy_name(b"a:b") && !is_legacy_label_name(b"a:b") && is_legacy_label_name(b"a_b"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use memchr::{memchr2, memchr3};
 
 use crate::block::{LabelValues, unescape};
-use crate::{TraceExemplar, is_legacy_name, write_float};
+use crate::{TraceExemplar, is_legacy_label_name, write_float};
 
 /// A text format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -147,7 +147,7 @@ pub(crate) fn write_label_name(block: &mut Vec<u8>, name: &[u8]) {
     if !block.is_empty() {
         block.push(b',');
     }
-    if is_legacy_name(name) {
+    if is_legacy_label_name(name) {
         block.extend_from_slice(name);
     } else {
         block.push(b'"');

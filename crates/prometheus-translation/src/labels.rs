@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use otelcore_exposition::{is_legacy_name, write_label};
+use otelcore_exposition::{is_legacy_label_name, write_label};
 
 use crate::label_name::{LabelNameError, label_name};
 
@@ -134,7 +134,7 @@ fn render_labels(mut labels: Vec<Label<'_>>) -> Result<LabelBlock, LabelError> {
     Ok(LabelBlock {
         bytes: bytes.into(),
         label_count: u32::try_from(labels.len()).unwrap_or(u32::MAX),
-        has_quoted_names: labels.iter().any(|label| !is_legacy_name(&label.name)),
+        has_quoted_names: labels.iter().any(|label| !is_legacy_label_name(&label.name)),
         is_merged: labels.len() < len_before,
     })
 }
