@@ -22,8 +22,8 @@ pub(crate) fn write_dump(t: &mut TextBuffer, signal: Signal, body: &Rope) {
 fn write_traces(t: &mut TextBuffer, body: &Rope) {
     for (i, entry) in resource_entries::<ResourceSpans<'_>>(body).enumerate() {
         write_resource(t, "ResourceTraces #", i, entry.schema_url, &entry.resource);
-        for (j, group) in entry.scope_spans().enumerate() {
-            write_scope(t, "ScopeTraces #", j, group.schema_url, &group.scope);
+        for group in entry.scope_spans() {
+            write_scope(t, "ScopeTraces #", i, group.schema_url, &group.scope);
             for span in group.spans() {
                 t.push(span.name).push(" ").push_id(span.trace_id).push(" ").push_id(span.span_id);
                 write_attributes_after_blanks(t, span.attributes());
@@ -36,8 +36,8 @@ fn write_traces(t: &mut TextBuffer, body: &Rope) {
 fn write_logs(t: &mut TextBuffer, body: &Rope) {
     for (i, entry) in resource_entries::<ResourceLogs<'_>>(body).enumerate() {
         write_resource(t, "ResourceLog #", i, entry.schema_url, &entry.resource);
-        for (j, group) in entry.scope_logs().enumerate() {
-            write_scope(t, "ScopeLog #", j, group.schema_url, &group.scope);
+        for group in entry.scope_logs() {
+            write_scope(t, "ScopeLog #", i, group.schema_url, &group.scope);
             for record in group.log_records() {
                 // The blank is written even if there are no attributes.
                 t.push_value(record.body).push(" ");
@@ -51,8 +51,8 @@ fn write_logs(t: &mut TextBuffer, body: &Rope) {
 fn write_metrics(t: &mut TextBuffer, body: &Rope) {
     for (i, entry) in resource_entries::<ResourceMetrics<'_>>(body).enumerate() {
         write_resource(t, "ResourceMetrics #", i, entry.schema_url, &entry.resource);
-        for (j, group) in entry.scope_metrics().enumerate() {
-            write_scope(t, "ScopeMetrics #", j, group.schema_url, &group.scope);
+        for group in entry.scope_metrics() {
+            write_scope(t, "ScopeMetrics #", i, group.schema_url, &group.scope);
             for metric in group.metrics() {
                 write_points(t, &metric);
             }
@@ -70,7 +70,7 @@ fn write_resource(t: &mut TextBuffer, label: &str, index: usize, schema_url: &[u
     t.end_line();
 }
 
-/// `name@version [schemaurl] k=v`; empty parts are left out.
+/// `name@version [schemaurl] k=v`; empty parts are left out. The number is that of the resource, as in Go.
 fn write_scope(t: &mut TextBuffer, label: &str, index: usize, schema_url: &[u8], scope: &Scope<'_>) {
     t.push(label).push_display(index);
     if !scope.name.is_empty() || !scope.version.is_empty() {

@@ -386,7 +386,7 @@ impl<'a> MetricReader<'a> {
         }
         // Senders keep their points in order, so the guess from the last time is nearly always right.
         let expected = match (previous, current.stream) {
-            (Some(slot), _) => registry.series.get(slot).map_or(NO_ID, |s| s.expected_next),
+            (Some(slot), _) => registry.series.get(slot).map_or(NO_ID, |s| s.expected_next.get()),
             (None, Some(stream)) => registry.streams.get(stream).map_or(NO_ID, |s| s.expected_first),
             (None, None) => NO_ID,
         };
@@ -394,7 +394,7 @@ impl<'a> MetricReader<'a> {
         let matches = registry
             .series
             .get(expected)
-            .is_some_and(|s| Some(s.stream) == current.stream && is_same(&s.attributes, sorted));
+            .is_some_and(|s| Some(s.stream.get()) == current.stream && is_same(&s.attributes, sorted));
         let found = if overrides.is_empty() && matches {
             Some(expected)
         } else {

@@ -491,7 +491,7 @@ impl Families {
 fn add_equal<K: Ord>(entry: Entry<'_, K, EqualLabelSeries>, seq: u64, slot: usize) -> Option<usize> {
     match entry {
         Entry::Vacant(entry) => {
-            entry.insert(EqualLabelSeries { oldest: (seq, slot), younger: BTreeMap::new() });
+            entry.insert(EqualLabelSeries::new(seq, slot));
             None
         }
         Entry::Occupied(mut entry) => Some(entry.get_mut().add(seq, slot)),

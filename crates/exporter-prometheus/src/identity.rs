@@ -8,26 +8,54 @@ use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{AnyValue, KeyValue, RepeatedMessages, ScopeMetrics};
 use smallvec::SmallVec;
 
+/// A length takes one byte, or, from this one on, this byte and four more: there may be a million series, and most keys
+/// and values are short.
+const LONG: u8 = 0xff;
+
 /// Appends a length and the bytes.
+#[inline]
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_length_prefixed(out, |out| out.extend_from_slice(bytes));
+    match u8::try_from(bytes.len()) {
+        Ok(len) if len < LONG => out.push(len),
+        _ => {
+            out.push(LONG);
+            out.extend_from_slice(&long_len(bytes.len()));
+        }
+    }
+    out.extend_from_slice(bytes);
 }
 
-/// Appends the output of `write`, with its length before it. OTLP bodies are far below 4 GiB.
+/// OTLP bodies are far below 4 GiB.
+fn long_len(len: usize) -> [u8; 4] {
+    u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// Appends the output of `write`, with its length before it.
 fn put_length_prefixed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
-    out.extend_from_slice(&[0; 4]);
+    out.push(0);
     write(out);
-    let len = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
-    if let Some(len_field) = out.get_mut(at..at + 4) {
-        len_field.copy_from_slice(&len.to_le_bytes());
+    let len = out.len() - at - 1;
+    let Some(short) = out.get_mut(at) else { return };
+    match u8::try_from(len) {
+        Ok(len) if len < LONG => *short = len,
+        _ => {
+            *short = LONG;
+            out.splice(at + 1..at + 1, long_len(len));
+        }
     }
 }
 
 /// Removes one byte string from the front and returns it.
+#[inline]
 fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (len, rest) = bytes.split_first_chunk::<4>()?;
-    let (bytes_read, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    let (short, mut rest) = bytes.split_first()?;
+    let mut len = usize::from(*short);
+    if *short == LONG {
+        let (long, after) = rest.split_first_chunk::<4>()?;
+        (len, rest) = (u32::from_le_bytes(*long) as usize, after);
+    }
+    let (bytes_read, rest) = rest.split_at_checked(len)?;
     *bytes = rest;
     Some(bytes_read)
 }

@@ -26,11 +26,15 @@ impl LabelSetKey {
 #[derive(Debug)]
 pub(crate) struct EqualLabelSeries {
     pub(crate) oldest: (u64, usize),
-    /// The younger ones, by number.
-    pub(crate) younger: BTreeMap<u64, usize>,
+    /// The younger ones, by number; most places have none.
+    younger: Option<Box<BTreeMap<u64, usize>>>,
 }
 
 impl EqualLabelSeries {
+    pub(crate) fn new(seq: u64, slot: usize) -> Self {
+        Self { oldest: (seq, slot), younger: None }
+    }
+
     /// The slot of the oldest.
     pub(crate) fn oldest(&self) -> usize {
         self.oldest.1
@@ -38,11 +42,11 @@ impl EqualLabelSeries {
 
     /// The slots of all.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
-        [self.oldest.1].into_iter().chain(self.younger.values().copied())
+        [self.oldest.1].into_iter().chain(self.younger.iter().flat_map(|younger| younger.values().copied()))
     }
 
     pub(crate) fn has_duplicates(&self) -> bool {
-        !self.younger.is_empty()
+        self.younger.is_some()
     }
 
     /// Adds a series. Returns the slot that is now a younger one.
@@ -50,18 +54,19 @@ impl EqualLabelSeries {
         let new = (seq, slot);
         let (first, younger) = if seq < self.oldest.0 { (new, self.oldest) } else { (self.oldest, new) };
         self.oldest = first;
-        self.younger.insert(younger.0, younger.1);
+        self.younger.get_or_insert_default().insert(younger.0, younger.1);
         younger.1
     }
 
     /// Removes a series. Returns the slot that is now the oldest, if that changed; `Err` when it was the only series.
     pub(crate) fn remove(&mut self, seq: u64) -> Result<Option<usize>, ()> {
         let is_first = self.oldest.0 == seq;
-        if is_first && self.younger.is_empty() {
-            return Err(());
+        let Some(younger) = &mut self.younger else { return if is_first { Err(()) } else { Ok(None) } };
+        let successor = if is_first { younger.pop_first() } else { None };
+        younger.remove(&seq);
+        if younger.is_empty() {
+            self.younger = None;
         }
-        let successor = if is_first { self.younger.pop_first() } else { None };
-        self.younger.remove(&seq);
         self.oldest = successor.unwrap_or(self.oldest);
         Ok(successor.map(|(_, slot)| slot))
     }

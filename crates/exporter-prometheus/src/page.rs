@@ -492,7 +492,7 @@ impl SeriesRegistry {
         series: &Series,
         budget: &mut StepBudget,
     ) {
-        let (labels, state, at) = (&series.labels, &series.state, self.timestamp(series));
+        let (labels, state, at) = (&series.labels(), &series.state, self.timestamp(series));
         let escaper = page.escaper;
         let Some(dialect) = text_dialect(page.format.format) else {
             budget.charge(500 + 8 * labels.block.len() as u64 + 40 * state.value.cell_count() as u64);

@@ -7,6 +7,37 @@
 use hashbrown::HashTable;
 use slab::Slab;
 
+/// A number in four bytes, of which there may be none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CompactId(u32);
+
+impl CompactId {
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// The number; `usize::MAX` if there is none.
+    #[inline]
+    pub(crate) fn get(self) -> usize {
+        if self == Self::NONE { usize::MAX } else { self.0 as usize }
+    }
+
+    pub(crate) fn option(self) -> Option<usize> {
+        (self != Self::NONE).then_some(self.0 as usize)
+    }
+}
+
+impl From<usize> for CompactId {
+    /// Numbers are dense, and of four billion values none has room.
+    fn from(id: usize) -> Self {
+        Self(u32::try_from(id).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<Option<usize>> for CompactId {
+    fn from(id: Option<usize>) -> Self {
+        id.map_or(Self::NONE, Self::from)
+    }
+}
+
 /// Values in one part.
 const PART_SIZE: usize = 1 << 12;
 
@@ -90,7 +121,7 @@ const TABLE_COUNT: usize = 256;
 
 /// Numbers by hash, in tables that grow independently.
 pub(crate) struct PartitionedIndex {
-    tables: Vec<HashTable<usize>>,
+    tables: Vec<HashTable<CompactId>>,
     /// How many numbers were moved into larger tables, to count the work.
     moved: u64,
 }
@@ -108,8 +139,8 @@ impl PartitionedIndex {
     }
 
     #[inline]
-    pub(crate) fn find(&self, hash: u64, is_same: impl FnMut(&usize) -> bool) -> Option<usize> {
-        self.tables.get(Self::table_of(hash))?.find(hash, is_same).copied()
+    pub(crate) fn find(&self, hash: u64, mut is_same: impl FnMut(&usize) -> bool) -> Option<usize> {
+        self.tables.get(Self::table_of(hash))?.find(hash, |id| is_same(&id.get())).map(|id| id.get())
     }
 
     pub(crate) fn insert(&mut self, hash: u64, id: usize, hash_of: impl Fn(usize) -> u64) {
@@ -117,12 +148,12 @@ impl PartitionedIndex {
         if table.len() == table.capacity() {
             self.moved += table.len() as u64;
         }
-        table.insert_unique(hash, id, |id| hash_of(*id));
+        table.insert_unique(hash, id.into(), |id| hash_of(id.get()));
     }
 
     pub(crate) fn remove(&mut self, hash: u64, id: usize) {
         let Some(table) = self.tables.get_mut(Self::table_of(hash)) else { return };
-        if let Ok(entry) = table.find_entry(hash, |at| *at == id) {
+        if let Ok(entry) = table.find_entry(hash, |at| at.get() == id) {
             entry.remove();
         }
         if table.is_empty() {

@@ -22,7 +22,7 @@ use crate::dropped_points::{DropReason, DroppedPoints};
 use crate::families::{Families, Member};
 use crate::identity::{AttributePairs, IdentityPrefix};
 use crate::label_sets::LabelSetKey;
-use crate::partitioned::{PartitionedIndex, PartitionedSlab};
+use crate::partitioned::{CompactId, PartitionedIndex, PartitionedSlab};
 use crate::resources::Resources;
 use crate::series::{Series, allocated};
 use crate::series_state::{DataPoint, SeriesState, UpdateResult};
@@ -48,6 +48,18 @@ fn escaped_hash(hasher: &FixedState, labels: &LabelSetKey, budget: &mut StepBudg
         budget.charge(500 + 4 * labels.block.len() as u64);
         hasher.hash_one(sorted_escaped_block(&labels.block).0.as_slice())
     })
+}
+
+fn hash_with_seed(hasher: &FixedState, seed: usize, bytes: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_usize(seed);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// It is not stored: eight bytes for each of a million series.
+fn hash_of_series(hasher: &FixedState, series: &Series) -> u64 {
+    hash_with_seed(hasher, series.stream.get(), &series.attributes)
 }
 
 /// The series of one metric of one scope of one job and instance.
@@ -245,7 +257,7 @@ impl SeriesRegistry {
     /// Stores that series `slot` came after `previous`, or was the first of its stream.
     pub(crate) fn set_expected_next(&mut self, previous: Option<usize>, current: &CurrentMetric<'_>, slot: usize) {
         if let Some(series) = previous.and_then(|slot| self.series.get_mut(slot)) {
-            series.expected_next = slot;
+            series.expected_next = slot.into();
         } else if let Some(stream) = current.stream.and_then(|id| self.streams.get_mut(id)) {
             stream.expected_first = slot;
         }
@@ -280,15 +292,13 @@ impl SeriesRegistry {
     }
 
     fn hash(&self, seed: usize, bytes: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_usize(seed);
-        hasher.write(bytes);
-        hasher.finish()
+        hash_with_seed(&self.hasher, seed, bytes)
     }
 
     pub(crate) fn find(&self, stream: usize, attributes: &[u8]) -> Option<usize> {
-        let same =
-            |slot: &usize| self.series.get(*slot).is_some_and(|s| s.stream == stream && *s.attributes == *attributes);
+        let same = |slot: &usize| {
+            self.series.get(*slot).is_some_and(|s| s.stream.get() == stream && *s.attributes == *attributes)
+        };
         self.index.find(self.hash(stream, attributes), same)
     }
 
@@ -318,8 +328,9 @@ impl SeriesRegistry {
             self.kept.shrink(bytes_before);
         }
         series.arrived_at = current.now;
-        let previous_resource = std::mem::replace(&mut series.resource, current.resource);
-        let (id, family, shape, drop_reason) = (series.stream, series.family, series.metric_kind, series.drop_reason);
+        let previous_resource = std::mem::replace(&mut series.resource, current.resource.into()).get();
+        let (id, family) = (series.stream.get(), series.family.option());
+        let (shape, drop_reason) = (series.metric_kind, series.drop_reason);
         if let Some(reason) = self.drop_reason(slot) {
             self.dropped.add(reason, 1);
         }
@@ -340,7 +351,7 @@ impl SeriesRegistry {
     fn drop_reason(&self, slot: usize) -> Option<DropReason> {
         let series = self.series.get(slot)?;
         let family_reason = || {
-            let family = self.families.get(series.family?)?;
+            let family = self.families.get(series.family.option()?)?;
             family.drop_reason(series.prometheus_type(), series.is_duplicate && !self.config.send_timestamps)
         };
         series.drop_reason.or_else(family_reason)
@@ -366,8 +377,8 @@ impl SeriesRegistry {
 
     fn detach_from_family(&mut self, slot: usize, budget: &mut StepBudget) {
         let Some(series) = self.series.get_mut(slot) else { return };
-        if let Some(family) = series.family.take() {
-            let (seq, place, kind) = (series.seq, series.labels.clone(), series.prometheus_type());
+        if let Some(family) = std::mem::replace(&mut series.family, CompactId::NONE).option() {
+            let (seq, place, kind) = (series.seq, series.labels(), series.prometheus_type());
             let escaped_hash = escaped_hash(&self.hasher, &place, budget);
             let member = Member { slot, seq, place, kind, help: &Rc::default(), escaped_hash };
             self.families.remove_series(family, member, &mut self.series, budget);
@@ -377,13 +388,13 @@ impl SeriesRegistry {
     /// Adds a series to the family of its stream.
     fn attach_to_family(&mut self, slot: usize, budget: &mut StepBudget) {
         let Some(series) = self.series.get_mut(slot) else { return };
-        let Some(stream) = self.streams.get(series.stream) else { return };
+        let Some(stream) = self.streams.get(series.stream.get()) else { return };
         series.metric_kind = stream.metric_kind;
-        series.family = stream.family;
+        series.family = stream.family.into();
         series.drop_reason = if stream.family.is_none() { Some(DropReason::Name) } else { None };
         series.is_duplicate = false;
         if let Some(family) = stream.family {
-            let (seq, place, kind) = (series.seq, series.labels.clone(), series.prometheus_type());
+            let (seq, place, kind) = (series.seq, series.labels(), series.prometheus_type());
             let escaped_hash = escaped_hash(&self.hasher, &place, budget);
             let member = Member { slot, seq, place, kind, help: &stream.help, escaped_hash };
             self.families.add_series(family, member, &mut self.series, &mut self.dropped, budget);
@@ -423,17 +434,18 @@ impl SeriesRegistry {
         };
         let slot = self.series.insert(Series {
             seq: self.next_seq,
-            hash,
-            stream,
+            stream: stream.into(),
             metric_kind: current.metric_kind,
-            resource: current.resource,
-            family: None,
+            resource: current.resource.into(),
+            family: CompactId::NONE,
             drop_reason: fault,
             is_duplicate: false,
             arrived_at: current.now,
             attributes: identity.attributes.into(),
-            labels,
-            expected_next: NO_ID,
+            label_block: labels.block,
+            label_count: labels.labels,
+            has_quoted_names: labels.has_quoted_names,
+            expected_next: CompactId::NONE,
             state: reading,
         });
         self.next_seq += 1;
@@ -441,10 +453,10 @@ impl SeriesRegistry {
             self.kept.grow(series.charged_bytes() + series.state.charged_bytes());
         }
         self.oldest = self.oldest.min(current.now);
-        let series = &self.series;
-        self.index.insert(hash, slot, |slot| series.get(slot).map_or(0, |s| s.hash));
-        // Each of them is in another part of memory.
-        budget.charge(50 * self.index.take_moved());
+        let (series, hasher) = (&self.series, &self.hasher);
+        self.index.insert(hash, slot, |slot| series.get(slot).map_or(0, |s| hash_of_series(hasher, s)));
+        // Each of them is in another part of memory, and so are its attributes.
+        budget.charge(100 * self.index.take_moved());
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.series_count += 1;
         }
@@ -570,15 +582,15 @@ impl SeriesRegistry {
         self.detach_from_family(slot, budget);
         let Some(series) = self.series.remove(slot) else { return };
         self.kept.shrink(series.charged_bytes() + series.state.charged_bytes());
-        self.index.remove(series.hash, slot);
-        self.remove_from_resource(series.resource);
-        let Some(stream) = self.streams.get_mut(series.stream) else { return };
+        self.index.remove(hash_of_series(&self.hasher, &series), slot);
+        self.remove_from_resource(series.resource.get());
+        let Some(stream) = self.streams.get_mut(series.stream.get()) else { return };
         stream.series_count = stream.series_count.saturating_sub(1);
         if stream.series_count == 0
-            && let Some(stream) = self.streams.remove(series.stream)
+            && let Some(stream) = self.streams.remove(series.stream.get())
         {
             self.kept.shrink(stream.charged_bytes());
-            self.stream_index.remove(stream.hash, series.stream);
+            self.stream_index.remove(stream.hash, series.stream.get());
             if let Some(family) = stream.family {
                 self.families.remove_stream(family);
             }

@@ -1,11 +1,14 @@
 //! One series: its identity, its labels and its last point.
 
+use std::rc::Rc;
+
 use otelcore_exposition::MetricType;
 use otelcore_pipeline::MonotonicTime;
 use otelcore_prometheus_translation::OtlpMetricKind;
 
 use crate::dropped_points::DropReason;
 use crate::label_sets::{LABEL_SET_KEY_BYTES, LabelSetKey};
+use crate::partitioned::CompactId;
 use crate::series_state::SeriesState;
 
 /// The help of `target_info`.
@@ -15,21 +18,22 @@ pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
 pub(crate) struct Series {
     /// Increases with each new series, for the order of arrival.
     pub(crate) seq: u64,
-    pub(crate) hash: u64,
-    pub(crate) stream: usize,
+    pub(crate) stream: CompactId,
     pub(crate) metric_kind: OtlpMetricKind,
-    pub(crate) resource: usize,
+    pub(crate) resource: CompactId,
     /// The family it is attached to; none if it has no name or an invalid label.
-    pub(crate) family: Option<usize>,
+    pub(crate) family: CompactId,
     /// The reason in the series itself why it is not shown; its family may have another reason.
     pub(crate) drop_reason: Option<DropReason>,
     /// An older series of its family has the same labels.
     pub(crate) is_duplicate: bool,
     pub(crate) arrived_at: MonotonicTime,
     pub(crate) attributes: Box<[u8]>,
-    pub(crate) labels: LabelSetKey,
+    pub(crate) label_block: Rc<[u8]>,
+    pub(crate) label_count: u32,
+    pub(crate) has_quoted_names: bool,
     /// The series whose point came after the point of this series the last time.
-    pub(crate) expected_next: usize,
+    pub(crate) expected_next: CompactId,
     pub(crate) state: SeriesState,
 }
 
@@ -39,7 +43,15 @@ impl Series {
     pub(crate) fn charged_bytes(&self) -> u64 {
         (size_of::<Self>() + LABEL_SET_KEY_BYTES + 4 * size_of::<usize>()) as u64
             + allocated(self.attributes.len())
-            + allocated(self.labels.block.len())
+            + allocated(self.label_block.len() + size_of::<[usize; 2]>())
+    }
+
+    pub(crate) fn labels(&self) -> LabelSetKey {
+        LabelSetKey {
+            block: self.label_block.clone(),
+            labels: self.label_count,
+            has_quoted_names: self.has_quoted_names,
+        }
     }
 
     pub(crate) fn prometheus_type(&self) -> MetricType {
