@@ -27,6 +27,7 @@ impl LabelSetKey {
 pub(crate) struct EqualLabelSeries {
     pub(crate) oldest: (u64, usize),
     /// The younger ones, by number; most places have none.
+    #[expect(clippy::box_collection, reason = "eight bytes in a million places, not twenty-four")]
     younger: Option<Box<BTreeMap<u64, usize>>>,
 }
 
