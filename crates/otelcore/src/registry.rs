@@ -79,6 +79,7 @@ built_in_types! {
     "processor-resource-detection": otelcore_processor_resource_detection::ResourceDetectionFactory;
     "processor-tail-sampling": otelcore_processor_tail_sampling::TailSamplingFactory;
     "processor-transform": otelcore_processors::TransformFactory;
+    "receiver-file-log": otelcore_receiver_file_log::FileLogFactory;
     "receiver-jaeger": otelcore_receivers::JaegerReceiverFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
     "receiver-prometheus": otelcore_receiver_prometheus::PrometheusReceiverFactory;

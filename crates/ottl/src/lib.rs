@@ -17,7 +17,6 @@ pub mod error;
 pub mod evaluate;
 pub mod function;
 pub mod functions;
-mod go_time;
 mod index;
 mod lexer;
 mod parser;
@@ -27,6 +26,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod value;
+
+use otelcore_go_text::time as go_time;
 
 pub use compile::{
     Candidate, CompileError, Compiler, Condition, ConditionSequence, ErrorMode, EvaluationFailure, Functions,

@@ -1,6 +1,6 @@
 //! Files, as the jobs of components see them.
 //!
-//! A component has no file handle and never waits for a disk. It passes a closure to [`crate::Cx::run_file_job`]; the
+//! A component never waits for a disk. It passes a closure to [`crate::Cx::run_file_job`]; the
 //! world runs the closure on a helper thread with a [`FileSystem`], whose methods block, and delivers
 //! [`crate::Event::Ready`] when it has ended. So a step that takes several system calls (append and sync, list and
 //! read) is plain code with `?`, and one state of the component.
@@ -9,7 +9,7 @@
 
 use std::any::Any;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use crate::WallTime;
@@ -58,6 +58,8 @@ pub struct FileMetadata {
     pub mode: u32,
     /// When the content was last changed.
     pub modified: WallTime,
+    /// The numbers of the user and the group that own it.
+    pub owner: (u32, u32),
     /// Identifies the file on its machine: the numbers of its device and inode. A file that is replaced under the same
     /// path has another identity.
     pub identity: (u64, u64),
@@ -70,6 +72,32 @@ pub struct DirEntry {
     pub name: OsString,
     /// What it is.
     pub kind: FileKind,
+}
+
+/// An open file that outlives the job that has opened it, also if its path is removed or given to another file. Only a
+/// job can read it. Dropping it closes it.
+pub struct FileHandle {
+    inner: Box<dyn Any + Send>,
+}
+
+impl FileHandle {
+    /// A handle that keeps `inner`, which only the file system knows that has made it.
+    #[must_use]
+    pub fn new(inner: impl Any + Send) -> Self {
+        Self { inner: Box::new(inner) }
+    }
+
+    /// What it keeps, if that is a `T`.
+    #[must_use]
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.inner.downcast_ref()
+    }
+}
+
+impl fmt::Debug for FileHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileHandle").finish_non_exhaustive()
+    }
 }
 
 /// A lock on a file. Dropping it, or the end of the process, frees the lock.
@@ -118,6 +146,30 @@ pub trait FileSystem {
     /// # Errors
     /// See [`FileSystem`].
     fn read_at(&mut self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// Opens a file for reading. Does not wait for the other end of a pipe.
+    ///
+    /// # Errors
+    /// See [`FileSystem`].
+    fn open_file(&mut self, path: &Path) -> io::Result<FileHandle>;
+
+    /// The metadata of an open file.
+    ///
+    /// # Errors
+    /// See [`FileSystem`].
+    fn handle_metadata(&mut self, file: &FileHandle) -> io::Result<FileMetadata>;
+
+    /// Up to `length` bytes of an open file from `offset` on; fewer only where the file ends.
+    ///
+    /// # Errors
+    /// See [`FileSystem`].
+    fn read_handle(&mut self, file: &FileHandle, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// The absolute path without symbolic links.
+    ///
+    /// # Errors
+    /// See [`FileSystem`].
+    fn canonical_path(&mut self, path: &Path) -> io::Result<PathBuf>;
 
     /// Makes an empty file with these permission bits.
     ///

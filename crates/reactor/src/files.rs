@@ -2,7 +2,7 @@
 //!
 //! Owns the threads, the order of the jobs and the open file of a running job. Jobs under one key run one after another
 //! in the order of the calls; jobs under different keys may run at the same time. A component has at most
-//! [`MAX_FILE_JOBS`] of them. Keeps no file open between two jobs.
+//! [`MAX_FILE_JOBS`] of them. Keeps no file open between two jobs, apart from those of which a component has a handle.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
@@ -11,14 +11,14 @@ use std::io::{self, IoSlice, Read, Seek, SeekFrom};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore_pipeline::{
-    DirEntry, FileJob, FileKind, FileLock, FileMetadata, FileSystem, Key, MAX_DIR_ENTRIES, MAX_FILE_JOBS, Notifier,
-    TooManyFileJobs, WallTime,
+    DirEntry, FileHandle, FileJob, FileKind, FileLock, FileMetadata, FileSystem, Key, MAX_DIR_ENTRIES, MAX_FILE_JOBS,
+    Notifier, TooManyFileJobs, WallTime,
 };
 
 use crate::forks::TrackedFd;
@@ -178,16 +178,66 @@ fn modified(metadata: &fs::Metadata) -> WallTime {
     WallTime(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
+fn file_metadata(found: &fs::Metadata) -> FileMetadata {
+    FileMetadata {
+        kind: kind_of(found.file_type()),
+        length: found.len(),
+        mode: found.permissions().mode() & 0o7777,
+        modified: modified(found),
+        owner: (found.uid(), found.gid()),
+        identity: (found.dev(), found.ino()),
+    }
+}
+
+/// What a [`FileHandle`] of this file system keeps.
+struct HeldFile {
+    path: PathBuf,
+    file: TrackedFd<File>,
+}
+
+/// The file of a handle; an error for one that another file system has made.
+fn held(handle: &FileHandle) -> io::Result<&HeldFile> {
+    handle.get::<HeldFile>().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
 impl FileSystem for MachineFiles {
     fn metadata(&mut self, path: &Path) -> io::Result<FileMetadata> {
-        let found = fs::metadata(path).map_err(|e| path_error("stat", path, &e))?;
-        Ok(FileMetadata {
-            kind: kind_of(found.file_type()),
-            length: found.len(),
-            mode: found.permissions().mode() & 0o7777,
-            modified: modified(&found),
-            identity: (found.dev(), found.ino()),
-        })
+        fs::metadata(path).map(|found| file_metadata(&found)).map_err(|e| path_error("stat", path, &e))
+    }
+
+    fn open_file(&mut self, path: &Path) -> io::Result<FileHandle> {
+        let mut options = OpenOptions::new();
+        // Without the flag, opening a named pipe would block.
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(path).map_err(|e| path_error("open", path, &e))?;
+        Ok(FileHandle::new(HeldFile { path: path.to_owned(), file: TrackedFd::new(file) }))
+    }
+
+    fn handle_metadata(&mut self, file: &FileHandle) -> io::Result<FileMetadata> {
+        let held = held(file)?;
+        held.file.metadata().map(|found| file_metadata(&found)).map_err(|e| path_error("stat", &held.path, &e))
+    }
+
+    fn read_handle(&mut self, file: &FileHandle, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let held = held(file)?;
+        let left = held.file.metadata().map_or(0, |found| found.len().saturating_sub(offset));
+        // Room for what is there, so that a false length allocates nothing.
+        let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(length)];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match held.file.read_at(rest, offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(path_error("read", &held.path, &e)),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    fn canonical_path(&mut self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path).map_err(|e| path_error("lstat", path, &e))
     }
 
     fn read_dir(&mut self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -386,6 +436,30 @@ mod tests {
         let gone = files.read_at(&path, 0, 1).unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
         assert_eq!(gone.to_string(), format!("open {}: no such file or directory", path.display()));
+    }
+
+    #[test]
+    fn open_file_is_read_after_its_path_has_another_file() {
+        let dir = TemporaryDir::new();
+        let path = dir.path("a");
+        let mut files = MachineFiles::default();
+        files.create_file(&path, PRIVATE_FILE).unwrap();
+        files.append(&path, &[b"old content"]).unwrap();
+        let handle = files.open_file(&path).unwrap();
+        let before = files.handle_metadata(&handle).unwrap();
+        assert_eq!(before, files.metadata(&path).unwrap());
+        files.rename(&path, &dir.path("b")).unwrap();
+        files.create_file(&path, PRIVATE_FILE).unwrap();
+        files.append(&dir.path("b"), &[b" and more"]).unwrap();
+        assert_eq!(files.read_handle(&handle, 4, 100).unwrap(), b"content and more");
+        assert_eq!(files.read_handle(&handle, 0, 3).unwrap(), b"old");
+        assert_eq!(files.read_handle(&handle, 99, 3).unwrap(), b"");
+        assert_ne!(files.metadata(&path).unwrap().identity, before.identity);
+        files.remove_file(&dir.path("b")).unwrap();
+        assert_eq!(files.read_handle(&handle, 0, 3).unwrap(), b"old");
+        assert_eq!(files.canonical_path(&dir.0.join(".").join("a")).unwrap(), path.canonicalize().unwrap());
+        let gone = files.open_file(&dir.path("none")).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -452,6 +452,33 @@ pub const CODES: &[Code] = &[
         ],
     },
     Code {
+        id: "OC330",
+        title: "files can't be read",
+        meaning: "The `file_log` receiver can't find or read some files. They are tried again at each poll; the others are read.",
+        causes: &["permissions", "a directory with more files than the limit", "a disk that has failed"],
+        remedy: "see the fields `path` and `error`; correct the permissions, or the patterns in `include`.",
+        messages: &["Failed to read a file", "finding files", "reading files has ended by an error of the collector"],
+    },
+    Code {
+        id: "OC331",
+        title: "log entries can't be processed",
+        meaning: "An operator of a receiver of logs can't process entries. They are sent as they are, or dropped, as `on_error` says.",
+        causes: &["lines of another form than the operator expects", "a field that is missing"],
+        remedy: "see the fields `operator_id` and `error`; correct the operator, or give it a condition (`if`).",
+        messages: &["Failed to process entry"],
+    },
+    Code {
+        id: "OC332",
+        title: "log entries are lost",
+        meaning: "The pipelines have refused a request of the `file_log` receiver for good, or for longer than `max_elapsed_time`.",
+        causes: &["a destination that can't be reached", "data that it never accepts"],
+        remedy: "see the field `error`. Without `retry_on_failure::max_elapsed_time`, requests are sent until they are accepted.",
+        messages: &[
+            "ConsumeLogs() failed. The error is not retryable. Dropping data.",
+            "Max elapsed time expired. Dropping data.",
+        ],
+    },
+    Code {
         id: "OC401",
         title: "the memory limiter refuses data",
         meaning: "The soft limit of `memory_limiter` is reached: requests are refused with a time after which to send again.",

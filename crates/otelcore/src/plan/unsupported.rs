@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use otelcore_config::{ComponentId, ConfigNode, SourceLocation, steps};
 use otelcore_pipeline::ComponentKind;
 
-/// Type names without underscores: `filelog` also matches `file_log`, `logdedup` `log_dedup`. Those of all
+/// Type names without underscores: `filestats` also matches `file_stats`, `logdedup` `log_dedup`. Those of all
 /// distributions of the Go collector from 0.86 to 0.159, and a few of older ones. Types that are built in are found
 /// before.
 const RECEIVERS: &str = "
     activedirectoryds aerospike apache apachespark awscloudwatch awscontainerinsight awscontainerinsightreceiver
     awsecscontainermetrics awsfirehose awslambda awss3 awsxray azureblob azureeventhub azuremonitor bigip carbon
     chrony ciscoos cloudflare cloudfoundry collectd couchdb datadog dockerstats elasticsearch envoyals expvar
-    faro file filelog filestats flinkmetrics fluentforward github gitlab googlecloudmonitoring googlecloudpubsub
+    faro file filestats flinkmetrics fluentforward github gitlab googlecloudmonitoring googlecloudpubsub
     googlecloudspanner haproxy hostmetrics httpcheck huaweicloudcesreceiver icmpcheck iis influxdb jmx
     journald k8scluster k8sevents k8sobjects kafka kafkametrics kubeletstats libhoney loki macosunifiedlogging
     memcached mongodb mongodbatlas mysql namedpipe netflow nginx nsxt ntp opencensus oracledb otelarrow
@@ -167,7 +167,7 @@ mod tests {
         for (kind, ids) in [
             (
                 ComponentKind::Receiver,
-                &["filelog", "file_log", "hostmetrics", "host_metrics", "kubelet_stats", "k8s_objects"][..],
+                &["filestats", "file_stats", "hostmetrics", "host_metrics", "kubelet_stats", "k8s_objects"][..],
             ),
             (ComponentKind::Processor, &["logdedup", "log_dedup"]),
             (ComponentKind::Exporter, &["load_balancing", "prometheusremotewrite"]),

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use otelcore_go_regexp::GoRegexp;
+pub(crate) use otelcore_go_text::quote::{is_printable, quote};
 
 use crate::error::{BuildError, EvalError};
 use crate::function::{Arguments, Parameter, ParameterKind};
@@ -83,50 +84,6 @@ pub(super) fn put_text(out: &mut Vec<u8>, value: &Value<'_>) -> Result<(), EvalE
 /// The type of a value as `%T` writes it.
 pub(super) fn type_verb(value: &Value<'_>) -> &'static str {
     if value.is_nil() { "<nil>" } else { value.go_type() }
-}
-
-/// A text in quotes, as Go's `strconv.Quote` and `%q` write it.
-pub(crate) fn quote(text: &[u8]) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for chunk in text.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' | '\\' => out.extend(['\\', c]),
-                '\x07' => out.push_str("\\a"),
-                '\x08' => out.push_str("\\b"),
-                '\x0c' => out.push_str("\\f"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                '\x0b' => out.push_str("\\v"),
-                c if is_printable(c) => out.push(c),
-                c if c < ' ' || c == '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-                c if u32::from(c) < 0x10000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-                c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
-            }
-        }
-        for b in chunk.invalid() {
-            out.push_str(&format!("\\x{b:02x}"));
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// Whether Go's `strconv.IsPrint` has a character: neither control, format, separator nor unassigned.
-pub(super) fn is_printable(c: char) -> bool {
-    // A mark that combines is escaped by Rust alone; it is not when it follows a letter.
-    match c {
-        ' '..='~' => true,
-        _ => {
-            let mut buffer = [0; 5];
-            buffer[0] = b'a';
-            let len = 1 + c.encode_utf8(&mut buffer[1..]).len();
-            let pair = buffer.get(..len).and_then(|pair| std::str::from_utf8(pair).ok()).unwrap_or_default();
-            pair.escape_debug().count() == 2
-        }
-    }
 }
 
 /// The sentence that a pattern is not valid.

@@ -5,15 +5,11 @@
 mod case;
 mod common;
 mod convert;
-mod csv;
 mod decode;
 mod editors;
-mod encodings;
-mod entries;
 mod format;
 mod grok;
 mod hash;
-mod json;
 mod lists;
 mod network;
 mod parse;
@@ -26,11 +22,12 @@ mod strings;
 #[cfg(test)]
 mod tests;
 mod times;
-mod url;
 mod user_agent;
 mod xml;
 mod xml_tree;
 mod xpath;
+
+use otelcore_go_text::{csv, encodings, entries, json, url};
 
 use crate::function::Function;
 

@@ -121,6 +121,8 @@ pub struct SimDisk {
     has_crashed: bool,
     /// Who holds a file's lock. The process of the holder, or its end, drops the other reference.
     locks: BTreeMap<Inode, Weak<()>>,
+    /// Files of which there is a handle.
+    open_files: BTreeMap<Inode, Weak<()>>,
     bytes_read: u64,
     misdirected: u64,
 }
@@ -142,6 +144,7 @@ impl SimDisk {
             crash_at: None,
             has_crashed: false,
             locks: BTreeMap::new(),
+            open_files: BTreeMap::new(),
             bytes_read: 0,
             misdirected: 0,
         }
@@ -237,6 +240,7 @@ impl SimDisk {
                 Node::File(file) => file.crash(random),
             }
         }
+        self.open_files.clear();
         self.remove_unreachable();
         self.locks.clear();
         self.crash_at = None;
@@ -462,7 +466,9 @@ impl SimDisk {
                 open.extend(dir.entries.values().map(|inode| (*inode, is_visible)));
             }
         }
-        self.nodes.retain(|inode, _| reached.contains(inode));
+        self.open_files.retain(|_, open| open.strong_count() > 0);
+        let open_files = &self.open_files;
+        self.nodes.retain(|inode, _| reached.contains(inode) || open_files.contains_key(inode));
         self.used = visible.iter().map(|inode| self.length(*inode)).sum();
     }
 

@@ -1,24 +1,75 @@
 //! The methods of the file system, on a simulated disk.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
-use otelcore_pipeline::{DirEntry, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES};
+use otelcore_pipeline::{DirEntry, FileHandle, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES};
 
 use super::file::File;
 use super::{Dir, DirChange, Inode, Node, Operation, SimDisk, names, system_error};
+
+/// What a [`FileHandle`] of a simulated disk keeps.
+struct HeldFile {
+    inode: Inode,
+    path: PathBuf,
+    /// Keeps the file, also without a path.
+    _open: Arc<()>,
+}
+
+fn held(handle: &FileHandle) -> io::Result<&HeldFile> {
+    handle.get::<HeldFile>().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+impl SimDisk {
+    fn metadata_of(&self, inode: Inode) -> Option<FileMetadata> {
+        let (kind, length, mode, modified) = match self.nodes.get(&inode)? {
+            Node::File(file) => (FileKind::File, file.content.len() as u64, file.mode, file.modified),
+            Node::Dir(dir) => (FileKind::Dir, 4096, dir.mode, dir.modified),
+        };
+        Some(FileMetadata { kind, length, mode, modified, owner: (0, 0), identity: (0, inode) })
+    }
+}
 
 impl FileSystem for SimDisk {
     fn metadata(&mut self, path: &Path) -> io::Result<FileMetadata> {
         self.begin(Operation::Read, "stat", path)?;
         let inode = self.find("stat", path)?;
-        let (kind, length, mode, modified) = match self.nodes.get(&inode) {
-            Some(Node::File(file)) => (FileKind::File, file.content.len() as u64, file.mode, file.modified),
-            Some(Node::Dir(dir)) => (FileKind::Dir, 4096, dir.mode, dir.modified),
-            None => return Err(system_error("stat", path, libc::ENOENT)),
+        self.metadata_of(inode).ok_or_else(|| system_error("stat", path, libc::ENOENT))
+    }
+
+    fn open_file(&mut self, path: &Path) -> io::Result<FileHandle> {
+        self.begin(Operation::Read, "open", path)?;
+        let inode = self.find("open", path)?;
+        let open = self.open_files.get(&inode).and_then(Weak::upgrade).unwrap_or_default();
+        self.open_files.insert(inode, Arc::downgrade(&open));
+        Ok(FileHandle::new(HeldFile { inode, path: path.to_owned(), _open: open }))
+    }
+
+    fn handle_metadata(&mut self, file: &FileHandle) -> io::Result<FileMetadata> {
+        let held = held(file)?;
+        self.begin(Operation::Read, "stat", &held.path)?;
+        self.metadata_of(held.inode).ok_or_else(|| system_error("stat", &held.path, libc::EBADF))
+    }
+
+    fn read_handle(&mut self, file: &FileHandle, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let held = held(file)?;
+        self.begin(Operation::Read, "read", &held.path)?;
+        let content = match self.nodes.get(&held.inode) {
+            Some(Node::File(file)) => &file.content,
+            Some(Node::Dir(_)) => return Err(system_error("read", &held.path, libc::EISDIR)),
+            None => return Err(system_error("read", &held.path, libc::EBADF)),
         };
-        Ok(FileMetadata { kind, length, mode, modified, identity: (0, inode) })
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+        let end = start.saturating_add(length).min(content.len());
+        self.bytes_read += (end - start) as u64;
+        Ok(content.get(start..end).unwrap_or_default().to_vec())
+    }
+
+    fn canonical_path(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.begin(Operation::Read, "lstat", path)?;
+        self.find("lstat", path)?;
+        Ok(names(path).iter().fold(PathBuf::from("/"), |path, name| path.join(name)))
     }
 
     fn read_dir(&mut self, path: &Path) -> io::Result<Vec<DirEntry>> {
