@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use otelcore_exposition::{NameEscaping, PageFormat};
 use otelcore_pdata::Rope;
 use otelcore_pipeline::Budget;
 
@@ -51,6 +52,20 @@ fn measure(body: &Rope) -> [MeasuredWork; 3] {
         }
         assert!(piece.len() <= PIECE_SIZE, "{}", piece.len());
         assert!(budget.kept() < (3 * PIECE_SIZE + 40 * MAX_BUCKETS) as u64, "{}", budget.kept());
+    }
+    // The other formats, with names that are escaped.
+    for format in [PageFormat::OpenMetrics1, PageFormat::Protobuf] {
+        let format = NegotiatedFormat { format, escaping: NameEscaping::Values };
+        let (mut rendering, mut work) = (PageRendering::new(at(1), format, &budget), MeasuredWork::default());
+        loop {
+            let mut piece = Vec::new();
+            let is_complete = |progress| progress == RenderProgress::Complete;
+            if work.step(|work| is_complete(registry.render_step(&mut rendering, &mut piece, work).unwrap())) {
+                break;
+            }
+            assert!(piece.len() <= PIECE_SIZE, "{}", piece.len());
+        }
+        assert!(work.largest_step <= 3 * UNITS_PER_STEP, "{format:?}: a step did {}", work.largest_step);
     }
     while !expired.step(|work| registry.expire_step(at(1000), work)) {}
     assert!(registry.is_empty());
