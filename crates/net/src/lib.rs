@@ -42,8 +42,8 @@ pub use page_server::{
 pub use proxy::{Proxy, ProxyError, ProxySelector, ProxyTunnel};
 pub use refusal_text::{may_be_caused_by_content, mentions_invalid_utf8, parse_too_large};
 pub use scraper::{
-    MAX_PART, ScrapeConsumer, ScrapeError, ScrapeReport, ScrapeSchedule, Scraper, ScraperConfig, TargetId, hash_target,
-    scrape_offset, status_reason,
+    MAX_PART, Pushed, ScrapeConsumer, ScrapeError, ScrapeReport, ScrapeSchedule, Scraper, ScraperConfig, TargetId,
+    hash_target, scrape_offset, status_reason,
 };
 pub use sender::{
     EncodedBody, GrpcProtocol, GrpcSender, HttpProtocol, HttpSender, LeftOutItems, SentItems, parse_retry_after,

@@ -110,15 +110,30 @@ pub trait ScrapeConsumer {
         response: &HttpResponse,
     ) -> Result<(), ScrapeError>;
 
-    /// The next part of the page. A line may continue in the next part. What it has cost in addition to reading the bytes
-    /// is returned as a number of bytes, for the limit of the turn.
+    /// The next part of the page. A line may continue in the next part. A consumer that has not worked off all of it gets
+    /// an empty part next, in this turn or a later one, until it has.
     ///
     /// # Errors
     /// The rest of the page is not read: [`ScrapeError::Page`] or [`ScrapeError::NoRoom`].
-    fn push(&mut self, cx: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<usize, ScrapeError>;
+    fn push(&mut self, cx: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<Pushed, ScrapeError>;
 
     /// The scrape has ended. Unless its result is `Ok`, what was pushed is not a whole page.
     fn end(&mut self, cx: &mut Cx<'_>, target: TargetId, report: &ScrapeReport);
+}
+
+/// What became of a part of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pushed {
+    /// What it has cost in addition to reading the bytes, as a number of bytes, for the limit of the turn.
+    pub work: usize,
+    /// All of it is worked off.
+    pub is_done: bool,
+}
+
+impl Default for Pushed {
+    fn default() -> Self {
+        Self { work: 0, is_done: true }
+    }
 }
 
 /// What is known of a scrape when it has ended.
@@ -193,6 +208,8 @@ struct Scrape {
     pending: Bytes,
     /// The last part was as long as a part may be, so that the decompressor may hold more.
     may_hold_more: bool,
+    /// The consumer has not worked off the last part.
+    has_rest: bool,
 }
 
 /// The scraper. It uses the component's local keys from `base` on, as many as its client.
@@ -430,6 +447,7 @@ impl Scraper {
                 gunzip: None,
                 pending: Bytes::new(),
                 may_hold_more: false,
+                has_rest: false,
             };
             self.scrapes.insert(token, scrape);
             match &self.refusal {
@@ -473,7 +491,7 @@ impl Scraper {
                 self.readable.insert(token);
                 return;
             }
-            if scrape.pending.is_empty() && !scrape.may_hold_more {
+            if scrape.pending.is_empty() && !scrape.may_hold_more && !scrape.has_rest {
                 match self.client.read_body(cx, token) {
                     BodyRead::Data(data) => scrape.pending = data,
                     BodyRead::Pending => return,
@@ -486,6 +504,7 @@ impl Scraper {
             }
             let data;
             let part = match &mut scrape.gunzip {
+                _ if scrape.has_rest => &[],
                 None => {
                     data = scrape.pending.split_to(scrape.pending.len().min(MAX_PART));
                     &data[..]
@@ -504,13 +523,16 @@ impl Scraper {
             self.bytes_left = self.bytes_left.saturating_sub(part.len().max(MIN_PART_WORK));
             let result = if self.config.max_page > 0 && scrape.page_bytes >= self.config.max_page {
                 Err(ScrapeError::TooLarge)
-            } else if part.is_empty() {
-                Ok(0)
+            } else if part.is_empty() && !scrape.has_rest {
+                Ok(Pushed::default())
             } else {
                 consumer.push(cx, TargetId(scrape.target), part)
             };
             match result {
-                Ok(work) => self.bytes_left = self.bytes_left.saturating_sub(work),
+                Ok(Pushed { work, is_done }) => {
+                    self.bytes_left = self.bytes_left.saturating_sub(work);
+                    scrape.has_rest = !is_done;
+                }
                 Err(e) => return self.abort(cx, token, e, consumer),
             }
         }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use otelcore_net::{HttpResponse, ScrapeConsumer, ScrapeError, ScrapeReport, TargetId, Url};
+use otelcore_net::{HttpResponse, Pushed, ScrapeConsumer, ScrapeError, ScrapeReport, TargetId, Url};
 use otelcore_pipeline::{Cx, LogField, Logger, WallTime};
 
 use crate::labels::label_text;
@@ -142,9 +142,10 @@ impl ScrapeConsumer for JobTargets {
         active.target.begin(response.header("content-type"), millis(started)).map_err(scrape_error)
     }
 
-    fn push(&mut self, _: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<usize, ScrapeError> {
+    fn push(&mut self, _: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<Pushed, ScrapeError> {
         let Some(active) = self.active.get_mut(&target) else { return Err(ScrapeError::Cancelled) };
-        active.target.push(part).map_err(scrape_error)
+        let (work, is_done) = active.target.push(part).map_err(scrape_error)?;
+        Ok(Pushed { work, is_done })
     }
 
     fn end(&mut self, _: &mut Cx<'_>, target: TargetId, report: &ScrapeReport) {

@@ -161,7 +161,7 @@ impl Output {
 
     fn write_resource(&self, body: &mut Body, resource: &ResourceEntry, mut parts: &[Part]) {
         let mut entry = body.resource_metrics();
-        write_attributes(&mut entry.resource().attributes(), &resource.attributes);
+        write_attributes(&mut entry.resource().attributes(), resource.attributes.iter());
         while let Some(first) = parts.first() {
             let count = parts.iter().take_while(|part| part.at.scope == first.at.scope).count();
             let (mine, rest) = parts.split_at(count);
@@ -185,7 +185,7 @@ impl Output {
         metrics.schema_url(scope.schema_url.as_bytes());
         let mut writer = metrics.scope();
         writer.name(scope.name.as_bytes()).version(scope.version.as_bytes());
-        write_attributes(&mut writer.attributes(), &scope.attributes);
+        write_attributes(&mut writer.attributes(), scope.attributes.iter().map(|(name, value)| (name, value)));
     }
 
     fn write_family(&self, metric: &mut MetricWriter<'_>, family: &Family, from: usize, to: usize) {
@@ -226,7 +226,10 @@ impl Output {
     }
 }
 
-fn write_attributes(writer: &mut AttributesWriter<'_>, attributes: &[(Box<str>, Box<str>)]) {
+fn write_attributes<'a>(
+    writer: &mut AttributesWriter<'_>,
+    attributes: impl Iterator<Item = (&'a Box<str>, &'a Box<str>)>,
+) {
     for (name, value) in attributes {
         writer.string(name.as_bytes(), value.as_bytes());
     }

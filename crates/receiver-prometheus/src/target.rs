@@ -31,6 +31,12 @@ const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
 const KNOWN_WORK: usize = 48;
 const NEW_WORK: usize = 256;
 
+/// The work after which the rest of a part waits.
+const MAX_WORK: usize = 64 << 10;
+
+/// The longest line of a text page, or metric of a protobuf page, in bytes: it is read in one step.
+const MAX_ENTRY_BYTES: usize = 128 << 10;
+
 /// Positions that are looked at between two checks of the work, and the work for each.
 const POSITIONS: usize = 1024;
 const WORK_PER_POSITION: u64 = 60;
@@ -194,7 +200,8 @@ impl Target {
         if self.is_finishing() {
             return Err(PageError::Busy);
         }
-        let mut parser = PageParser::new(self.settings.format(content_type), ParserLimits::default());
+        let limits = ParserLimits { max_entry_bytes: MAX_ENTRY_BYTES, ..ParserLimits::default() };
+        let mut parser = PageParser::new(self.settings.format(content_type), limits);
         if !self.settings.scrapes_native {
             parser = parser.without_native_histograms();
         } else if self.settings.always_scrapes_classic {
@@ -213,11 +220,12 @@ impl Target {
         Ok(())
     }
 
-    /// The next part of the page. What it has cost in addition to reading it is returned, as a number of bytes.
-    pub(crate) fn push(&mut self, data: &[u8]) -> Result<usize, PageError> {
-        let Some(mut page) = self.page.take() else { return Ok(0) };
+    /// The next part of the page, or an empty one to go on. Returns what it has cost in addition to reading it, as a number
+    /// of bytes, and whether nothing is left of it.
+    pub(crate) fn push(&mut self, data: &[u8]) -> Result<(usize, bool), PageError> {
+        let Some(mut page) = self.page.take() else { return Ok((0, true)) };
         page.parser.handle_data(data);
-        let result = self.read_events(&mut page);
+        let result = self.read_events(&mut page, MAX_WORK);
         let bytes = page.transaction.bytes + page.parser.buffered() as u64 + self.state_bytes();
         let result = result.and_then(|work| {
             let bytes = bytes.saturating_sub(self.kept.bytes());
@@ -231,7 +239,8 @@ impl Target {
         self.cache.bytes + self.metadata.bytes
     }
 
-    fn read_events(&mut self, page: &mut Page) -> Result<usize, PageError> {
+    /// Reads events until there are none or the work is done. Returns the work, and whether there are none.
+    fn read_events(&mut self, page: &mut Page, max_work: usize) -> Result<(usize, bool), PageError> {
         let mut work = 0;
         // The parser lends its events, so the other parts of the page are borrowed apart from it.
         let Page { parser, transaction, counts, last_type, .. } = page;
@@ -244,11 +253,12 @@ impl Target {
             sample_limit_exceeded: &mut page.sample_limit_exceeded,
             bucket_limit_exceeded: &mut page.bucket_limit_exceeded,
         };
-        while let Some(event) = parser.poll_event() {
+        while work < max_work {
+            let Some(event) = parser.poll_event() else { return Ok((work, true)) };
             let event = event.map_err(|error| PageError::Page(error.to_string()))?;
             work += scrape.handle_event(&event).map_err(PageError::Page)?;
         }
-        Ok(work)
+        Ok((work, false))
     }
 
     /// The scrape has ended. Why it has failed is returned, if that is because of the page. [`Target::step`] follows.
@@ -260,7 +270,8 @@ impl Target {
         let mut result = Ok(());
         if let Some(page) = page.as_mut().filter(|_| !end.has_failed) {
             page.parser.handle_end();
-            result = self.read_events(page).map(|_| ());
+            // All but the last line was read before.
+            result = self.read_events(page, usize::MAX).map(|_| ());
             if result.is_ok() && page.sample_limit_exceeded {
                 result = Err(PageError::Page("sample limit exceeded".to_owned()));
             } else if result.is_ok() && page.bucket_limit_exceeded {

@@ -6,6 +6,7 @@
 //! Nothing is passed on before the scrape has ended, since a limit or a mistake in the page is found at its end. Looks up
 //! series by their keys alone, so that a sample of a known series makes no copy of a text. Never writes OTLP.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use otelcore_exposition::parse::{Exemplar, FamilyType};
@@ -16,7 +17,7 @@ use crate::key::{KeyHasher, KeyTable};
 use crate::metadata::MetadataStore;
 use crate::names::{self, CREATED, TOTAL};
 use crate::native::{NativeValue, is_stale};
-use crate::resource::{Attributes, DiscoveredResource, set_attribute};
+use crate::resource::{Attributes, DiscoveredResource};
 use crate::series::{self, NATIVE, Series, SeriesKind};
 
 /// About the bytes of a group with its keys.
@@ -33,7 +34,8 @@ pub(crate) struct TargetInfo {
 /// A resource of the scrape: there are several where the page has series of several instances.
 #[derive(Debug)]
 pub(crate) struct ResourceEntry {
-    pub(crate) attributes: Attributes,
+    /// By name, since the page may have any number of them.
+    pub(crate) attributes: BTreeMap<Box<str>, Box<str>>,
     pub(crate) scopes: Vec<ScopeEntry>,
 }
 
@@ -204,7 +206,7 @@ impl Transaction {
         let at = self.resource(series, target);
         let Some(resource) = self.resources.get_mut(at as usize) else { return };
         for (name, value) in series::info_labels(&series.labels, series.kind) {
-            set_attribute(&mut resource.attributes, name, value);
+            resource.attributes.insert(name.into(), value.into());
         }
         self.bytes += series.labels.bytes() as u64;
     }
@@ -227,6 +229,7 @@ impl Transaction {
         let attributes = target.resource.attributes(job, instance);
         self.bytes += attributes.iter().map(|(name, value)| (name.len() + value.len() + 32) as u64).sum::<u64>() + 128;
         let at = number(self.resources.len());
+        let attributes = attributes.into_iter().collect();
         self.resources.push(ResourceEntry { attributes, scopes: Vec::new() });
         self.resource_by_key.set(series.resource, at);
         at

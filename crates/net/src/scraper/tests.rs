@@ -153,6 +153,19 @@ struct RecordedScrapes {
     ended: Vec<(TargetId, MonotonicTime, ScrapeReport, Vec<u8>)>,
     /// Refuse pages that contain this byte.
     refused_byte: Option<u8>,
+    /// Each part is worked off with the empty part after it.
+    works_slowly: bool,
+    unfinished: Vec<u8>,
+}
+
+impl RecordedScrapes {
+    /// Keeps a part, or takes the one that was kept.
+    fn rest(&mut self, target: TargetId, part: &[u8], is_done: bool) -> Pushed {
+        let before = std::mem::replace(&mut self.unfinished, part.to_vec());
+        assert!(part.is_empty() || before.is_empty(), "nothing else comes before a part is worked off");
+        self.open.get_mut(&target).unwrap().extend(before);
+        Pushed { work: 1000, is_done }
+    }
 }
 
 impl ScrapeConsumer for RecordedScrapes {
@@ -168,11 +181,14 @@ impl ScrapeConsumer for RecordedScrapes {
         Ok(())
     }
 
-    fn push(&mut self, _: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<usize, ScrapeError> {
+    fn push(&mut self, _: &mut Cx<'_>, target: TargetId, part: &[u8]) -> Result<Pushed, ScrapeError> {
+        if self.works_slowly && !part.is_empty() {
+            return Ok(self.rest(target, part, false));
+        }
         self.longest_part = self.longest_part.max(part.len());
         self.open.get_mut(&target).unwrap().extend_from_slice(part);
         let is_refused = self.refused_byte.is_some_and(|byte| part.contains(&byte));
-        if is_refused { Err(ScrapeError::Page("invalid page".to_owned())) } else { Ok(0) }
+        if is_refused { Err(ScrapeError::Page("invalid page".to_owned())) } else { Ok(self.rest(target, &[], true)) }
     }
 
     fn end(&mut self, cx: &mut Cx<'_>, target: TargetId, report: &ScrapeReport) {
@@ -287,6 +303,26 @@ fn page_is_read_in_bounded_parts_at_each_interval() {
     }
     assert!(target.requests[0].1.contains("X-Prometheus-Scrape-Timeout-Seconds: 10\r\n"));
     assert_eq!(target.max_open, 1, "the connection is kept");
+}
+
+#[test]
+fn part_that_is_not_worked_off_is_continued_before_the_next_one() {
+    let page = page(300_000);
+    for packed in [false, true] {
+        let target = match packed {
+            true => TestTarget::new("Content-Encoding: gzip\r\n", &Deflater::new().gzip([&page[..]], 6)),
+            false => TestTarget::new("", &page),
+        };
+        let (graph, record) = scraper_graph(config(), &["http://h/metrics".to_owned()], None);
+        record.borrow_mut().works_slowly = true;
+        let mut sim = Sim::new(11);
+        sim.add_node("h", serve(target).0).unwrap();
+        sim.add_node("scraper", graph).unwrap();
+        sim.run_for(Duration::from_secs(15));
+        let record = record.borrow();
+        assert_eq!(record.ended.len(), 1);
+        assert!(record.ended[0].2.result.is_ok() && record.ended[0].3 == page);
+    }
 }
 
 #[test]

@@ -87,12 +87,21 @@ impl TargetFixture {
     pub(super) fn scrape(&mut self, started_ms: i64, content_type: &str, page: &[u8]) -> ExportMetricsServiceRequest {
         let end = self.scrape_end(started_ms, page.len());
         self.target.begin(Some(content_type.as_bytes()), started_ms).unwrap();
-        self.error = page.chunks(self.part.max(1)).find_map(|part| self.target.push(part).err());
+        self.error = page.chunks(self.part.max(1)).find_map(|part| self.push(part).err());
         match self.error.clone() {
             Some(error) => self.target.end_refused(&end, error),
             None => self.error = self.target.end(&end).err(),
         }
         self.finish()
+    }
+
+    /// Pushes a part, and goes on until nothing is left of it.
+    fn push(&mut self, part: &[u8]) -> Result<(), PageError> {
+        let mut part = part;
+        while !self.target.push(part)?.1 {
+            part = &[];
+        }
+        Ok(())
     }
 
     /// A scrape whose request fails, after a part of a page or before it.
@@ -104,7 +113,7 @@ impl TargetFixture {
     ) -> ExportMetricsServiceRequest {
         if let Some(page) = page {
             self.target.begin(None, started_ms).unwrap();
-            let _ = self.target.push(page);
+            let _ = self.push(page);
         }
         let end = ScrapeEnd { has_failed: true, is_too_large, ..self.scrape_end(started_ms, 0) };
         self.error = self.target.end(&end).err();

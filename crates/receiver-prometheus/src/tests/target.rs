@@ -171,3 +171,29 @@ fn nonsense_never_panics() {
         }
     }
 }
+
+#[test]
+fn long_lines_and_many_labels_cost_no_more_than_their_length() {
+    let mut target = fixture("");
+    let labels = |count: usize| -> String { (0..count).map(|i| format!("l{i}=\"\",")).collect() };
+    let page: String = (0..40).map(|_| format!("target_info{{{}x=\"y\"}} 1\n", labels(10_000))).collect();
+    let request = target.scrape(1000, TEXT, page.as_bytes());
+    assert!(target.error.is_none() && request.resource_metrics.len() == 1);
+    target.scrape(2000, TEXT, format!("a{{{}}} 1\n", labels(20_000)).as_bytes());
+    let Some(PageError::Page(text)) = &target.error else { panic!("{:?}", target.error) };
+    assert!(text.contains("longer than 131072 bytes"), "{text}");
+}
+
+#[test]
+fn part_with_much_work_is_divided() {
+    let mut target = fixture("");
+    let page: String = (0..3000).map(|i| format!("m{i} 1\n")).collect();
+    target.target.begin(Some(TEXT.as_bytes()), 1000).unwrap();
+    let (work, is_done) = target.target.push(page.as_bytes()).unwrap();
+    assert!(work < 100_000 && !is_done, "{work}");
+    let mut steps = 1;
+    while !target.target.push(&[]).unwrap().1 {
+        steps += 1;
+    }
+    assert!((5..50).contains(&steps), "{steps}");
+}
