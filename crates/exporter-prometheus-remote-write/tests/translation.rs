@@ -198,7 +198,7 @@ fn piece_that_was_refused_for_its_size_is_divided_however_short_it_is() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     #[test]
     fn any_metrics_give_requests_that_can_be_decoded(bytes in proptest::collection::vec(any::<u8>(), 0..3000), version in 0..2) {

@@ -40,6 +40,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("receivers", &["thrift", "net", "pipeline", "http", "pdata", "config"]),
     ("exporter-file", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),
+    ("exporter-loki", &["net", "pipeline", "prometheus-translation", "pdata", "config", "go-number"]),
     (
         "exporter-prometheus-remote-write",
         &["net", "pipeline", "prometheus-translation", "pdata", "config", "go-number"],

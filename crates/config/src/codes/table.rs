@@ -700,6 +700,14 @@ pub const CODES: &[Code] = &[
         messages: &["The remote write endpoint has written only a part of a request."],
     },
     Code {
+        id: "OC613",
+        title: "an exporter that the Go collector has removed",
+        meaning: "The exporter `loki` works, and is kept for its users. Loki accepts OTLP itself since version 3, without hints in attributes.",
+        causes: &["a configuration from before the removal"],
+        remedy: "use the exporter `otlp_http` with the endpoint in the field `config`, once Loki's labels are configured there.",
+        messages: &["the exporter is deprecated: Loki accepts OTLP since version 3"],
+    },
+    Code {
         id: "OC620",
         title: "targets of Prometheus can't be discovered",
         meaning: "A discovery of the `prometheus` receiver has failed. What it found last stays, and it is tried again; one that can't begin at all finds no targets.",

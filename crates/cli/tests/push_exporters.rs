@@ -1,5 +1,5 @@
-//! The `prometheus_remote_write` exporter in the binary, against a receiver with scripted responses: requests that are
-//! refused for now, and requests of which a part is written.
+//! The exporters `prometheus_remote_write` and `loki` in the binary, against a receiver with scripted responses: requests
+//! that are refused for now, requests of which a part is written, and requests of tenants.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -59,20 +59,26 @@ fn read_request(reader: &mut BufReader<std::net::TcpStream>) -> Option<Request> 
     Some((head, snap::raw::Decoder::new().decompress_vec(&body).unwrap()))
 }
 
-/// A collector that pushes what it gets to `address`.
+/// A collector that pushes the metrics it gets to `address`.
 fn start_collector(name: &str, address: &str, options: &str) -> (Process, String) {
+    let exporter = format!("prometheus_remote_write: {{endpoint: \"http://{address}/api/v1/write\", {options}}}");
+    start_with(name, "metrics", &exporter)
+}
+
+fn start_with(name: &str, signal: &str, exporter: &str) -> (Process, String) {
     let dir = empty_test_dir(name);
     let otlp = format!("127.0.0.1:{}", free_port());
     let config = format!(
         "receivers:
   otlp: {{protocols: {{http: {{endpoint: \"{otlp}\"}}}}}}
 exporters:
-  prometheus_remote_write: {{endpoint: \"http://{address}/api/v1/write\", {options}}}
+  {exporter}
 service:
   telemetry: {{metrics: {{level: none}}}}
   pipelines:
-    metrics: {{receivers: [otlp], exporters: [prometheus_remote_write]}}
-"
+    {signal}: {{receivers: [otlp], exporters: [{id}]}}
+",
+        id = exporter.split(':').next().unwrap()
     );
     let path = dir.join("config.yaml");
     std::fs::write(&path, config).unwrap();
@@ -160,4 +166,36 @@ fn response_of_version_2_without_its_headers_is_reported() {
         let log = process.log_text();
         log.contains("suggesting that the endpoint doesn't support RW2").then_some(log)
     });
+}
+
+#[test]
+fn log_records_of_two_tenants_arrive_as_streams_of_loki() {
+    let (address, requests) = start_receiver(&[BUSY, "HTTP/1.1 204 No Content\r\n\r\n"]);
+    let exporter = format!(
+        "loki: {{endpoint: \"http://{address}/loki/api/v1/push\", retry_on_failure: {{initial_interval: 10ms}}}}"
+    );
+    let (process, otlp) = start_with("loki-tenants", "logs", &exporter);
+    let record = |tenant: &str| {
+        format!(
+            r#"{{"severityNumber":9,"body":{{"stringValue":"hello"}},"attributes":[{{"key":"loki.tenant","value":{{"stringValue":"t"}}}},
+            {{"key":"t","value":{{"stringValue":"{tenant}"}}}}]}}"#
+        )
+    };
+    let (a, b) = (record("tenant-a"), record("tenant-b"));
+    let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{a},{b}]}}]}}]}}"#);
+    let head = "POST /v1/logs HTTP/1.0\r\nHost: x\r\nContent-Type: application/json";
+    assert_eq!(http_request(&otlp, head, body.as_bytes()).0, 200);
+    wait_until("both tenants", || (requests.lock().unwrap().len() >= 3).then(String::new));
+    let requests = requests.lock().unwrap();
+    let of_tenant = |tenant: &str| {
+        let field = format!("x-scope-orgid: {tenant}\r\n");
+        requests.iter().filter(|(head, _)| head.to_ascii_lowercase().contains(&field)).count()
+    };
+    assert_eq!(
+        (of_tenant("tenant-a") + of_tenant("tenant-b"), of_tenant("tenant-a").min(of_tenant("tenant-b"))),
+        (3, 1)
+    );
+    let labels = br#"{exporter="OTLP", level="INFO"}"#;
+    assert!(requests.iter().all(|(_, body)| body.windows(labels.len()).any(|window| window == labels)));
+    assert!(process.log_text().contains("Loki accepts OTLP since version 3"));
 }
