@@ -569,6 +569,20 @@ bool otelcore_collector_is_flushed(const struct otelcore_collector *collector,
                                    uint64_t mark);
 
 /**
+ * Changes a collector that runs to another configuration, `yaml_len` bytes of YAML. Components whose configuration is the same go
+ * on with their state, and inputs and outputs of theirs stay valid; those that end have `grace_ms` for what they hold, while the new
+ * ones run. Where it fails the collector goes on as before: OTELCORE_INVALID_CONFIG has all mistakes, OTELCORE_IO says what can't
+ * start, and OTELCORE_INVALID_STATE that only a new collector can have this configuration, or that this one does not run. A callback
+ * of a new output or processor is set after a call that has failed for the lack of it. On the thread that drives the collector it
+ * turns it meanwhile.
+ */
+otelcore_status otelcore_collector_reload(struct otelcore_collector *collector,
+                                          const char *yaml,
+                                          size_t yaml_len,
+                                          int64_t grace_ms,
+                                          struct otelcore_error **err);
+
+/**
  * Takes nothing new, delivers what it holds, and ends within `timeout_ms`; negative is however long it takes. Returns
  * when it has ended. OTELCORE_TIMEOUT says that something was not delivered; the message says what, and the collector
  * has ended all the same. One that has never been started, or has ended before, is no error. On the thread that drives

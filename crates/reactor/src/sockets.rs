@@ -135,7 +135,9 @@ impl EventSources {
     /// Notes that an address could not be bound.
     pub(crate) fn note_bind_error(&self, e: &io::Error, has_same_port: impl Fn(&BoundAddress) -> bool) {
         let mut handover = self.handover.borrow_mut();
-        let is_of_owner = |socket: &&BoundSocket| handover.owners.contains(&socket.owner);
+        // One that is replaced is in the way as a new component's.
+        let is_of_owner =
+            |socket: &&BoundSocket| socket.use_of_socket == SocketUse::Own && handover.owners.contains(&socket.owner);
         if e.kind() == io::ErrorKind::AddrInUse
             && self.bound.borrow().values().filter(is_of_owner).any(|socket| has_same_port(&socket.address))
         {
@@ -711,5 +713,77 @@ mod tests {
         assert!(text.contains(&format!(" {limit}: raise it")), "{text}");
         let kind = accept_error("tcp", &"x", io::ErrorKind::WouldBlock.into()).kind();
         assert_eq!(kind, io::ErrorKind::WouldBlock);
+    }
+
+    /// Whether a client that connects is accepted by this listener.
+    fn accepts(listener: &mut dyn Listener, connect: impl Fn() -> bool) -> bool {
+        connect();
+        // The connection is in the backlog when connect(2) has returned.
+        listener.accept(1).is_ok()
+    }
+
+    #[test]
+    fn listener_that_is_taken_over_gets_no_more_connections_and_its_backlog_is_kept() {
+        let (_poll, sources) = sources();
+        let endpoint = |port| Endpoint::Tcp { host: "127.0.0.1".to_owned(), port };
+        let mut old = listen(&sources, Key { owner: 1, local: 0 }, &endpoint(0)).unwrap();
+        let address = old.local_addr();
+        let at = endpoint(address.rsplit(':').next().unwrap().parse().unwrap());
+        let connect = || TcpStream::connect(&address).is_ok();
+        let _waiting = TcpStream::connect(&address).unwrap();
+        let new_key = Key { owner: 2, local: 0 };
+        assert!(listen(&sources, new_key, &at).is_err(), "without a change the address is in use");
+        // A change that fails gives it back.
+        sources.begin_handover(&BTreeSet::from([1]));
+        let new = listen(&sources, new_key, &at).unwrap();
+        assert!(listen(&sources, Key { owner: 3, local: 0 }, &at).is_err(), "one component takes it over");
+        drop(new);
+        assert!(!sources.end_handover(false));
+        assert!(old.accept(1).is_ok() && accepts(&mut *old, connect));
+        // One that succeeds.
+        let _waiting = TcpStream::connect(&address).unwrap();
+        sources.begin_handover(&BTreeSet::from([1]));
+        let mut new = listen(&sources, new_key, &at).unwrap();
+        assert!(!sources.end_handover(true));
+        assert_eq!(old.accept(1).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
+        assert!(new.accept(1).is_ok() && accepts(&mut *new, connect));
+        drop(old);
+        assert!(accepts(&mut *new, connect));
+        drop(new);
+        assert!(!connect(), "no handle is left");
+    }
+
+    #[test]
+    fn same_port_at_another_address_of_a_component_that_ends_is_a_conflict() {
+        let (_poll, sources) = sources();
+        let at = |host: &str, port| Endpoint::Tcp { host: host.to_owned(), port };
+        let old = listen(&sources, Key { owner: 1, local: 0 }, &at("127.0.0.1", 0)).unwrap();
+        let port = old.local_addr().rsplit(':').next().unwrap().parse().unwrap();
+        for (owner, expected) in [(1, true), (7, false)] {
+            sources.begin_handover(&BTreeSet::from([owner]));
+            assert!(listen(&sources, Key { owner: 2, local: 0 }, &at("0.0.0.0", port)).is_err());
+            assert_eq!(sources.end_handover(false), expected);
+        }
+    }
+
+    #[test]
+    fn unix_socket_that_is_taken_over_keeps_its_file() {
+        let (_poll, sources) = sources();
+        let folder = temporary_folder("handover");
+        let path = folder.join("socket");
+        let at = Endpoint::Unix(path.clone());
+        let old = listen(&sources, Key { owner: 1, local: 0 }, &at).unwrap();
+        sources.begin_handover(&BTreeSet::from([1]));
+        drop(listen(&sources, Key { owner: 2, local: 0 }, &at).unwrap());
+        sources.end_handover(false);
+        assert!(path.exists(), "the change has failed");
+        sources.begin_handover(&BTreeSet::from([1]));
+        let mut new = listen(&sources, Key { owner: 2, local: 0 }, &at).unwrap();
+        sources.end_handover(true);
+        drop(old);
+        assert!(accepts(&mut *new, || UnixStream::connect(&path).is_ok()));
+        drop(new);
+        assert!(!path.exists());
+        std::fs::remove_dir(folder).unwrap();
     }
 }

@@ -240,4 +240,24 @@ mod tests {
         let e = bind(&sockets.sources, Key { owner: 1, local: 2 }, "127.0.0.1", addr.port()).err().unwrap();
         assert_eq!(e.to_string(), format!("listen udp {addr}: bind: address already in use"));
     }
+
+    #[test]
+    fn socket_that_is_taken_over_keeps_datagrams_that_wait() {
+        let sockets = Sockets::new();
+        let ((mut one, _), (mut two, two_addr)) = (sockets.bind(1), sockets.bind(2));
+        let bind_again = || bind(&sockets.sources, Key { owner: 2, local: 0 }, "127.0.0.1", two_addr.port());
+        one.send_to(b"first", two_addr).unwrap();
+        sockets.sources.begin_handover(&std::collections::BTreeSet::from([1]));
+        drop(bind_again().unwrap());
+        sockets.sources.end_handover(false);
+        let mut buffer = [0; 20];
+        assert_eq!(two.recv_from(&mut buffer).unwrap().0, 5, "a change that has failed");
+        one.send_to(b"second", two_addr).unwrap();
+        sockets.sources.begin_handover(&std::collections::BTreeSet::from([1]));
+        let mut new = bind_again().unwrap();
+        sockets.sources.end_handover(true);
+        assert_eq!(two.recv_from(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(two);
+        assert_eq!(new.recv_from(&mut buffer).unwrap().0, 6);
+    }
 }

@@ -167,7 +167,7 @@ impl RunContext<'_> {
             let is_reload = number == Some(signal::HUP) || number.is_none() && has_changed();
             match number {
                 _ if is_reload && is_stopping => {}
-                _ if is_reload => match self.reload(event_loop, prepared) {
+                _ if is_reload => match self.reload(event_loop, prepared, matches!(end_reason, EndReason::Reload(_))) {
                     Some(ReloadResult::Changed(next)) => *prepared = *next,
                     Some(ReloadResult::NeedsRestart(next)) => {
                         end_reason = EndReason::Reload(next);
@@ -190,11 +190,14 @@ impl RunContext<'_> {
     }
 
     /// Reads the configuration again, and changes the running one by the difference. `None`, with a log record, where it is not
-    /// valid or can't start.
-    fn reload(&self, event_loop: &mut EventLoop, running: &PreparedCollector) -> Option<ReloadResult> {
+    /// valid or can't start. While the running one ends for a restart, this configuration is the next one.
+    fn reload(&self, event_loop: &mut EventLoop, running: &PreparedCollector, is_ending: bool) -> Option<ReloadResult> {
         let log = running.collector.log();
         let (plan, loaded) = self.read_config(log)?;
-        let next = running.collector.successor(plan.clone());
+        let next = match is_ending {
+            true => Err(ReloadError::NeedsRestart("a restart is under way".to_owned())),
+            false => running.collector.successor(plan.clone()),
+        };
         let result = next.and_then(|next| next.take_over(event_loop, loaded.grace).map(|_| next));
         let error = match result {
             Ok(collector) => {

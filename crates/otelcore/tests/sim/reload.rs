@@ -280,3 +280,71 @@ fn stored_queue_of_a_changed_exporter_is_taken_over() {
         assert_eq!(fixture.held_bytes(), 0, "seed {seed}");
     }
 }
+
+#[test]
+fn pipeline_that_is_removed_delivers_what_it_holds_through_what_follows_it() {
+    // Two pipelines joined by a connector; the first has a batch, the second a batch and the exporter.
+    let joined = "receivers:\n  otlp:\n    protocols: {grpc: {endpoint: \"0.0.0.0:4317\"}}\n\
+         processors: {batch: {timeout: 60s}, batch/2: {timeout: 60s}}\nconnectors: {forward: {}}\n\
+         exporters:\n  otlp_grpc: {endpoint: \"jaeger:14250\", tls: {insecure: true}}\n\
+         service:\n  telemetry: {metrics: {level: none}}\n  pipelines:\n    \
+         traces/in: {receivers: [otlp], processors: [batch], exporters: [forward]}\n    \
+         traces/out: {receivers: [forward], processors: [batch/2], exporters: [otlp_grpc]}\n";
+    let direct = "receivers:\n  otlp:\n    protocols: {grpc: {endpoint: \"0.0.0.0:4317\"}}\nexporters: {nop: {}}\n\
+         service:\n  telemetry: {metrics: {level: none}}\n  pipelines:\n    traces: {receivers: [otlp], exporters: [nop]}\n";
+    for seed in seeds().take(5) {
+        let mut fixture = Fixture::with_yaml(Sim::new(seed), seed, joined);
+        let load = Load { requests: 100, ..Load::default() };
+        fixture.start_client(load.clone());
+        fixture.sim.run_for(4 * SEC);
+        assert_eq!((fixture.held_items(), fixture.delivered().len()), (100, 0), "seed {seed}");
+        assert_eq!(fixture.reload(direct, 5 * SEC), Ok(change_of(1, 1, 4)), "seed {seed}");
+        fixture.sim.run_for(SEC);
+        assert_eq!((fixture.held_items(), fixture.delivered()), (0, load.span_ids()), "seed {seed}");
+        // And back, with new instances.
+        assert_eq!(fixture.reload(joined, 5 * SEC), Ok(change_of(1, 4, 1)), "seed {seed}");
+        let other = Load { client: 2, start_after: SEC, ..load.clone() };
+        fixture.start_client(other.clone());
+        fixture.sim.run_for(4 * SEC);
+        assert_eq!(fixture.held_items(), 100, "seed {seed}");
+        fixture.sim.flush(fixture.collector);
+        fixture.sim.run_for(SEC);
+        assert_eq!(fixture.delivered(), &load.span_ids() | &other.span_ids(), "seed {seed}");
+        assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn shutdown_while_components_of_the_previous_configuration_end_delivers_everything() {
+    for seed in seeds().take(5) {
+        let batch = "  batch: {timeout: 2s}";
+        let mut fixture = Fixture::new(seed, batch, &otlp_exporter(""));
+        fixture.sim.kill(fixture.backend_node);
+        fixture.start_client(Load { requests: 300, ..Load::default() });
+        fixture.sim.run_for(3 * SEC);
+        let yaml = yaml_with("  batch: {timeout: 1s}", "max_recv_msg_size_mib: 5", "timeout: 3s");
+        assert_eq!(fixture.reload(&yaml, 20 * SEC), Ok(change_of(0, 3, 3)), "seed {seed}");
+        fixture.sim.run_for(500 * MS);
+        assert!(fixture.held_items() > 100, "seed {seed}");
+        fixture.sim.close(fixture.collector, 20 * SEC);
+        fixture.sim.run_for(SEC);
+        fixture.start_backend();
+        fixture.sim.run_for(20 * SEC);
+        assert_eq!(fixture.sim.undelivered(fixture.collector).map(|left| left.total()), Some(0), "seed {seed}");
+        assert!(fixture.missing().is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn limits_of_a_memory_limiter_that_has_changed_are_those_of_the_new_one() {
+    let limiter = |mib: u64| format!("  memory_limiter: {{check_interval: 1s, limit_mib: {mib}, spike_limit_mib: 1}}");
+    let mut fixture = Fixture::new(1, &limiter(10), &otlp_exporter(""));
+    let limit = |fixture: &Fixture| fixture.sim.graph(fixture.collector).unwrap().budget().limit() >> 20;
+    assert_eq!(limit(&fixture), 9);
+    for mib in [20, 5] {
+        fixture.reload(&config_yaml(&limiter(mib), &otlp_exporter("")), 5 * SEC).unwrap();
+        assert_eq!(limit(&fixture), mib - 1);
+    }
+    fixture.reload(&config_yaml("", &otlp_exporter("")), 5 * SEC).unwrap();
+    assert_eq!(limit(&fixture), u64::MAX >> 20);
+}
