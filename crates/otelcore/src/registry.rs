@@ -81,6 +81,7 @@ built_in_types! {
     "processor-tail-sampling": otelcore_processor_tail_sampling::TailSamplingFactory;
     "processor-transform": otelcore_processors::TransformFactory;
     "receiver-file-log": otelcore_receiver_file_log::FileLogFactory;
+    "receiver-host-metrics": otelcore_receiver_host_metrics::HostMetricsFactory;
     "receiver-jaeger": otelcore_receivers::JaegerReceiverFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
     "receiver-prometheus": otelcore_receiver_prometheus::PrometheusReceiverFactory;

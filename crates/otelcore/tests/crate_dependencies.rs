@@ -34,6 +34,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("processor-k8s-attributes", &["kubernetes-client", "pipeline", "pdata", "config", "go-regexp"]),
     ("processor-resource-detection", &["kubernetes-client", "net", "pipeline", "http", "pdata", "config", "go-regexp"]),
+    ("receiver-host-metrics", &["pipeline", "pdata", "config", "go-regexp"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("receiver-file-log", &["stanza", "pipeline", "pdata", "config", "go-text", "go-regexp"]),
     ("receiver-prometheus", &["prometheus-discovery", "net", "pipeline", "exposition", "pdata", "config", "go-number"]),

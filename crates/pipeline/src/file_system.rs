@@ -100,6 +100,23 @@ impl fmt::Debug for FileHandle {
     }
 }
 
+/// The size and the use of a file system, as `statfs` counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DiskUsage {
+    /// Bytes of a block.
+    pub block_size: u64,
+    /// Blocks in total.
+    pub blocks: u64,
+    /// Blocks that are free.
+    pub free_blocks: u64,
+    /// Blocks that are free for a process without privileges.
+    pub available_blocks: u64,
+    /// Inodes in total.
+    pub inodes: u64,
+    /// Inodes that are free.
+    pub free_inodes: u64,
+}
+
 /// A lock on a file. Dropping it, or the end of the process, frees the lock.
 pub struct FileLock {
     _held: Box<dyn Any + Send>,
@@ -238,6 +255,18 @@ pub trait FileSystem {
     /// # Errors
     /// See [`FileSystem`].
     fn free_space(&mut self, path: &Path) -> io::Result<u64>;
+
+    /// Size and use of the file system that holds `path`. Waits as long as a network file system does not answer.
+    ///
+    /// # Errors
+    /// See [`FileSystem`].
+    fn disk_usage(&mut self, path: &Path) -> io::Result<DiskUsage>;
+
+    /// The path that a symbolic link contains, as it is written there.
+    ///
+    /// # Errors
+    /// See [`FileSystem`]; also when the path is no symbolic link.
+    fn read_link(&mut self, path: &Path) -> io::Result<PathBuf>;
 
     /// A regular file as a whole.
     ///

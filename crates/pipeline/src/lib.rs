@@ -69,8 +69,8 @@ pub use exporter_queue::{
     RetryConfig, Sizer,
 };
 pub use file_system::{
-    DirEntry, FileHandle, FileJob, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS,
-    PRIVATE_DIR, PRIVATE_FILE, TooManyFileJobs,
+    DirEntry, DiskUsage, FileHandle, FileJob, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES,
+    MAX_FILE_JOBS, PRIVATE_DIR, PRIVATE_FILE, TooManyFileJobs,
 };
 pub use graph::{
     ChangeError, ComponentIdentity, ConnectorParts, ExporterIndex, Graph, GraphBuilder, GraphChange, InstanceIdentity,

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore_pipeline::{
-    DirEntry, FileHandle, FileJob, FileKind, FileLock, FileMetadata, FileSystem, Key, MAX_DIR_ENTRIES, MAX_FILE_JOBS,
-    Notifier, TooManyFileJobs, WallTime,
+    DirEntry, DiskUsage, FileHandle, FileJob, FileKind, FileLock, FileMetadata, FileSystem, Key, MAX_DIR_ENTRIES,
+    MAX_FILE_JOBS, Notifier, TooManyFileJobs, WallTime,
 };
 
 use crate::forks::TrackedFd;
@@ -340,6 +340,33 @@ impl FileSystem for MachineFiles {
         let (blocks, size) = (found.f_bavail as u64, found.f_frsize as u64);
         Ok(blocks.saturating_mul(size))
     }
+
+    fn disk_usage(&mut self, path: &Path) -> io::Result<DiskUsage> {
+        let failed = |e: &io::Error| path_error("statfs", path, e);
+        let text =
+            CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(&io::ErrorKind::InvalidInput.into()))?;
+        let mut found = MaybeUninit::<libc::statfs>::zeroed();
+        // SAFETY: the path ends with a zero byte, and the result is a place of the right size.
+        if unsafe { libc::statfs(text.as_ptr(), found.as_mut_ptr()) } != 0 {
+            return Err(failed(&io::Error::last_os_error()));
+        }
+        // SAFETY: the call has filled it in; all zeros are valid too.
+        let found = unsafe { found.assume_init() };
+        // The fields have other widths and signs on other systems.
+        #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)]
+        Ok(DiskUsage {
+            block_size: found.f_bsize as u64,
+            blocks: found.f_blocks as u64,
+            free_blocks: found.f_bfree as u64,
+            available_blocks: found.f_bavail as u64,
+            inodes: found.f_files as u64,
+            free_inodes: found.f_ffree as u64,
+        })
+    }
+
+    fn read_link(&mut self, path: &Path) -> io::Result<PathBuf> {
+        fs::read_link(path).map_err(|e| path_error("readlink", path, &e))
+    }
 }
 
 /// How many parts one system call takes (`IOV_MAX`).
@@ -517,6 +544,19 @@ mod tests {
         MachineFiles::default().lock_file(&path, PRIVATE_FILE).unwrap();
         assert!(MachineFiles::default().free_space(&dir.0).unwrap() > 0);
         assert_eq!(MachineFiles::default().free_space(&dir.path("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn use_of_a_file_system_and_target_of_a_link_are_read() {
+        let dir = TemporaryDir::new();
+        let usage = MachineFiles::default().disk_usage(&dir.0).unwrap();
+        assert!(usage.block_size > 0 && usage.blocks >= usage.free_blocks, "{usage:?}");
+        let missing = dir.path("none");
+        let error = MachineFiles::default().disk_usage(&missing).unwrap_err().to_string();
+        assert_eq!(error, format!("statfs {}: no such file or directory", missing.display()));
+        std::os::unix::fs::symlink("../target", dir.path("link")).unwrap();
+        assert_eq!(MachineFiles::default().read_link(&dir.path("link")).unwrap(), PathBuf::from("../target"));
+        assert_eq!(MachineFiles::default().read_link(&dir.0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -43,8 +43,10 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/spanprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/jaegerreceiver"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
+	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
@@ -96,6 +98,7 @@ var components = []component{
 	{"processors/k8s_attributes", contrib + "processor/k8sattributesprocessor", k8sattributesprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/resource_detection", contrib + "processor/resourcedetectionprocessor", resourcedetectionprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/tail_sampling", contrib + "processor/tailsamplingprocessor", tailsamplingprocessor.NewFactory().CreateDefaultConfig()},
+	{"receivers/host_metrics", contrib + "receiver/hostmetricsreceiver", hostmetricsreceiver.NewFactory().CreateDefaultConfig()},
 	{"receivers/jaeger", contrib + "receiver/jaegerreceiver", jaegerreceiver.NewFactory().CreateDefaultConfig()},
 	{"receivers/zipkin", contrib + "receiver/zipkinreceiver", zipkinreceiver.NewFactory().CreateDefaultConfig()},
 }
@@ -343,6 +346,22 @@ func main() {
 		// The file of the Jaeger receiver has its protocols one level above the key that they are below.
 		if file, ok := s.read(c.module); ok && c.name != "receivers/jaeger" {
 			s.add(k, "", c.module, file, 0)
+		}
+		if host, ok := c.config.(*hostmetricsreceiver.Config); ok {
+			scrapers := map[string]any{}
+			for at := range k {
+				if name, ok := strings.CutPrefix(at, "scrapers::"); ok {
+					scrapers[name] = nil
+				}
+			}
+			if err := confmap.NewFromStringMap(map[string]any{"scrapers": scrapers}).Unmarshal(host); err != nil {
+				panic(err)
+			}
+			for name, scraper := range host.Scrapers {
+				at := "scrapers::" + name.String()
+				k[at] = key{"section", "off"}
+				k.fields(at, reflect.Indirect(reflect.ValueOf(scraper)), 0)
+			}
 		}
 		paths := make([]string, 0, len(k))
 		for at := range k {

@@ -728,4 +728,35 @@ pub const CODES: &[Code] = &[
             "no room for further targets: groups that are found now are left out",
         ],
     },
+    Code {
+        id: "OC641",
+        title: "metrics of the machine can't be scraped",
+        meaning: "A scraper could not read something. What it could read is sent. The error is logged again when it changes.",
+        causes: &[
+            "a file of `/proc` that the collector may not read: processes of other users, for example",
+            "a mount point that the collector's container does not have",
+            "a network file system that does not answer",
+        ],
+        remedy: "see the fields `scraper` and `error`; set `root_path`, exclude what is not needed, or mute errors of processes.",
+        messages: &["Error scraping metrics"],
+    },
+    Code {
+        id: "OC642",
+        title: "a scrape is left out",
+        meaning: "The time for a scrape had come while the one before was still running.",
+        causes: &[
+            "a `collection_interval` that is too short for many processes",
+            "a process or a file system that does not answer",
+        ],
+        remedy: "raise `collection_interval`, or set `timeout`.",
+        messages: &["a scrape is left out, because the one before has not ended"],
+    },
+    Code {
+        id: "OC643",
+        title: "a metric of another system",
+        meaning: "A metric is enabled that only Windows has. It is not sent.",
+        causes: &[],
+        remedy: "remove `process.handles`; `process.open_file_descriptors` counts files on Linux.",
+        messages: &["process.handles is only supported on Windows; disabling metric on this platform"],
+    },
 ];

@@ -6,7 +6,7 @@
 //! was not synced is lost or kept, and the seed decides which. A sync that fails makes the system forget what was to be
 //! written, as Linux does: a second one succeeds and the data is gone at a crash.
 //!
-//! Has no symbolic links and no permissions. Never touches the machine's disk.
+//! Has no permissions, and no symbolic links but those that a test sets to be read. Never touches the machine's disk.
 
 mod file;
 mod operations;
@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Weak;
 use std::time::Duration;
 
-use otelcore_pipeline::{FileJob, WallTime, os_error};
+use otelcore_pipeline::{DiskUsage, FileJob, WallTime, os_error};
 
 use self::file::File;
 use super::random::RandomSource;
@@ -125,6 +125,10 @@ pub struct SimDisk {
     open_files: BTreeMap<Inode, Weak<()>>,
     bytes_read: u64,
     misdirected: u64,
+    /// What [`otelcore_pipeline::FileSystem::read_link`] returns. Nothing else follows these links.
+    links: BTreeMap<PathBuf, PathBuf>,
+    /// What [`otelcore_pipeline::FileSystem::disk_usage`] returns, where it is not that of this disk.
+    usages: BTreeMap<PathBuf, DiskUsage>,
 }
 
 impl SimDisk {
@@ -147,6 +151,8 @@ impl SimDisk {
             open_files: BTreeMap::new(),
             bytes_read: 0,
             misdirected: 0,
+            links: BTreeMap::new(),
+            usages: BTreeMap::new(),
         }
     }
 
@@ -269,6 +275,23 @@ impl SimDisk {
         self.changes.retain(|change| !change.is_at(dir, &name));
         self.add_durable(dir, name, made);
         self.remove_unreachable();
+    }
+
+    /// Sets what [`otelcore_pipeline::FileSystem::read_link`] returns for a path. Nothing else follows the link.
+    pub fn set_link(&mut self, path: impl Into<PathBuf>, target: impl Into<PathBuf>) {
+        self.links.insert(path.into(), target.into());
+    }
+
+    /// Sets what [`otelcore_pipeline::FileSystem::disk_usage`] returns for a path that exists.
+    pub fn set_disk_usage(&mut self, path: impl Into<PathBuf>, usage: DiskUsage) {
+        self.usages.insert(path.into(), usage);
+    }
+
+    /// Makes a directory at once, durably and without faults, with missing parents.
+    pub fn make_dir(&mut self, path: impl AsRef<Path>) {
+        let marker = path.as_ref().join("x");
+        self.write(&marker, Vec::new());
+        self.remove(&marker);
     }
 
     /// Removes a file at once, durably and without faults. A file that does not exist is no error.

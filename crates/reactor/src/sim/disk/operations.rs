@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use otelcore_pipeline::{DirEntry, FileHandle, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES};
+use otelcore_pipeline::{
+    DirEntry, DiskUsage, FileHandle, FileKind, FileLock, FileMetadata, FileSystem, MAX_DIR_ENTRIES,
+};
 
 use super::file::File;
 use super::{Dir, DirChange, Inode, Node, Operation, SimDisk, names, system_error};
@@ -274,5 +276,25 @@ impl FileSystem for SimDisk {
         self.begin(Operation::Read, "statfs", path)?;
         self.find("statfs", path)?;
         Ok(self.room())
+    }
+
+    fn disk_usage(&mut self, path: &Path) -> io::Result<DiskUsage> {
+        self.begin(Operation::Read, "statfs", path)?;
+        self.find("statfs", path)?;
+        Ok(self.usages.get(path).copied().unwrap_or_else(|| {
+            let (block_size, room) = (4096, self.room());
+            let free_blocks = room / block_size;
+            let blocks = free_blocks.saturating_add(self.used.div_ceil(block_size));
+            DiskUsage { block_size, blocks, free_blocks, available_blocks: free_blocks, ..DiskUsage::default() }
+        }))
+    }
+
+    fn read_link(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.begin(Operation::Read, "readlink", path)?;
+        if let Some(target) = self.links.get(path) {
+            return Ok(target.clone());
+        }
+        self.find("readlink", path)?;
+        Err(system_error("readlink", path, libc::EINVAL))
     }
 }
