@@ -83,7 +83,9 @@ pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
 pub use start_error::{StartError, error_with_text, os_error};
-pub use storage::{Storage, StorageLocation, StorageUser, StoredQueue, StoredQueueContext, StoredQueueStatus};
+pub use storage::{
+    Storage, StorageLocation, StorageUser, StoredQueue, StoredQueueContext, StoredQueueStatus, ValueChange, ValueStore,
+};
 pub use telemetry::{
     Counter, FamilyKind, Gauge, Histogram, Labels, MetricFamily, MetricsLevel, ReceiverMetrics, SeriesSample,
     SeriesValue, Telemetry,

@@ -2,6 +2,8 @@
 //!
 //! Owns the interfaces and their errors. Touches no file: the implementations give jobs to the world.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +12,8 @@ use otelcore_config::ComponentId;
 use otelcore_pdata::Signal;
 
 use crate::{
-    Ack, Budget, Capability, ComponentKind, Cx, Event, Logger, Outcome, Payload, QueueConfig, StartError, StatusReport,
-    Telemetry, UsedMetadata,
+    Ack, Budget, Capability, ComponentKind, Cx, Event, FileSystem, Logger, Outcome, Payload, QueueConfig, StartError,
+    StatusReport, Telemetry, UsedMetadata,
 };
 
 /// Who stores something.
@@ -67,6 +69,9 @@ pub trait Storage {
     /// Where a component stores something. Two users never have the same directory.
     fn location(&self, user: &StorageUser<'_>) -> StorageLocation;
 
+    /// A few values by key for one component. Nothing is opened yet.
+    fn open_values(&self, user: &StorageUser<'_>) -> Box<dyn ValueStore>;
+
     /// A queue on disk in front of an exporter's queue in memory. Nothing is opened yet.
     fn open_queue(&self, context: StoredQueueContext<'_>) -> Box<dyn StoredQueue>;
 }
@@ -85,6 +90,32 @@ impl Capability for dyn Storage {
             "requested extension is not a storage extension: `storage` names \"{id}\"; write the id of a `file_storage` extension"
         ))
     }
+}
+
+/// A change of a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ValueChange {
+    /// Sets the value of a key.
+    Set(String, Vec<u8>),
+    /// Removes a key. One that does not exist is no error.
+    Delete(String),
+}
+
+/// A few values by key on a disk: positions of a receiver, for example. Used inside of a file job, one at a time.
+pub trait ValueStore: Send {
+    /// Opens the store, locks it against other processes, and reads all values.
+    ///
+    /// # Errors
+    /// Those of the system. `WouldBlock` while another process has it; `InvalidData` where the values are damaged: they are
+    /// set aside, and the next call finds none.
+    fn load(&mut self, files: &mut dyn FileSystem) -> io::Result<BTreeMap<String, Vec<u8>>>;
+
+    /// Changes values. After a crash, all of the changes are there or none is.
+    ///
+    /// # Errors
+    /// Those of the system; `InvalidInput` where the values would be too large. The old values are there then, unless the
+    /// last step has failed.
+    fn apply(&mut self, files: &mut dyn FileSystem, changes: Vec<ValueChange>) -> io::Result<()>;
 }
 
 /// A queue on disk in front of the queue in memory of an exporter, for one signal.

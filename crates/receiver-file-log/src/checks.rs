@@ -41,13 +41,14 @@ impl FileLogConfig {
             let key = format!("operators[{index}]::{}", error.key);
             s.start_error(&key, error.message).maybe_help(error.hint);
         }
-        if !self.storage.is_empty() {
-            s.start_error("storage", "positions in files are not kept on disk yet").help("leave `storage` out");
-        }
         if !self.storage.is_empty()
             && let Err(e) = self.storage.parse::<ComponentId>()
         {
             s.error("storage", format!("'storage' {e}")).help("write the id of an extension such as `file_storage`");
+        }
+        if self.polls_to_archive > MAX_ARCHIVED_POLLS {
+            let message = format!("'polls_to_archive' must be at most {MAX_ARCHIVED_POLLS}");
+            s.start_error("polls_to_archive", message);
         }
         if self.storage.is_empty() && self.polls_to_archive > 0 {
             s.warn("polls_to_archive", "archiving is not supported in memory, please use a storage extension");
@@ -147,3 +148,6 @@ const MAX_FINGERPRINT: i64 = 1 << 20;
 
 /// The longest entry.
 const MAX_LOG_SIZE: i64 = 1 << 30;
+
+/// Each archived poll takes a look-up for each file that is new.
+const MAX_ARCHIVED_POLLS: i64 = 10_000;

@@ -8,10 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use otelcore_go_text::time::Location;
-use otelcore_pipeline::{FileHandle, FileKind, FileSystem};
+use otelcore_pipeline::{FileHandle, FileKind, FileSystem, ValueChange, ValueStore};
 use otelcore_stanza::encode::{EncodedLogs, encode};
 use otelcore_stanza::{Entry, Failure, Key, Map, OperatorPipeline, RunContext, TextTemplate, Value, key};
 
+use crate::checkpoint;
 use crate::config::FileLogConfig;
 use crate::file_set::FileSet;
 use crate::file_state::{FileState, Position};
@@ -28,8 +29,10 @@ const STEP_ENTRIES: usize = 8192;
 const MAX_NOTICES: usize = 20;
 /// The most paths of which it is remembered that they can't be read.
 const MAX_UNREADABLE: usize = 10_000;
-/// For how many polls a file that is gone is remembered.
+/// For how many polls a file that is gone is remembered, besides `polls_to_archive`.
 const GENERATIONS: usize = 3;
+/// How often positions are stored while a poll does not end.
+const SAVE_INTERVAL: u64 = 1_000_000_000;
 
 /// The time of a step.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,10 @@ pub enum Notice {
     SearchFailed(String),
     /// Entries could not be processed by an operator.
     Operator(Failure),
+    /// Positions can't be stored, or read; nothing is read before they are.
+    StorageFailed(String),
+    /// Positions were read from the storage.
+    Resumed,
 }
 
 /// What a step has done.
@@ -87,7 +94,12 @@ pub struct FileConsumer {
     /// Files that were open in the last poll.
     previous: FileSet<Reader>,
     /// Files that were closed in this poll and in those before.
-    known: [FileSet<FileState>; GENERATIONS],
+    known: VecDeque<FileSet<FileState>>,
+    store: Option<Box<dyn ValueStore>>,
+    is_loaded: bool,
+    /// What was stored last, and when.
+    saved: Vec<u8>,
+    saved_at: u64,
     unreadable: BTreeSet<PathBuf>,
     owners: Owners,
 }
@@ -123,6 +135,14 @@ struct Poll {
     to_close: Vec<Reader>,
     lost: VecDeque<Reader>,
     has_batch: bool,
+}
+
+impl Poll {
+    /// All files that are open.
+    fn readers(&mut self) -> impl Iterator<Item = &mut Reader> {
+        let queued = self.to_read.iter_mut().chain(&mut self.lost);
+        queued.chain(&mut self.read).chain(&mut self.to_close)
+    }
 }
 
 impl FileConsumer {
@@ -175,15 +195,82 @@ impl FileConsumer {
             max_batches: config.max_batches,
             poll: None,
             previous: FileSet::default(),
-            known: std::array::from_fn(|_| FileSet::default()),
+            known: std::iter::repeat_with(FileSet::default).take(GENERATIONS).collect(),
+            store: None,
+            is_loaded: true,
+            saved: Vec::new(),
+            saved_at: 0,
             unreadable: BTreeSet::new(),
             owners: Owners::default(),
         })
     }
 
+    /// Keeps positions in a store, and the files of more polls in memory. Nothing is read before the store has been.
+    #[must_use]
+    pub fn with_store(mut self, store: Box<dyn ValueStore>, polls_to_archive: i64) -> Self {
+        let more = usize::try_from(polls_to_archive).unwrap_or(0);
+        self.known.extend(std::iter::repeat_with(FileSet::default).take(more));
+        self.store = Some(store);
+        self.is_loaded = false;
+        self
+    }
+
+    /// Stores up to where everything has been delivered, if that has changed.
+    pub fn save(&mut self, files: &mut dyn FileSystem, time: StepTime) -> StepOutput {
+        let mut output = StepOutput { has_ended: true, ..StepOutput::default() };
+        let Some(store) = self.store.as_mut().filter(|_| self.is_loaded) else { return output };
+        let known = (0..)
+            .zip(&mut self.known)
+            .flat_map(|(generation, set)| set.iter_mut().map(move |state| (generation, state)));
+        let open = self.previous.iter_mut().map(|reader| (0, &mut reader.state));
+        let polled = self.poll.iter_mut().flat_map(Poll::readers).map(|reader| (0, &mut reader.state));
+        let positions = checkpoint::encode(known.chain(open).chain(polled));
+        self.saved_at = time.wall_nanos;
+        if positions == self.saved {
+            return output;
+        }
+        let change = ValueChange::Set(checkpoint::KEY.to_owned(), positions.clone());
+        match store.apply(files, vec![change]) {
+            Ok(()) => self.saved = positions,
+            Err(e) => note(&mut output, Notice::StorageFailed(e.to_string())),
+        }
+        output
+    }
+
+    /// Reads positions from the store. Returns whether reading may begin.
+    fn load(&mut self, files: &mut dyn FileSystem, output: &mut StepOutput) -> bool {
+        let Some(store) = self.store.as_mut().filter(|_| !self.is_loaded) else { return true };
+        let values = match store.load(files) {
+            Ok(values) => values,
+            Err(e) => {
+                note(output, Notice::StorageFailed(e.to_string()));
+                // What is damaged is set aside; the next attempt finds nothing.
+                return false;
+            }
+        };
+        self.is_loaded = true;
+        let Some(states) = values.get(checkpoint::KEY).and_then(|bytes| checkpoint::decode(bytes)) else { return true };
+        if !states.is_empty() {
+            note(output, Notice::Resumed);
+            self.from_beginning = true;
+        }
+        let oldest = self.known.len().saturating_sub(1);
+        for (generation, state) in states {
+            let generation = usize::try_from(generation).unwrap_or(oldest).min(oldest);
+            if let Some(known) = self.known.get_mut(generation) {
+                known.add(state);
+            }
+        }
+        true
+    }
+
     /// Begins a poll if none has begun, and does a part of it.
     pub fn step(&mut self, files: &mut dyn FileSystem, time: StepTime) -> StepOutput {
         let mut output = StepOutput::default();
+        if !self.load(files, &mut output) {
+            output.has_ended = true;
+            return output;
+        }
         let mut entries = Vec::new();
         let mut poll = match self.poll.take() {
             Some(poll) => poll,
@@ -239,6 +326,9 @@ impl FileConsumer {
             self.poll = Some(poll);
         }
         self.run_operators(entries, time, &mut output);
+        if output.has_ended || time.wall_nanos.saturating_sub(self.saved_at) >= SAVE_INTERVAL {
+            output.notices.append(&mut self.save(files, time).notices);
+        }
         output
     }
 
@@ -424,9 +514,12 @@ impl FileConsumer {
     /// Closes files that are not open any more, and keeps those that are.
     fn end_batch(&mut self, files: &mut dyn FileSystem, poll: &mut Poll, output: &mut StepOutput) {
         poll.has_batch = false;
-        let [newest, ..] = &mut self.known;
+        let mut closed = Vec::new();
         for reader in poll.to_close.drain(..).chain(self.previous.drain()) {
-            newest.add(reader.state);
+            closed.push(reader.state);
+        }
+        if let Some(newest) = self.known.front_mut() {
+            closed.into_iter().for_each(|state| drop(newest.add(state)));
         }
         for mut reader in poll.read.drain(..) {
             if self.deletes && reader.state.is_delivered() && self.is_read(files, &reader) {
@@ -450,10 +543,8 @@ impl FileConsumer {
 
     fn end_poll(&mut self) {
         self.from_beginning = true;
-        let [newest, second, oldest] = &mut self.known;
-        std::mem::swap(second, oldest);
-        std::mem::swap(newest, second);
-        *newest = FileSet::default();
+        self.known.pop_back();
+        self.known.push_front(FileSet::default());
     }
 }
 

@@ -83,6 +83,10 @@ impl<T: Fingerprinted> FileSet<T> {
         self.take(id, &indexed)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.items.values_mut()
+    }
+
     pub(crate) fn drain(&mut self) -> Vec<T> {
         let items = std::mem::take(self).items;
         items.into_values().collect()

@@ -4,6 +4,7 @@
 //! requests. The receiver runs the steps as jobs on files and sends what they return; nothing is read on the loop.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod checks;
 mod config;
 mod consumer;

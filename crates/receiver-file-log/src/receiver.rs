@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use otelcore_config::ComponentId;
 use otelcore_go_text::time::Location;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, FileSystem, Held, JobResult,
     LogField, Logger, MonotonicTime, Outcome, Payload, PeriodicCount, PipelineInput, Receiver, ReceiverMetrics,
-    StartError,
+    StartError, Storage, StorageUser, ValueStore,
 };
 use otelcore_stanza::{Origins, TextTemplate};
 
@@ -50,7 +51,17 @@ impl ComponentType for FileLogFactory {
     type Config = FileLogConfig;
 
     fn create(&self, config: &FileLogConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        Ok(Component::Receiver(Box::new(FileLogReceiver::new(config, context))))
+        let store = match config.storage_id() {
+            None => None,
+            Some(id) => {
+                // Both names of the type have the same positions.
+                let own_id = ComponentId { ty: Self::INFO.type_name.to_owned(), name: context.id.name.clone() };
+                let user =
+                    StorageUser { kind: ComponentKind::Receiver, id: &own_id, signal: None, purpose: "positions" };
+                Some(context.capabilities.get::<dyn Storage>(&id)?.open_values(&user))
+            }
+        };
+        Ok(Component::Receiver(Box::new(FileLogReceiver::new(config, store, context))))
     }
 }
 
@@ -87,6 +98,10 @@ struct FileLogReceiver {
     state: State,
     /// What operators keep has been sent.
     is_drained: bool,
+    /// The last positions have been stored.
+    is_saved: bool,
+    /// Until the start.
+    store: Option<Box<dyn ValueStore>>,
     /// A poll is going on, or is due.
     is_due: bool,
     poll_begun: MonotonicTime,
@@ -98,13 +113,15 @@ struct FileLogReceiver {
 }
 
 impl FileLogReceiver {
-    fn new(config: &FileLogConfig, context: &BuildContext<'_>) -> Self {
+    fn new(config: &FileLogConfig, store: Option<Box<dyn ValueStore>>, context: &BuildContext<'_>) -> Self {
         Self {
             config: config.clone(),
             consumer: None,
             job: None,
             state: State::Running,
             is_drained: false,
+            is_saved: store.is_none(),
+            store,
             is_due: true,
             poll_begun: MonotonicTime::default(),
             in_flight: BTreeMap::new(),
@@ -222,7 +239,12 @@ impl FileLogReceiver {
         if !self.is_drained {
             self.is_drained = true;
             self.start_job(cx, |consumer, _, time| consumer.drain(time));
-        } else if self.in_flight.is_empty() {
+        } else if !self.in_flight.is_empty() {
+            // Their outcomes decide what is stored.
+        } else if !self.is_saved {
+            self.is_saved = true;
+            self.start_job(cx, FileConsumer::save);
+        } else {
             self.state = State::Closed;
         }
     }
@@ -258,6 +280,10 @@ impl Receiver for FileLogReceiver {
         let names: Vec<String> = names.chain(otelcore_stanza::env_names(&self.config.operators)).collect();
         let env = names.into_iter().filter_map(|name| Some((name.clone(), cx.env_var(&name)?))).collect();
         let consumer = FileConsumer::new(&self.config, env, local_zone(cx)).map_err(StartError::Config)?;
+        let consumer = match self.store.take() {
+            Some(store) => consumer.with_store(store, self.config.polls_to_archive),
+            None => consumer,
+        };
         self.consumer = Some(Box::new(consumer));
         self.poll_begun = cx.now();
         let interval = Duration::from_nanos(self.config.poll_interval.nanos_or_zero());
@@ -326,12 +352,13 @@ struct Notices {
     files: PeriodicCount,
     search: PeriodicCount,
     operators: PeriodicCount,
+    storage: PeriodicCount,
 }
 
 impl Default for Notices {
     fn default() -> Self {
         let count = || PeriodicCount::new(LOG_INTERVAL);
-        Self { files: count(), search: count(), operators: count() }
+        Self { files: count(), search: count(), operators: count(), storage: count() }
     }
 }
 
@@ -350,6 +377,16 @@ impl Notices {
                         ("count", LogField::Uint(count)),
                     ];
                     log.error("Failed to read a file", &fields);
+                }
+            }
+            Notice::Resumed => {
+                let message = "Resuming from previously known offset(s). 'start_at' setting is not applicable.";
+                log.info(message, &[]);
+            }
+            Notice::StorageFailed(error) => {
+                if let Some(count) = self.storage.add(now, 1) {
+                    let fields = [("error", LogField::Str(error)), ("count", LogField::Uint(count))];
+                    log.error("Positions in files can't be stored", &fields);
                 }
             }
             Notice::SearchFailed(error) => {

@@ -1,6 +1,8 @@
 //! Tests of the consumer on a simulated disk, and of the receiver in a world of its own.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod restarts;
+
 use std::path::Path;
 use std::time::Duration;
 

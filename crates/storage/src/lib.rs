@@ -42,6 +42,7 @@ mod log;
 mod marks;
 mod scan;
 mod slot;
+mod values;
 
 pub use config::LogConfig;
 pub use event::{LogEvent, OpenError, ReadResult, Recovered, Refused, Stats, Trouble};
@@ -49,6 +50,7 @@ pub use format::{FORMAT_VERSION, Record, RecordMeta};
 pub use inspect::{Damage, DeadReader, DeadRecord, DeadStep, LogReader, ReaderStep, SegmentSummary, lock_log};
 pub use layout::{BBOLT_NOTE, find_bbolt_file};
 pub use log::{JobKind, Log};
+pub use values::ValueFile;
 
 #[cfg(test)]
 mod tests;

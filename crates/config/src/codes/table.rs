@@ -479,6 +479,18 @@ pub const CODES: &[Code] = &[
         ],
     },
     Code {
+        id: "OC333",
+        title: "positions in files can't be stored",
+        meaning: "The `file_log` receiver can't use its `storage`. Before a first success nothing is read; after it, entries are read twice if the process ends now.",
+        causes: &[
+            "a disk that is full or read-only",
+            "another collector that uses the same directory",
+            "a file that is damaged",
+        ],
+        remedy: "see the field `error`: free space, correct the permissions, or give each collector a directory.",
+        messages: &["Positions in files can't be stored"],
+    },
+    Code {
         id: "OC401",
         title: "the memory limiter refuses data",
         meaning: "The soft limit of `memory_limiter` is reached: requests are refused with a time after which to send again.",

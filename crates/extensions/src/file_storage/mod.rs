@@ -14,9 +14,9 @@ use otelcore_config::{GoDuration, Section, config_struct};
 use otelcore_pipeline::{
     BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Extension, FileSystem, JobResult,
     LogField, Logger, OfferedCapabilities, StartError, Storage, StorageLocation, StorageUser, StoredQueue,
-    StoredQueueContext,
+    StoredQueueContext, ValueStore,
 };
-use otelcore_storage::find_bbolt_file;
+use otelcore_storage::{ValueFile, find_bbolt_file};
 use otelcore_stored_queue::DiskQueue;
 
 /// The default of the Go collector.
@@ -205,6 +205,10 @@ impl Storage for FileStorage {
             lock_timeout: self.lock_timeout,
             recreate: self.recreate,
         }
+    }
+
+    fn open_values(&self, user: &StorageUser<'_>) -> Box<dyn ValueStore> {
+        Box::new(ValueFile::new(self.location(user)))
     }
 
     fn open_queue(&self, context: StoredQueueContext<'_>) -> Box<dyn StoredQueue> {

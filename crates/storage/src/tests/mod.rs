@@ -9,3 +9,4 @@ mod model;
 mod planted;
 mod random_runs;
 mod rig;
+mod values;

@@ -15,9 +15,10 @@ use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Ack, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Extension,
     OfferedCapabilities, Outcome, Payload, StartError, Storage, StorageLocation, StorageUser, StoredQueue,
-    StoredQueueContext, StoredQueueStatus,
+    StoredQueueContext, StoredQueueStatus, ValueStore,
 };
 use otelcore_reactor::{EventLoop, FINISH_TIMEOUT, RealWorld, with_files};
+use otelcore_storage::ValueFile;
 use otelcore_stored_queue::DiskQueue;
 
 use super::find::{FoundQueue, OpenQueue};
@@ -230,6 +231,10 @@ impl Storage for ReplayStorageFactory {
             lock_timeout: Duration::ZERO,
             recreate: false,
         }
+    }
+
+    fn open_values(&self, user: &StorageUser<'_>) -> Box<dyn ValueStore> {
+        Box::new(ValueFile::new(self.location(user)))
     }
 
     fn open_queue(&self, context: StoredQueueContext<'_>) -> Box<dyn StoredQueue> {
