@@ -102,7 +102,7 @@ pub enum ValueChange {
 }
 
 /// A few values by key on a disk: positions of a receiver, for example. Used inside of a file job, one at a time.
-pub trait ValueStore: Send {
+pub trait ValueStore: Send + std::fmt::Debug {
     /// Opens the store, locks it against other processes, and reads all values.
     ///
     /// # Errors

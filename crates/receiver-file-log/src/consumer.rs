@@ -519,7 +519,7 @@ impl FileConsumer {
             closed.push(reader.state);
         }
         if let Some(newest) = self.known.front_mut() {
-            closed.into_iter().for_each(|state| drop(newest.add(state)));
+            closed.into_iter().for_each(|state| newest.add(state));
         }
         for mut reader in poll.read.drain(..) {
             if self.deletes && reader.state.is_delivered() && self.is_read(files, &reader) {

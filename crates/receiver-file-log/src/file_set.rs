@@ -25,12 +25,11 @@ impl<T> Default for FileSet<T> {
 }
 
 impl<T: Fingerprinted> FileSet<T> {
-    pub(crate) fn add(&mut self, item: T) -> u64 {
+    pub(crate) fn add(&mut self, item: T) {
         let id = self.next;
         self.next += 1;
         self.index(id, &item);
         self.items.insert(id, item);
-        id
     }
 
     fn index(&mut self, id: u64, item: &T) {
