@@ -86,7 +86,7 @@ config_struct! {
     pub struct OperatorConfig {
         /// What it does: `add`, `assign_keys`, `container`, `copy`, `csv_parser`, `filter`, `flatten`, `json_array_parser`,
         /// `json_parser`, `key_value_parser`, `move`, `noop`, `recombine`, `regex_parser`, `regex_replace`, `remove`, `retain`,
-        /// `router`, `sanitize_utf8`, `scope_name_parser`, `severity_parser`, `syslog_parser`, `time_parser`, `trace_parser`,
+        /// `router`, `sanitize_utf8`, `scope_name_parser`, `severity_parser`, `time_parser`, `trace_parser`,
         /// `unquote`, `uri_parser`.
         #[config(key = "type")]
         pub operator_type: Option<String>,
