@@ -32,7 +32,7 @@ fn start_receiver(responses: &'static [&'static str]) -> (String, Arc<Mutex<Vec<
                         all.push(request);
                         all.len() - 1
                     };
-                    let response = responses.get(at).or(responses.last()).unwrap();
+                    let response = responses.get(at).or_else(|| responses.last()).unwrap();
                     if stream.write_all(response.as_bytes()).is_err() {
                         return;
                     }
