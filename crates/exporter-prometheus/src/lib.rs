@@ -20,7 +20,6 @@ mod factory;
 mod families;
 mod identity;
 mod label_sets;
-mod native_histogram;
 #[doc(hidden)]
 pub mod oracle;
 mod page;

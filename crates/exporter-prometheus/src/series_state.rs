@@ -4,14 +4,16 @@
 //! those for gaps included, are those of the Go exporter's accumulator. Times are compared as in Go, as signed
 //! nanoseconds. Exponential histograms are in `native_histogram`.
 
+mod native_histogram;
+
 use otelcore_exposition::TraceExemplar;
 use otelcore_exposition::protobuf::Created;
 use otelcore_pdata::views::{
     Exemplar, HistogramPoint, KeyValue, NumberPoint, NumberValue, RepeatedMessages, SummaryPoint, Temporality, View,
 };
 
+use self::native_histogram::NativeValue;
 use crate::dropped_points::DropReason;
-use crate::native_histogram::NativeValue;
 
 /// The result for a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use crate::text::write_label_name;
+use crate::label_text::write_label_name;
 use crate::{NameEscaper, NameEscaping, escape_label_name};
 
 /// The labels of a block: names unescaped, values still escaped.

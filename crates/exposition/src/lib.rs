@@ -12,7 +12,9 @@
 
 mod accept;
 mod block;
+mod dialect;
 mod exemplar;
+mod label_text;
 mod name;
 mod number;
 pub mod parse;
@@ -21,13 +23,12 @@ mod text;
 
 pub use accept::{NameEscaping, NegotiatedFormat, PageEncoding, PageFormat, SupportedFormats};
 pub use block::{BlockLabels, PageLabel, escape_block, escape_labels, sorted_escaped_block, unescape};
+pub use dialect::TextDialect;
 pub use exemplar::TraceExemplar;
+pub use label_text::{write_label, write_quoted_text};
 pub use name::{NameEscaper, escape_label_name, escape_name, is_legacy_label_name, is_legacy_name};
 pub use number::write_float;
-pub use text::{
-    MetricType, PageName, SampleLine, SampleValue, SeriesHead, TextDialect, compare_blocks, write_family_header,
-    write_label, write_quoted_text,
-};
+pub use text::{MetricType, PageName, SampleLine, SampleValue, SeriesHead, compare_blocks, write_family_header};
 
 /// The last line of an OpenMetrics page.
 pub const OPEN_METRICS_END: &[u8] = b"# EOF\n";

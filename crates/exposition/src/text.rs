@@ -7,20 +7,11 @@
 
 use std::cmp::Ordering;
 
-use memchr::{memchr2, memchr3};
+use memchr::memchr2;
 
 use crate::block::{LabelValues, unescape};
-use crate::{TraceExemplar, is_legacy_label_name, write_float};
-
-/// A text format.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TextDialect {
-    /// Text 0.0.4.
-    #[default]
-    Prometheus,
-    /// OpenMetrics 1.0 (and 0.0.1).
-    OpenMetrics,
-}
+use crate::label_text::write_escaped;
+use crate::{TextDialect, TraceExemplar, write_float, write_label, write_quoted_text};
 
 /// The type of a family.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -133,46 +124,6 @@ pub fn write_family_header(
     out.push(b' ');
     out.extend_from_slice(type_name.as_bytes());
     out.push(b'\n');
-}
-
-/// Appends a label to a block. A name that is not a legacy one is written in quotes.
-pub fn write_label(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    write_label_name(block, name);
-    write_quoted_text(block, value);
-    block.push(b'"');
-}
-
-/// Appends a comma if it is not the first label, the name, and `="`.
-pub(crate) fn write_label_name(block: &mut Vec<u8>, name: &[u8]) {
-    if !block.is_empty() {
-        block.push(b',');
-    }
-    if is_legacy_label_name(name) {
-        block.extend_from_slice(name);
-    } else {
-        block.push(b'"');
-        write_quoted_text(block, name);
-        block.push(b'"');
-    }
-    block.extend_from_slice(b"=\"");
-}
-
-/// Appends what is between quotes, such as a label value: backslash, newline and quote are escaped, everything else is
-/// unchanged.
-pub fn write_quoted_text(out: &mut Vec<u8>, value: &[u8]) {
-    write_escaped(out, value, |text| memchr3(b'\\', b'\n', b'"', text));
-}
-
-fn write_escaped(out: &mut Vec<u8>, mut text: &[u8], find_special: impl Fn(&[u8]) -> Option<usize>) {
-    while let Some((plain, b, rest)) =
-        find_special(text).and_then(|at| Some((text.get(..at)?, *text.get(at)?, text.get(at + 1..)?)))
-    {
-        out.extend_from_slice(plain);
-        out.push(b'\\');
-        out.push(if b == b'\n' { b'n' } else { b });
-        text = rest;
-    }
-    out.extend_from_slice(text);
 }
 
 /// The value of a sample. A count is an integer in OpenMetrics.
@@ -394,8 +345,8 @@ fn compare_values(x: &[u8], y: &[u8]) -> Ordering {
 mod tests {
     use proptest::prelude::*;
 
-    use super::TextDialect::{OpenMetrics, Prometheus};
     use super::*;
+    use crate::TextDialect::{OpenMetrics, Prometheus};
 
     fn written(f: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
