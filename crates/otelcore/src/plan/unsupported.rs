@@ -167,7 +167,7 @@ mod tests {
         for (kind, ids) in [
             (ComponentKind::Receiver, &["filestats", "file_stats", "docker_stats", "kubelet_stats", "k8s_objects"][..]),
             (ComponentKind::Processor, &["logdedup", "log_dedup"]),
-            (ComponentKind::Exporter, &["load_balancing", "prometheusremotewrite"]),
+            (ComponentKind::Exporter, &["load_balancing", "aws_xray"]),
             (ComponentKind::Extension, &["k8s_leader_elector", "zpages", "healthcheckv2"]),
         ] {
             assert!(ids.iter().all(|id| is_known_type(kind, id)), "{ids:?}");
