@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use otelcore_pipeline::{FileLock, FileSystem, PRIVATE_DIR, PRIVATE_FILE, StorageLocation, ValueChange, ValueStore};
 
@@ -46,17 +46,9 @@ impl ValueFile {
         }
         let directory = &self.location.directory;
         if let (Some(mode), Some(parent)) = (self.location.root_mode, directory.parent()) {
-            files.create_dir_all(parent, mode)?;
+            create_dirs(files, parent, mode, self.location.fsync)?;
         }
-        match files.create_dir(directory, PRIVATE_DIR) {
-            Ok(()) => {
-                if let Some(parent) = directory.parent().filter(|_| self.location.fsync) {
-                    files.sync_dir(parent)?;
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-        }
+        create_dir(files, directory, PRIVATE_DIR, self.location.fsync)?;
         self.lock = Some(files.lock_file(&directory.join(LOCK), PRIVATE_FILE)?);
         Ok(())
     }
@@ -110,8 +102,32 @@ impl ValueStore for ValueFile {
     }
 }
 
+/// Makes a directory and those above it that do not exist.
+fn create_dirs(files: &mut dyn FileSystem, path: &Path, mode: u32, fsync: bool) -> io::Result<()> {
+    match create_dir(files, path, mode, fsync) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Err(e) };
+            create_dirs(files, parent, mode, fsync)?;
+            create_dir(files, path, mode, fsync)
+        }
+        other => other,
+    }
+}
+
+/// Makes a directory that may exist. With `fsync` a new one survives a crash.
+fn create_dir(files: &mut dyn FileSystem, path: &Path, mode: u32, fsync: bool) -> io::Result<()> {
+    match files.create_dir(path, mode) {
+        Ok(()) => match path.parent().filter(|parent| fsync && !parent.as_os_str().is_empty()) {
+            Some(parent) => files.sync_dir(parent),
+            None => Ok(()),
+        },
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Replaces a file in one step for other processes, but not for a crash of the machine.
-fn replace_without_sync(files: &mut dyn FileSystem, path: &std::path::Path, data: &[u8]) -> io::Result<()> {
+fn replace_without_sync(files: &mut dyn FileSystem, path: &Path, data: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     match files.create_file(&temporary, PRIVATE_FILE) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => files.set_len(&temporary, 0)?,
