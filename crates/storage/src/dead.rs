@@ -14,7 +14,7 @@ use crate::event::Refused;
 use crate::format::{
     DEAD_NUMBERS, FLAG_DEAD, FileHeader, FileKey, HEADER_BYTES, Record, RecordHeader, SEGMENT_MAGIC, record_length,
 };
-use crate::layout::{DEAD, segment_path};
+use crate::layout::{DEAD, make_dir, segment_path};
 
 /// Longer reasons are cut.
 const MAX_REASON_BYTES: usize = 4096;
@@ -115,13 +115,7 @@ impl DeadWrite {
         let header = FileHeader { log: self.log, number, ..FileHeader::default() }.encode(SEGMENT_MAGIC);
         let mut bytes = Vec::new();
         if self.offset.is_none() {
-            match files.create_dir(&dir, self.modes.0) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                created => {
-                    created?;
-                    files.sync_dir(&self.dir)?;
-                }
-            }
+            make_dir(files, &dir, self.modes.0)?;
             files.create_file(&path, self.modes.1)?;
             bytes.extend_from_slice(&header);
         }

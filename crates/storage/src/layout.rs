@@ -66,3 +66,31 @@ pub(crate) fn make_dir(files: &mut dyn FileSystem, path: &Path, mode: u32) -> io
         }
     }
 }
+
+/// Makes a directory with its missing parents, durably.
+pub(crate) fn make_dirs(files: &mut dyn FileSystem, dir: &Path, mode: u32) -> io::Result<()> {
+    match make_dir(files, dir, mode) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let above = parent(dir);
+            if above == dir || above == Path::new(".") {
+                return Err(e);
+            }
+            make_dirs(files, above, mode)?;
+            make_dir(files, dir, mode)
+        }
+        made => made,
+    }
+}
+
+/// Makes the entries of a directory and those above it durable: a process may have ended, or a sync have failed, after
+/// they were made. Those above may belong to others.
+pub(crate) fn sync_dirs(files: &mut dyn FileSystem, dir: &Path) -> io::Result<()> {
+    files.sync_dir(dir)?;
+    for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        match files.sync_dir(above) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use otelcore_pipeline::{FileLock, FileSystem, PRIVATE_DIR, PRIVATE_FILE, StorageLocation, ValueChange, ValueStore};
 
+use crate::layout::{LOCK, make_dir, make_dirs, sync_dirs};
+
 const MAGIC: &[u8; 8] = b"OTELVALS";
 const VERSION: u32 = 1;
 /// Magic, version, length and checksum.
@@ -19,7 +21,6 @@ const MAX_BYTES: usize = 64 << 20;
 
 const FILE: &str = "values";
 const DAMAGED: &str = "values.damaged";
-const LOCK: &str = "lock";
 
 /// Values in a directory.
 #[derive(Debug)]
@@ -46,10 +47,14 @@ impl ValueFile {
         }
         let directory = &self.location.directory;
         if let (Some(mode), Some(parent)) = (self.location.root_mode, directory.parent()) {
-            create_dirs(files, parent, mode, self.location.fsync)?;
+            make_dirs(files, parent, mode)?;
         }
-        create_dir(files, directory, PRIVATE_DIR, self.location.fsync)?;
-        self.lock = Some(files.lock_file(&directory.join(LOCK), PRIVATE_FILE)?);
+        make_dir(files, directory, PRIVATE_DIR)?;
+        let lock = files.lock_file(&directory.join(LOCK), PRIVATE_FILE)?;
+        if self.location.fsync {
+            sync_dirs(files, directory)?;
+        }
+        self.lock = Some(lock);
         Ok(())
     }
 }
@@ -99,30 +104,6 @@ impl ValueStore for ValueFile {
         }
         self.values = values;
         Ok(())
-    }
-}
-
-/// Makes a directory and those above it that do not exist.
-fn create_dirs(files: &mut dyn FileSystem, path: &Path, mode: u32, fsync: bool) -> io::Result<()> {
-    match create_dir(files, path, mode, fsync) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Err(e) };
-            create_dirs(files, parent, mode, fsync)?;
-            create_dir(files, path, mode, fsync)
-        }
-        other => other,
-    }
-}
-
-/// Makes a directory that may exist. With `fsync` a new one survives a crash.
-fn create_dir(files: &mut dyn FileSystem, path: &Path, mode: u32, fsync: bool) -> io::Result<()> {
-    match files.create_dir(path, mode) {
-        Ok(()) => match path.parent().filter(|parent| fsync && !parent.as_os_str().is_empty()) {
-            Some(parent) => files.sync_dir(parent),
-            None => Ok(()),
-        },
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(e),
     }
 }
 

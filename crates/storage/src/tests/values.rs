@@ -67,6 +67,19 @@ fn crash_at_any_operation_leaves_the_old_values_or_the_new_ones() {
 }
 
 #[test]
+fn directory_of_a_process_that_ended_before_its_sync_survives_a_crash() {
+    for seed in 0..20 {
+        let mut disk = SimDisk::new(seed);
+        disk.create_dir_all(&location().directory, 0o700).unwrap();
+        let mut store = ValueFile::new(location());
+        store.apply(&mut disk, vec![set("a", "1")]).unwrap();
+        drop(store);
+        disk.crash();
+        assert_eq!(ValueFile::new(location()).load(&mut disk).unwrap(), values(&[("a", "1")]), "seed {seed}");
+    }
+}
+
+#[test]
 fn damaged_file_is_set_aside_and_never_read() {
     let path = Path::new("/var/storage/receiver_file_log_.positions/values");
     for at in [0, 8, 12, 20, 30] {

@@ -14,7 +14,7 @@ use crate::event::OpenError;
 use crate::faults::{Fault, is_planted};
 use crate::format::{FORMAT_VERSION, FileHeader, FoundHeader, HEADER_BYTES, IDENTITY_MAGIC, SEGMENT_MAGIC};
 use crate::interval_set::IntervalSet;
-use crate::layout::{IDENTITY, LOCK, MARKS, RESERVE, find_bbolt_file, make_dir, parent, segment_number};
+use crate::layout::{IDENTITY, LOCK, MARKS, RESERVE, find_bbolt_file, make_dirs, segment_number, sync_dirs};
 use crate::marks::{self, FoundMarks};
 
 fn io_error(e: &io::Error) -> OpenError {
@@ -44,7 +44,9 @@ pub(super) fn begin(
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse(dir.to_owned())),
         locked => locked.map_err(|e| io_error(&e))?,
     };
-    sync_dirs(files, dir, config).map_err(|e| io_error(&e))?;
+    if config.fsync && !is_planted(Fault::SkipStartDirectorySync) {
+        sync_dirs(files, dir).map_err(|e| io_error(&e))?;
+    }
     // Others may have changed it before the lock.
     find(files, dir, config, Some(lock), new_identity)
 }
@@ -92,37 +94,6 @@ pub(crate) fn find(
     found.find_numbers(files, dir).map_err(|e| io_error(&e))?;
     found.choose_scans();
     Ok(found)
-}
-
-/// Makes a directory with its missing parents, durably.
-fn make_dirs(files: &mut dyn FileSystem, dir: &Path, mode: u32) -> io::Result<()> {
-    match make_dir(files, dir, mode) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let above = parent(dir);
-            if above == dir || above == Path::new(".") {
-                return Err(e);
-            }
-            make_dirs(files, above, mode)?;
-            make_dir(files, dir, mode)
-        }
-        made => made,
-    }
-}
-
-/// Makes the entries of the directory and those above it durable: a process may have ended, or a sync have failed,
-/// after they were made. Those above may belong to others.
-fn sync_dirs(files: &mut dyn FileSystem, dir: &Path, config: &LogConfig) -> io::Result<()> {
-    if !config.fsync || is_planted(Fault::SkipStartDirectorySync) {
-        return Ok(());
-    }
-    files.sync_dir(dir)?;
-    for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
-        match files.sync_dir(above) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced?,
-        }
-    }
-    Ok(())
 }
 
 fn read_headers(
