@@ -134,20 +134,6 @@ impl MetadataStore {
     }
 }
 
-/// The word that `prometheus.type` has for a type.
-pub(crate) fn type_word(family_type: FamilyType) -> &'static str {
-    match family_type {
-        FamilyType::Counter => "counter",
-        FamilyType::Gauge => "gauge",
-        FamilyType::Histogram => "histogram",
-        FamilyType::Summary => "summary",
-        FamilyType::GaugeHistogram => "gaugehistogram",
-        FamilyType::Info => "info",
-        FamilyType::StateSet => "stateset",
-        FamilyType::Unknown => "unknown",
-    }
-}
-
 /// Help and unit of the series that the receiver makes itself.
 pub(crate) fn of_report(name: &str) -> Option<(&'static str, &'static str)> {
     Some(match name {

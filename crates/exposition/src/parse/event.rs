@@ -27,6 +27,23 @@ pub enum FamilyType {
     Unknown,
 }
 
+impl FamilyType {
+    /// The word of a `# TYPE` line in OpenMetrics: `counter`, `gaugehistogram`, `unknown`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl From<MetricType> for FamilyType {
     fn from(written: MetricType) -> Self {
         match written {

@@ -2,9 +2,7 @@
 
 use std::fmt::Write;
 
-use otelcore_exposition::parse::{
-    BucketCounts, Event, Exemplar, FamilyType, HistogramCount, Labels, PageParser, ParserLimits,
-};
+use otelcore_exposition::parse::{BucketCounts, Event, Exemplar, HistogramCount, Labels, PageParser, ParserLimits};
 use otelcore_exposition::{PageFormat, TextDialect, write_float};
 
 /// The events of a page that is passed in pieces of these lengths, over and over; an error is the last line.
@@ -48,19 +46,6 @@ pub(crate) fn number(v: f64) -> String {
     let mut out = Vec::new();
     write_float(&mut out, v, TextDialect::Prometheus);
     String::from_utf8_lossy(&out).into_owned()
-}
-
-fn type_name(family_type: FamilyType) -> &'static str {
-    match family_type {
-        FamilyType::Counter => "counter",
-        FamilyType::Gauge => "gauge",
-        FamilyType::Histogram => "histogram",
-        FamilyType::Summary => "summary",
-        FamilyType::GaugeHistogram => "gaugehistogram",
-        FamilyType::Info => "info",
-        FamilyType::StateSet => "stateset",
-        FamilyType::Unknown => "unknown",
-    }
 }
 
 /// Sorted; the numbers of `le` and `quantile` in one form, since Prometheus writes them anew.
@@ -114,7 +99,7 @@ fn count(c: HistogramCount) -> String {
 pub(crate) fn line(event: &Event<'_>) -> String {
     match event {
         Event::Help { name, text } => format!("help {} {}", quoted(name), quoted(text)),
-        Event::Type { name, family_type } => format!("type {} {}", quoted(name), type_name(*family_type)),
+        Event::Type { name, family_type } => format!("type {} {}", quoted(name), family_type.name()),
         Event::Unit { name, unit } => format!("unit {} {}", quoted(name), quoted(unit)),
         Event::Sample(s) => {
             let exemplar = s.exemplar.map_or_else(String::new, exemplar);
