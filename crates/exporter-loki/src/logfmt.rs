@@ -1,6 +1,6 @@
 //! Lines of logfmt, as go-logfmt reads and writes them.
 
-use otelcore_pdata::text::{put_hex, put_value};
+use otelcore_pdata::text::{put_json_string_with, put_value};
 use otelcore_pdata::views::{AnyValue, KeyValue};
 
 /// A line that is read, at most; go-logfmt reads no longer one.
@@ -126,7 +126,7 @@ impl Pairs {
                 let key = self.put(key);
                 let start = self.text.len();
                 match value {
-                    AnyValue::Double(v) => put_double(&mut self.text, v),
+                    AnyValue::Double(v) => otelcore_go_number::put_general(&mut self.text, v),
                     other => put_value(&mut self.text, other),
                 }
                 let value = (start, self.text.len());
@@ -222,37 +222,8 @@ impl Pairs {
     }
 }
 
-fn put_double(out: &mut Vec<u8>, v: f64) {
-    if v.is_infinite() {
-        out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else if v.is_nan() {
-        out.extend_from_slice(b"NaN");
-    } else {
-        otelcore_go_number::put_general(out, v);
-    }
-}
-
 fn put_quoted(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    for chunk in text.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                '\n' => out.extend_from_slice(b"\\n"),
-                '\r' => out.extend_from_slice(b"\\r"),
-                '\t' => out.extend_from_slice(b"\\t"),
-                '\u{fffd}' => out.extend_from_slice(b"\\ufffd"),
-                c if c < ' ' => {
-                    out.extend_from_slice(b"\\u00");
-                    put_hex(out, &[c as u8]);
-                }
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        chunk.invalid().iter().for_each(|_| out.extend_from_slice(b"\\ufffd"));
-    }
-    out.push(b'"');
+    put_json_string_with(out, text, |c| (c == char::REPLACEMENT_CHARACTER).then_some("\\ufffd"));
 }
 
 /// Appends the text of a quoted value, without the quote at its begin, and returns what follows. `None` if it is not valid.

@@ -84,6 +84,18 @@ pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NonFiniteN
 
 /// Appends `v` as a JSON string, without escaping for HTML. Bytes that are not UTF-8 become `\ufffd`.
 pub fn put_json_string(out: &mut Vec<u8>, v: &[u8]) {
+    put_json_string_with(out, v, |c| match c {
+        '\u{8}' => Some("\\b"),
+        '\u{c}' => Some("\\f"),
+        '\u{2028}' => Some("\\u2028"),
+        '\u{2029}' => Some("\\u2029"),
+        _ => None,
+    });
+}
+
+/// The same with other escapes: those that every form of JSON has (quote, backslash, newline, carriage return, tab), then
+/// those that `escape` gives, then `\u00` for what is left of the control characters.
+pub fn put_json_string_with(out: &mut Vec<u8>, v: &[u8], escape: impl Fn(char) -> Option<&'static str>) {
     out.push(b'"');
     for chunk in v.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -93,15 +105,14 @@ pub fn put_json_string(out: &mut Vec<u8>, v: &[u8]) {
                 '\n' => out.extend_from_slice(b"\\n"),
                 '\r' => out.extend_from_slice(b"\\r"),
                 '\t' => out.extend_from_slice(b"\\t"),
-                '\u{8}' => out.extend_from_slice(b"\\b"),
-                '\u{c}' => out.extend_from_slice(b"\\f"),
-                '\u{2028}' => out.extend_from_slice(b"\\u2028"),
-                '\u{2029}' => out.extend_from_slice(b"\\u2029"),
-                c if c < ' ' => {
-                    out.extend_from_slice(b"\\u00");
-                    put_hex(out, &[c as u8]);
-                }
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c => match escape(c) {
+                    Some(escaped) => out.extend_from_slice(escaped.as_bytes()),
+                    None if c < ' ' => {
+                        out.extend_from_slice(b"\\u00");
+                        put_hex(out, &[c as u8]);
+                    }
+                    None => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                },
             }
         }
         // Go replaces byte by byte.

@@ -190,30 +190,16 @@ fn put_double(out: &mut Vec<u8>, v: f64) {
     }
 }
 
+/// A string with the characters escaped that have a meaning in HTML.
 fn put_string(out: &mut Vec<u8>, v: &[u8]) {
-    out.push(b'"');
-    for chunk in v.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                '\n' => out.extend_from_slice(b"\\n"),
-                '\r' => out.extend_from_slice(b"\\r"),
-                '\t' => out.extend_from_slice(b"\\t"),
-                '\u{2028}' => out.extend_from_slice(b"\\u2028"),
-                '\u{2029}' => out.extend_from_slice(b"\\u2029"),
-                c if c < ' ' || matches!(c, '<' | '>' | '&') => {
-                    out.extend_from_slice(b"\\u00");
-                    text::put_hex(out, &[c as u8]);
-                }
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        for _ in chunk.invalid() {
-            out.extend_from_slice(b"\\ufffd");
-        }
-    }
-    out.push(b'"');
+    text::put_json_string_with(out, v, |c| match c {
+        '\u{2028}' => Some("\\u2028"),
+        '\u{2029}' => Some("\\u2029"),
+        '<' => Some("\\u003c"),
+        '>' => Some("\\u003e"),
+        '&' => Some("\\u0026"),
+        _ => None,
+    });
 }
 
 fn to_int(value: Value<'_>) -> Result<Value<'_>, EvalError> {
