@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use otelcore_config::declare::Optional;
@@ -16,7 +15,7 @@ use otelcore_pipeline::{
 };
 
 use crate::hints::DefaultLabels;
-use crate::protocol::{LokiExporter, LokiProtocol};
+use crate::protocol::LokiProtocol;
 
 /// What older versions of the exporter had instead of hints.
 const HINTS: &str = "the attributes `loki.attribute.labels`, `loki.resource.labels`, `loki.format` and `loki.tenant` of the \
@@ -105,10 +104,8 @@ impl ComponentType for LokiExporterFactory {
             vec![("exporter", context.id.to_string())],
         );
         let defaults = DefaultLabels { exporter, job, instance, level };
-        let wall_nanos = Arc::new(AtomicU64::new(0));
-        let protocol = LokiProtocol { url: Arc::new(url), defaults, wall_nanos: wall_nanos.clone(), missing_labels };
-        let sender = HttpSender::new(protocol, Rc::new(config.client.clone()), context)?;
-        let exporter = LokiExporter { sender, wall_nanos };
+        let protocol = LokiProtocol { url: Arc::new(url), defaults, wall_nanos: Arc::default(), missing_labels };
+        let exporter = HttpSender::new(protocol, Rc::new(config.client.clone()), context)?;
         let exporter_queue = ExporterQueueConfig {
             queue: config.sending_queue.clone(),
             retry: config.retry_on_failure.clone(),

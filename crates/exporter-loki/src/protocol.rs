@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use otelcore_net::{BodyParts, EncodedBody, HttpProtocol, HttpResponse, HttpSender, SentItems, Url};
+use otelcore_net::{BodyParts, EncodedBody, HttpProtocol, HttpResponse, SentItems, Url};
 use otelcore_pdata::{Rope, Signal};
-use otelcore_pipeline::{
-    AttemptId, CallResult, Counter, Cx, EncodeLimits, EncodedPiece, Event, Exporter, MonotonicTime, Outcomes, Payload,
-    Piece, StartError, UsedMetadata,
-};
+use otelcore_pipeline::{CallResult, Counter, Cx, EncodeLimits, EncodedPiece, Piece};
 
 use crate::hints::DefaultLabels;
 use crate::requests::encode_logs;
@@ -21,7 +18,8 @@ const MISSING_LABELS: &[u8] = b"error at least one label pair is required per st
 pub(crate) struct LokiProtocol {
     pub(crate) url: Arc<Url>,
     pub(crate) defaults: DefaultLabels,
-    /// The present time, for records without one: nanoseconds since the epoch, set by the loop.
+    /// The present time, for records without one: nanoseconds since the epoch, set by the loop and shared with the copies
+    /// of the protocol that make bodies.
     pub(crate) wall_nanos: Arc<AtomicU64>,
     /// Records that were refused because they have no label.
     pub(crate) missing_labels: Counter,
@@ -48,6 +46,10 @@ impl HttpProtocol for LokiProtocol {
         encode_logs(self.defaults, self.wall_nanos.load(Ordering::Relaxed), piece, limits)
     }
 
+    fn begin_turn(&mut self, cx: &Cx<'_>) {
+        self.wall_nanos.store(cx.wall_time().0, Ordering::Relaxed);
+    }
+
     fn is_retryable(&self, response: &HttpResponse) -> bool {
         matches!(response.status, 429 | 500..600)
     }
@@ -61,49 +63,5 @@ impl HttpProtocol for LokiProtocol {
             self.missing_labels.add(sent.items.into());
         }
         None
-    }
-}
-
-/// The sender, and the clock of its encoders: they run on helper threads, which have none.
-#[derive(Debug)]
-pub(crate) struct LokiExporter {
-    pub(crate) sender: HttpSender<LokiProtocol>,
-    pub(crate) wall_nanos: Arc<AtomicU64>,
-}
-
-impl LokiExporter {
-    fn set_time(&self, cx: &Cx<'_>) {
-        self.wall_nanos.store(cx.wall_time().0, Ordering::Relaxed);
-    }
-}
-
-impl Exporter for LokiExporter {
-    fn used_metadata(&self) -> UsedMetadata {
-        self.sender.used_metadata()
-    }
-
-    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.sender.start(cx)
-    }
-
-    fn send(
-        &mut self,
-        cx: &mut Cx<'_>,
-        attempt: AttemptId,
-        payload: &Payload,
-        deadline: MonotonicTime,
-        outcomes: &mut Outcomes,
-    ) {
-        self.set_time(cx);
-        self.sender.send(cx, attempt, payload, deadline, outcomes);
-    }
-
-    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
-        self.set_time(cx);
-        self.sender.handle_event(cx, local, event, outcomes);
-    }
-
-    fn close(&mut self, cx: &mut Cx<'_>) {
-        self.sender.close(cx);
     }
 }

@@ -48,6 +48,11 @@ pub trait HttpProtocol: Clone + Send + 'static {
         usize::MAX
     }
 
+    /// Called before bodies may be made, with the clock that helper threads do not have.
+    fn begin_turn(&mut self, cx: &Cx<'_>) {
+        let _ = cx;
+    }
+
     /// Whether [`HttpProtocol::encode`] only shares the bytes of the items, and so costs almost nothing.
     fn shares_bytes(&self) -> bool {
         false
@@ -231,11 +236,13 @@ impl<P: HttpProtocol> Exporter for HttpSender<P> {
         if self.protocol.url(payload.signal).is_none() {
             return outcomes.push(attempt, Outcome::permanent("no endpoint for this signal"));
         }
+        self.protocol.begin_turn(cx);
         self.delivery.send(cx, attempt, payload, deadline, outcomes);
         self.advance(cx, outcomes);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
+        self.protocol.begin_turn(cx);
         if !self.delivery.handle_event(cx, local, outcomes) {
             self.client.handle_event(cx, local, &event);
         }
