@@ -120,14 +120,8 @@ static void a_shutdown_tells_what_was_left(void) {
 }
 
 static otelcore_status reload(otelcore_collector *collector, const char *timeout, const char *settings, otelcore_error **error) {
-    char yaml[1024];
-    snprintf(yaml, sizeof yaml,
-             "receivers: {inproc/app: }\n"
-             "processors: {batch: {timeout: %s}}\n"
-             "exporters: {inproc/out: {%s}}\n"
-             "service:\n"
-             "  pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}\n",
-             timeout, settings);
+    char yaml[YAML_BYTES];
+    write_through(yaml, timeout, settings);
     return otelcore_collector_reload(collector, yaml, strlen(yaml), 5000, error);
 }
 

@@ -90,17 +90,24 @@ static inline size_t spans_in(const uint8_t *data, size_t len) {
     return count(data, len, path);
 }
 
-/* A collector with inproc/app, a batch processor with this timeout, and inproc/out with these settings. */
-static inline otelcore_collector *through(const char *timeout, const char *settings, const otelcore_options *options) {
-    char yaml[1024];
-    otelcore_collector *collector = NULL;
-    snprintf(yaml, sizeof yaml,
+#define YAML_BYTES 1024
+
+/* Writes a configuration with inproc/app, a batch processor with this timeout, and inproc/out with these settings. */
+static inline void write_through(char yaml[YAML_BYTES], const char *timeout, const char *settings) {
+    snprintf(yaml, YAML_BYTES,
              "receivers: {inproc/app: }\n"
              "processors: {batch: {timeout: %s}}\n"
              "exporters: {inproc/out: {%s}}\n"
              "service:\n"
              "  pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}\n",
              timeout, settings);
+}
+
+/* A collector with this configuration. */
+static inline otelcore_collector *through(const char *timeout, const char *settings, const otelcore_options *options) {
+    char yaml[YAML_BYTES];
+    otelcore_collector *collector = NULL;
+    write_through(yaml, timeout, settings);
     OK(otelcore_collector_new(yaml, strlen(yaml), options, &collector, &err));
     CHECK(collector != NULL);
     return collector;
