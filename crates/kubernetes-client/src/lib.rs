@@ -3,7 +3,7 @@
 //! [`ApiServer`] says where the server is and with which credentials it is asked: those of the pod's service account, or
 //! those of a kubeconfig. [`WatchClient`] keeps what a component wants to know up to date: it lists each resource in
 //! pages, watches it from there, and passes the objects on one by one, as JSON. [`Pod`] and [`PartialObject`] are such
-//! objects as structs, and [`ObjectTable`] finds out what a new list lacks.
+//! objects as structs, [`Quantity`] is what resources are counted in, and [`ObjectTable`] finds out what a new list lacks.
 //!
 //! Nothing here writes to the server, and no list is in memory as a whole.
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ mod credentials;
 mod kubeconfig;
 mod list_watch;
 mod objects;
+mod quantity;
 mod server;
 mod splitter;
 mod table;
@@ -27,8 +28,9 @@ pub use credentials::Credentials;
 pub use list_watch::WatchSpec;
 pub use objects::{
     Container, ContainerStatus, ObjectMeta, OwnerReference, PartialObject, Pod, PodSpec, PodStatus, parse_object,
-    parse_time,
+    parse_time, parse_time_nanos,
 };
+pub use quantity::Quantity;
 pub use server::{ApiServer, NOT_IN_CLUSTER, TOKEN_FILE, in_cluster_client_config, in_cluster_url};
 pub use splitter::MAX_OBJECT;
 pub use table::ObjectTable;

@@ -173,6 +173,17 @@ pub fn parse_time(text: &str) -> Option<i64> {
     Some(days * 86_400 + hour * 3600 + minute * 60 + second - offset)
 }
 
+/// Nanoseconds since 1970 of an RFC 3339 time; `None` if it is not one. Outside of what 64 bits express, the number wraps
+/// as that of Go's `UnixNano`. Digits below a nanosecond are left out.
+#[must_use]
+pub fn parse_time_nanos(text: &str) -> Option<i64> {
+    let seconds = parse_time(text)?;
+    let fraction = text.get(19..)?.strip_prefix('.').unwrap_or_default();
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).chain(std::iter::repeat(b'0'));
+    let nanos = digits.take(9).fold(0, |nanos, digit| nanos * 10 + i64::from(digit - b'0'));
+    Some(seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +217,21 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_time(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn time_in_nanoseconds_has_its_fraction() {
+        let at = 1_709_208_000_000_000_000;
+        for (text, expected) in [
+            ("2024-02-29T12:00:00Z", Some(at)),
+            ("2024-02-29T12:00:00.5Z", Some(at + 500_000_000)),
+            ("2024-02-29T13:00:00.123456789+01:00", Some(at + 123_456_789)),
+            ("2024-02-29T12:00:00.1234567899Z", Some(at + 123_456_789)),
+            ("0001-01-01T00:00:00Z", Some(-6_795_364_578_871_345_152)),
+            ("2024-02-29", None),
+        ] {
+            assert_eq!(parse_time_nanos(text), expected, "{text}");
         }
     }
 }

@@ -1,21 +1,18 @@
 //! The `host_metrics` section of receivers.
 
 mod filters;
-mod metric_config;
 mod metrics;
 
 use std::time::Duration;
 
 use otelcore_config::declare::Optional;
 use otelcore_config::{GoDuration, NodeValue, Section, config_struct};
+use otelcore_scraped_metrics::ResourceAttributeConfig;
 
-pub(crate) use filters::{AttributeFilter, FilterError, NameFilter};
 pub use filters::{
-    AttributeFilterConfig, DeviceMatchConfig, FsTypeMatchConfig, InterfaceMatchConfig, MountPointMatchConfig,
-    ProcessMatchConfig, RegexpConfig, ResourceAttributeConfig,
+    DeviceMatchConfig, FsTypeMatchConfig, InterfaceMatchConfig, MountPointMatchConfig, ProcessMatchConfig, RegexpConfig,
 };
-pub use metric_config::{AggregationStrategy, MetricConfig, MetricSwitchConfig};
-pub(crate) use metric_config::{MetricKind, MetricSetting, MetricSpec, check_attributes};
+pub(crate) use filters::{FilterError, NameFilter};
 pub(crate) use metrics::{
     CpuMetric, DiskMetric, FilesystemMetric, LoadMetric, MemoryMetric, NetworkMetric, PagingMetric, ProcessMetric,
     ProcessesMetric, SystemMetric,
@@ -183,7 +180,7 @@ config_struct! {
 
 /// A resource attribute that is on by default.
 fn on() -> ResourceAttributeConfig {
-    ResourceAttributeConfig { enabled: true, ..ResourceAttributeConfig::default() }
+    ResourceAttributeConfig::switched(true)
 }
 
 config_struct! {

@@ -4,7 +4,6 @@
 //! units, attributes and values are those of the Go receiver, whose tests answer for them (see `tests/differential.rs`).
 //!
 //! - `config`: the section, and the tables of all metrics
-//! - `recorder`: the points of a scraper, and how they become OTLP
 //! - `host`: where the files of the machine are, and how they are read
 //! - `scrapers`: one module for each scraper
 //! - `mounts`: asks file systems how full they are, some of which never answer
@@ -18,8 +17,6 @@ mod host;
 mod mounts;
 mod numbers;
 mod receiver;
-mod recorder;
-mod scrape_log;
 mod scrapers;
 #[cfg(test)]
 mod tests;

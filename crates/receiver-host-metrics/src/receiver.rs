@@ -15,15 +15,15 @@ use std::time::Duration;
 use otelcore_pdata::Signal;
 use otelcore_pdata::build::Body;
 use otelcore_pipeline::{
-    BuildContext, Counter, Cx, Event, JobResult, LogField, Logger, MetricsLevel, MonotonicTime, Outcome, Payload,
-    PeriodicCount, PipelineInput, Receiver, ReceiverMetrics, StartError, Telemetry, TimerId,
+    BuildContext, Cx, Event, JobResult, LogField, Logger, MonotonicTime, Outcome, Payload, PeriodicCount,
+    PipelineInput, Receiver, ReceiverMetrics, StartError, Telemetry, TimerId,
 };
+use otelcore_scraped_metrics::{ScrapeLog, ScraperCounters};
 
 use crate::config::HostMetricsConfig;
 use crate::entity_event::host_entity_event;
 use crate::host::HostPaths;
 use crate::mounts::MountUsages;
-use crate::scrape_log::ScrapeLog;
 use crate::scrapers::filesystem::{FilesystemRecorder, PartitionList};
 use crate::scrapers::{HostScrapers, ScrapeOutput, ScraperReport};
 
@@ -59,29 +59,6 @@ struct AskedScrape {
     omitted: usize,
 }
 
-/// The counters of a scraper.
-struct ScraperMetrics {
-    scraped: Counter,
-    errored: Counter,
-}
-
-impl ScraperMetrics {
-    fn new(telemetry: &Telemetry, receiver: &str, scraper: &str) -> Self {
-        let labels = || vec![("receiver", receiver.to_owned()), ("scraper", scraper.to_owned())];
-        let counter = |name, help| telemetry.counter(MetricsLevel::Basic, name, help, labels());
-        Self {
-            scraped: counter(
-                "otelcol_scraper_scraped_metric_points",
-                "Number of metric points successfully scraped. [Alpha]",
-            ),
-            errored: counter(
-                "otelcol_scraper_errored_metric_points",
-                "Number of metric points that were unable to be scraped. [Alpha]",
-            ),
-        }
-    }
-}
-
 /// The receiver. See the module.
 pub(crate) struct HostMetricsReceiver {
     config: HostMetricsConfig,
@@ -105,7 +82,7 @@ pub(crate) struct HostMetricsReceiver {
     errors: ScrapeLog,
     left_out: PeriodicCount,
     metrics: ReceiverMetrics,
-    scraper_metrics: BTreeMap<&'static str, ScraperMetrics>,
+    scraper_metrics: BTreeMap<&'static str, ScraperCounters>,
     /// Signal and items of the payloads without an outcome.
     sent: BTreeMap<u64, (Signal, u32)>,
     next_request: u64,
@@ -242,10 +219,9 @@ impl HostMetricsReceiver {
         let (id, telemetry) = (&self.id, &self.telemetry);
         for report in &output.reports {
             self.errors.report(&self.log, report.name, report.error.as_deref());
-            let new = || ScraperMetrics::new(telemetry, id, report.name);
+            let new = || ScraperCounters::new(telemetry, id, report.name);
             let counters = self.scraper_metrics.entry(report.name).or_insert_with(new);
-            counters.scraped.add(report.metrics as u64);
-            counters.errored.add(report.failed_metrics as u64);
+            counters.add(report.metrics, report.failed_metrics);
         }
         self.send(cx, Signal::Metrics, output.body, input);
     }

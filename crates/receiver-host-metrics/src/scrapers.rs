@@ -19,10 +19,11 @@ use std::sync::atomic::AtomicBool;
 
 use otelcore_pdata::build::Body;
 use otelcore_pipeline::{FileSystem, Logger};
+use otelcore_scraped_metrics::{MetricSetting, Recorder};
 
 use crate::config::{FilterError, ScrapersConfig};
 use crate::host::{Host, HostPaths, TIMED_OUT};
-use crate::recorder::Recorder;
+
 use filesystem::{PartitionFilter, PartitionList};
 
 /// How many errors of one scrape are kept as text.
@@ -66,6 +67,18 @@ impl ScrapeErrors {
         }
         Some(text)
     }
+}
+
+/// The schema of all these metrics.
+const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.9.0";
+
+/// The scope of a scraper is this, and its name.
+const SCOPE_PREFIX: &str =
+    "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver/internal/scraper/";
+
+/// The recorder of the scraper with this name.
+fn recorder(scope: &str, settings: Vec<MetricSetting>) -> Recorder {
+    Recorder::new(format!("{SCOPE_PREFIX}{scope}"), SCHEMA_URL, settings)
 }
 
 /// Measures something.

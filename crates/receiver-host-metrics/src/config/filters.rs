@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use otelcore_config::{Section, config_struct};
+use otelcore_config::config_struct;
 use otelcore_go_regexp::GoRegexp;
 
 config_struct! {
@@ -144,93 +144,5 @@ impl NameFilter {
     pub(crate) fn includes(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|names| names.matches(name))
             && !self.exclude.as_ref().is_some_and(|names| names.matches(name))
-    }
-}
-
-config_struct! {
-    /// A value of a resource attribute, or a pattern for it.
-    #[config(check = Self::check)]
-    pub struct AttributeFilterConfig {
-        /// The value.
-        pub strict: String,
-        /// A regular expression that matches a part of the value.
-        pub regexp: String,
-    }
-}
-
-impl AttributeFilterConfig {
-    fn check(&mut self, s: &mut Section<'_>) {
-        match (self.strict.is_empty(), self.regexp.is_empty()) {
-            (true, true) => {
-                s.error_for_keys(&["strict", "regexp"], "must specify either strict or regex");
-            }
-            (false, false) => {
-                s.error("regexp", "strict and regex cannot be used together");
-            }
-            _ => {}
-        }
-        if let Err(e) = GoRegexp::compile(&self.regexp) {
-            s.error("regexp", e.to_string()).help(e.hint());
-        }
-    }
-}
-
-config_struct! {
-    /// An attribute of a resource.
-    pub struct ResourceAttributeConfig {
-        /// Whether resources have the attribute.
-        pub enabled: bool,
-        /// Only resources with one of these values are sent.
-        pub metrics_include: Vec<AttributeFilterConfig>,
-        /// Resources with one of these values are not sent.
-        pub metrics_exclude: Vec<AttributeFilterConfig>,
-    }
-}
-
-/// Which values of a resource attribute are sent.
-#[derive(Debug, Default)]
-pub(crate) struct AttributeFilter {
-    include: Vec<ValuePattern>,
-    exclude: Vec<ValuePattern>,
-}
-
-#[derive(Debug)]
-enum ValuePattern {
-    Equal(String),
-    Regexp(GoRegexp),
-}
-
-impl ValuePattern {
-    fn compile(configs: &[AttributeFilterConfig]) -> Vec<Self> {
-        let pattern = |config: &AttributeFilterConfig| {
-            if config.regexp.is_empty() {
-                return Some(Self::Equal(config.strict.clone()));
-            }
-            // The check of the configuration has refused other patterns.
-            GoRegexp::compile(&config.regexp).ok().map(Self::Regexp)
-        };
-        configs.iter().filter_map(pattern).collect()
-    }
-
-    fn matches(&self, value: &str) -> bool {
-        match self {
-            Self::Equal(text) => text == value,
-            Self::Regexp(regexp) => regexp.is_match(value.as_bytes()),
-        }
-    }
-}
-
-impl AttributeFilter {
-    pub(crate) fn new(config: &ResourceAttributeConfig) -> Self {
-        Self {
-            include: ValuePattern::compile(&config.metrics_include),
-            exclude: ValuePattern::compile(&config.metrics_exclude),
-        }
-    }
-
-    /// Whether a resource with this value is sent.
-    pub(crate) fn includes(&self, value: &str) -> bool {
-        (self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(value)))
-            && !self.exclude.iter().any(|pattern| pattern.matches(value))
     }
 }

@@ -1,6 +1,6 @@
 //! The metrics of each scraper, as the Go receiver defines them. Their names, units and descriptions are sent.
 
-use super::metric_config::metric_table;
+use otelcore_scraped_metrics::metric_table;
 
 metric_table! {
     /// The metrics of `cpu`.

@@ -6,7 +6,7 @@ use super::{ScrapeErrors, Scraper};
 use crate::config::{CpuConfig, CpuMetric};
 use crate::host::{Host, lines};
 use crate::numbers::{parse_float, parse_int};
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 /// Ticks of a second in files of `/proc`.
 pub(super) const TICKS_PER_SECOND: f64 = 100.0;
@@ -29,7 +29,7 @@ pub(super) struct CpuScraper {
 
 impl CpuScraper {
     pub(super) fn new(config: &CpuConfig) -> Self {
-        Self { recorder: Recorder::new("cpuscraper", config.metrics.settings()), previous: BTreeMap::new() }
+        Self { recorder: super::recorder("cpuscraper", config.metrics.settings()), previous: BTreeMap::new() }
     }
 
     fn record(&mut self, metric: CpuMetric, now: u64, cpu: &str, times: &Times) {

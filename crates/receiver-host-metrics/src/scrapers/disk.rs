@@ -4,7 +4,7 @@ use super::{ScrapeErrors, Scraper};
 use crate::config::{DiskConfig, DiskMetric, FilterError, NameFilter};
 use crate::host::{Host, lines};
 use crate::numbers::{parse_uint, seconds_of_millis};
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 const FAILED_METRICS: usize = 7;
 
@@ -22,7 +22,7 @@ pub(super) struct DiskScraper {
 
 impl DiskScraper {
     pub(super) fn new(config: &DiskConfig) -> Result<Self, FilterError> {
-        Ok(Self { recorder: Recorder::new("diskscraper", config.metrics.settings()), filter: config.filter()? })
+        Ok(Self { recorder: super::recorder("diskscraper", config.metrics.settings()), filter: config.filter()? })
     }
 
     fn record(&mut self, now: u64, disk: &str, counters: &Counters) {

@@ -12,7 +12,7 @@ use super::ScrapeErrors;
 use crate::config::{FilesystemConfig, FilesystemMetric, FilterError, NameFilter};
 use crate::host::{Host, base_name, clean_path, lines};
 use crate::numbers::ratio;
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 /// How many file systems are asked in one scrape.
 const MAX_PARTITIONS: usize = 4096;
@@ -306,7 +306,7 @@ pub(crate) struct FilesystemRecorder {
 
 impl FilesystemRecorder {
     pub(crate) fn new(config: &FilesystemConfig) -> Self {
-        Self { recorder: Recorder::new("filesystemscraper", config.metrics.settings()) }
+        Self { recorder: super::recorder("filesystemscraper", config.metrics.settings()) }
     }
 
     /// Writes the metrics. `start` is when the system was started, in seconds since the epoch. Returns the number of

@@ -4,7 +4,7 @@ use super::{ScrapeErrors, Scraper};
 use crate::config::{LoadConfig, LoadMetric};
 use crate::host::Host;
 use crate::numbers::parse_float;
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 const FAILED_METRICS: usize = 3;
 
@@ -16,7 +16,7 @@ pub(super) struct LoadScraper {
 
 impl LoadScraper {
     pub(super) fn new(config: &LoadConfig) -> Self {
-        Self { recorder: Recorder::new("loadscraper", config.metrics.settings()), is_average: config.cpu_average }
+        Self { recorder: super::recorder("loadscraper", config.metrics.settings()), is_average: config.cpu_average }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{ScrapeErrors, Scraper};
 use crate::config::{MemoryConfig, MemoryMetric};
 use crate::host::{Host, lines};
 use crate::numbers::{parse_uint, ratio};
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 const FAILED_METRICS: usize = 2;
 
@@ -102,7 +102,7 @@ pub(super) struct MemoryScraper {
 
 impl MemoryScraper {
     pub(super) fn new(config: &MemoryConfig) -> Self {
-        Self { recorder: Recorder::new("memoryscraper", config.metrics.settings()) }
+        Self { recorder: super::recorder("memoryscraper", config.metrics.settings()) }
     }
 
     fn record_hugepages(&mut self, now: u64, info: &MemoryInfo) {

@@ -7,7 +7,7 @@ use super::{ScrapeErrors, Scraper};
 use crate::config::{FilterError, NameFilter, NetworkConfig, NetworkMetric};
 use crate::host::{Host, lines};
 use crate::numbers::{parse_int, parse_uint};
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 const FAILED_COUNTERS: usize = 4;
 const FAILED_CONNECTIONS: usize = 1;
@@ -40,7 +40,7 @@ pub(super) struct NetworkScraper {
 
 impl NetworkScraper {
     pub(super) fn new(config: &NetworkConfig) -> Result<Self, FilterError> {
-        Ok(Self { recorder: Recorder::new("networkscraper", config.metrics.settings()), filter: config.filter()? })
+        Ok(Self { recorder: super::recorder("networkscraper", config.metrics.settings()), filter: config.filter()? })
     }
 
     fn scrape_counters(&mut self, host: &mut Host<'_>) -> Result<(), String> {

@@ -4,7 +4,7 @@ use super::{ScrapeErrors, Scraper};
 use crate::config::{PagingConfig, PagingMetric};
 use crate::host::{Host, lines};
 use crate::numbers::parse_uint;
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 const FAILED_USAGE: usize = 2;
 const FAILED_OPERATIONS: usize = 2;
@@ -27,7 +27,7 @@ pub(super) struct PagingScraper {
 
 impl PagingScraper {
     pub(super) fn new(config: &PagingConfig) -> Self {
-        Self { recorder: Recorder::new("pagingscraper", config.metrics.settings()) }
+        Self { recorder: super::recorder("pagingscraper", config.metrics.settings()) }
     }
 
     fn scrape_usage(&mut self, host: &mut Host<'_>) -> Result<(), String> {

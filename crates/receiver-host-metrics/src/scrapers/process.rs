@@ -11,9 +11,9 @@ use otelcore_pipeline::Logger;
 use super::ScrapeErrors;
 use super::memory::MemoryInfo;
 use super::process_files::{ProcessFiles, ProcessStatus};
-use crate::config::{AttributeFilter, FilterError, NameFilter, ProcessAttributesConfig, ProcessConfig, ProcessMetric};
+use crate::config::{FilterError, NameFilter, ProcessAttributesConfig, ProcessConfig, ProcessMetric};
 use crate::host::{Host, TIMED_OUT};
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::{AttributeFilter, Recorder};
 
 /// The longest payload of one scrape. Processes for which there is no room are left out.
 const MAX_BODY: usize = 64 << 20;
@@ -143,7 +143,7 @@ pub(super) struct ProcessScraper {
 
 impl ProcessScraper {
     pub(super) fn new(config: &ProcessConfig, log: &Logger) -> Result<Self, FilterError> {
-        let mut recorder = Recorder::new("processscraper", config.metrics.settings());
+        let mut recorder = super::recorder("processscraper", config.metrics.settings());
         if recorder.is_enabled(ProcessMetric::Handles) {
             log.warn("process.handles is only supported on Windows; disabling metric on this platform", &[]);
             recorder.disable(ProcessMetric::Handles);

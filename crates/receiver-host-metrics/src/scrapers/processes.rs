@@ -6,7 +6,7 @@ use super::{ScrapeErrors, Scraper};
 use crate::config::{ProcessesConfig, ProcessesMetric};
 use crate::host::{Host, TIMED_OUT, lines};
 use crate::numbers::parse_int;
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 const FAILED_METRICS: usize = 2;
 
@@ -17,7 +17,7 @@ pub(super) struct ProcessesScraper {
 
 impl ProcessesScraper {
     pub(super) fn new(config: &ProcessesConfig) -> Self {
-        Self { recorder: Recorder::new("processesscraper", config.metrics.settings()) }
+        Self { recorder: super::recorder("processesscraper", config.metrics.settings()) }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{ScrapeErrors, Scraper};
 use crate::config::{SystemConfig, SystemMetric};
 use crate::host::Host;
-use crate::recorder::Recorder;
+use otelcore_scraped_metrics::Recorder;
 
 #[derive(Debug)]
 pub(super) struct SystemScraper {
@@ -12,7 +12,7 @@ pub(super) struct SystemScraper {
 
 impl SystemScraper {
     pub(super) fn new(config: &SystemConfig) -> Self {
-        Self { recorder: Recorder::new("systemscraper", config.metrics.settings()) }
+        Self { recorder: super::recorder("systemscraper", config.metrics.settings()) }
     }
 }
 

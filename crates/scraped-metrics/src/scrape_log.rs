@@ -14,13 +14,13 @@ struct LastError {
 
 /// The errors of all scrapers.
 #[derive(Debug, Default)]
-pub(crate) struct ScrapeLog {
+pub struct ScrapeLog {
     last: BTreeMap<&'static str, LastError>,
 }
 
 impl ScrapeLog {
     /// A scraper has ended with this error, or without one.
-    pub(crate) fn report(&mut self, log: &Logger, scraper: &'static str, error: Option<&str>) {
+    pub fn report(&mut self, log: &Logger, scraper: &'static str, error: Option<&str>) {
         let name = ("scraper", LogField::Str(scraper));
         let last = self.last.get_mut(scraper);
         match (last, error) {

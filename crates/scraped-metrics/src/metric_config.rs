@@ -1,7 +1,4 @@
 //! The switches of metrics, and the macro that declares the metrics of a scraper.
-//!
-//! A metric is written once, in a table: its name, unit, description, kind and attributes. The table gives the section
-//! `metrics` of the scraper with its defaults, and what the recorder needs to write the metric.
 
 use otelcore_config::{Section, config_enum, config_struct};
 
@@ -44,58 +41,77 @@ config_struct! {
 }
 
 impl MetricSwitchConfig {
-    pub(crate) fn setting(&self, spec: &'static MetricSpec) -> MetricSetting {
+    /// What the recorder needs of this metric.
+    #[must_use]
+    pub fn setting(&self, spec: &'static MetricSpec) -> MetricSetting {
         MetricSetting::new(spec, self.enabled, AggregationStrategy::Sum, &[])
     }
 
-    pub(crate) fn written_attributes(&self) -> &[String] {
+    /// The attributes as they are written.
+    #[must_use]
+    pub fn written_attributes(&self) -> &[String] {
         &[]
     }
 }
 
 impl MetricConfig {
-    pub(crate) fn setting(&self, spec: &'static MetricSpec) -> MetricSetting {
+    /// What the recorder needs of this metric.
+    #[must_use]
+    pub fn setting(&self, spec: &'static MetricSpec) -> MetricSetting {
         MetricSetting::new(spec, self.enabled, self.aggregation_strategy, &self.attributes)
     }
 
-    pub(crate) fn written_attributes(&self) -> &[String] {
+    /// The attributes as they are written.
+    #[must_use]
+    pub fn written_attributes(&self) -> &[String] {
         &self.attributes
     }
 }
 
 /// What the data of a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MetricKind {
+pub enum MetricKind {
+    /// A value of now.
     Gauge,
-    /// Cumulative.
+    /// A cumulative sum.
     Sum {
+        /// It never decreases.
         is_monotonic: bool,
     },
 }
 
 /// What a metric is.
 #[derive(Debug)]
-pub(crate) struct MetricSpec {
-    pub(crate) name: &'static str,
-    pub(crate) unit: &'static str,
-    pub(crate) description: &'static str,
-    pub(crate) kind: MetricKind,
+pub struct MetricSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Its unit, as UCUM.
+    pub unit: &'static str,
+    /// What it measures.
+    pub description: &'static str,
+    /// What its data is.
+    pub kind: MetricKind,
     /// The keys of its points, in the order in which values are recorded.
-    pub(crate) attributes: &'static [&'static str],
+    pub attributes: &'static [&'static str],
 }
 
 /// A metric as it is configured.
 #[derive(Clone, Debug)]
-pub(crate) struct MetricSetting {
-    pub(crate) spec: &'static MetricSpec,
-    pub(crate) is_enabled: bool,
-    pub(crate) strategy: AggregationStrategy,
+pub struct MetricSetting {
+    /// What the metric is.
+    pub spec: &'static MetricSpec,
+    /// Whether it is sent.
+    pub is_enabled: bool,
+    /// How points are joined whose attributes have become equal.
+    pub strategy: AggregationStrategy,
     /// For each attribute, whether points have it.
-    pub(crate) kept: Vec<bool>,
+    pub kept: Vec<bool>,
 }
 
 impl MetricSetting {
-    pub(crate) fn new(
+    /// `attributes` are those that points have.
+    #[must_use]
+    pub fn new(
         spec: &'static MetricSpec,
         is_enabled: bool,
         strategy: AggregationStrategy,
@@ -106,8 +122,8 @@ impl MetricSetting {
     }
 }
 
-/// Refuses attributes that a metric does not have.
-pub(crate) fn check_attributes(s: &Section<'_>, spec: &MetricSpec, attributes: &[String]) {
+/// Refuses attributes that a metric does not have. `s` is the section of all metrics.
+pub fn check_attributes(s: &Section<'_>, spec: &MetricSpec, attributes: &[String]) {
     for attribute in attributes {
         if !spec.attributes.contains(&attribute.as_str()) {
             let message = format!(
@@ -120,24 +136,39 @@ pub(crate) fn check_attributes(s: &Section<'_>, spec: &MetricSpec, attributes: &
     }
 }
 
-/// Declares the metrics of a scraper: the section `metrics`, and an enum with the position of each metric.
+/// Declares the metrics of a scraper: the section `metrics`, and an enum with the position of each metric. The crate that
+/// uses it depends on `otelcore_config`.
+///
+/// ```
+/// otelcore_scraped_metrics::metric_table! {
+///     /// The metrics of `load`.
+///     LoadMetricsConfig LoadMetric {
+///         // variant, field, name, on or off by default, gauge or sum or counter, unit, attributes, description
+///         Load1 load_1 "system.cpu.load_average.1m" on gauge "{thread}" []
+///             "Average CPU Load over 1 minute.";
+///     }
+/// }
+/// let settings = LoadMetricsConfig::default().settings();
+/// assert!(settings[LoadMetric::Load1 as usize].is_enabled);
+/// ```
+#[macro_export]
 macro_rules! metric_table {
-    (@type) => { $crate::config::MetricSwitchConfig };
-    (@type $($attribute:literal)+) => { $crate::config::MetricConfig };
+    (@type) => { $crate::MetricSwitchConfig };
+    (@type $($attribute:literal)+) => { $crate::MetricConfig };
     (@on on) => { true };
     (@on off) => { false };
-    (@strategy gauge) => { $crate::config::AggregationStrategy::Avg };
-    (@strategy $kind:ident) => { $crate::config::AggregationStrategy::Sum };
-    (@kind gauge) => { $crate::config::MetricKind::Gauge };
-    (@kind sum) => { $crate::config::MetricKind::Sum { is_monotonic: false } };
-    (@kind counter) => { $crate::config::MetricKind::Sum { is_monotonic: true } };
+    (@strategy gauge) => { $crate::AggregationStrategy::Avg };
+    (@strategy $kind:ident) => { $crate::AggregationStrategy::Sum };
+    (@kind gauge) => { $crate::MetricKind::Gauge };
+    (@kind sum) => { $crate::MetricKind::Sum { is_monotonic: false } };
+    (@kind counter) => { $crate::MetricKind::Sum { is_monotonic: true } };
     (@default $enabled:ident $kind:ident) => {
-        $crate::config::MetricSwitchConfig { enabled: metric_table!(@on $enabled) }
+        $crate::MetricSwitchConfig { enabled: $crate::metric_table!(@on $enabled) }
     };
     (@default $enabled:ident $kind:ident $($attribute:literal)+) => {
-        $crate::config::MetricConfig {
-            enabled: metric_table!(@on $enabled),
-            aggregation_strategy: metric_table!(@strategy $kind),
+        $crate::MetricConfig {
+            enabled: $crate::metric_table!(@on $enabled),
+            aggregation_strategy: $crate::metric_table!(@strategy $kind),
             attributes: vec![$($attribute.to_owned()),+],
         }
     };
@@ -157,7 +188,7 @@ macro_rules! metric_table {
                 $(
                     #[doc = $description]
                     #[config(key = $key)]
-                    pub $field: metric_table!(@type $($attribute)*) = metric_table!(@default $enabled $kind $($attribute)*),
+                    pub $field: $crate::metric_table!(@type $($attribute)*) = $crate::metric_table!(@default $enabled $kind $($attribute)*),
                 )+
             }
         }
@@ -175,12 +206,12 @@ macro_rules! metric_table {
         }
 
         impl $name {
-            const SPECS: &'static [$crate::config::MetricSpec] = &[
-                $($crate::config::MetricSpec {
+            const SPECS: &'static [$crate::MetricSpec] = &[
+                $($crate::MetricSpec {
                     name: $key,
                     unit: $unit,
                     description: $description,
-                    kind: metric_table!(@kind $kind),
+                    kind: $crate::metric_table!(@kind $kind),
                     attributes: &[$($attribute),*],
                 },)+
             ];
@@ -188,12 +219,12 @@ macro_rules! metric_table {
             fn check(&mut self, s: &mut otelcore_config::Section<'_>) {
                 let all = [$(self.$field.written_attributes()),+];
                 for (spec, attributes) in Self::SPECS.iter().zip(all) {
-                    $crate::config::check_attributes(s, spec, attributes);
+                    $crate::check_attributes(s, spec, attributes);
                 }
             }
 
             /// What the recorder needs, in the order of the table.
-            pub(crate) fn settings(&self) -> Vec<$crate::config::MetricSetting> {
+            pub(crate) fn settings(&self) -> Vec<$crate::MetricSetting> {
                 let mut specs = Self::SPECS.iter();
                 let mut settings = Vec::new();
                 $(settings.extend(specs.next().map(|spec| self.$field.setting(spec)));)+
@@ -202,5 +233,3 @@ macro_rules! metric_table {
         }
     };
 }
-
-pub(crate) use metric_table;
