@@ -358,7 +358,7 @@ impl<'a> MetricReader<'a> {
                 break false;
             }
             let Some(point) = points.next() else { break true };
-            budget.charge(UNITS_PER_POINT + point.raw().len() as u64);
+            budget.charge(UNITS_PER_POINT + P::UNITS_PER_BYTE * point.raw().len() as u64);
             self.metric.previous_series = self.read_point(registry, &mut current, &point, &mut sorted, budget);
         };
         self.metric.points.start = self.metric.points.end - points.rest().len().min(self.metric.points.len());

@@ -323,6 +323,10 @@ impl SeriesRegistry {
             return self.log_dropped(reason, current.name);
         }
         let bytes_after = series.state.charged_bytes();
+        if current.temporality == Temporality::Delta {
+            // All buckets may have moved, whatever the size of the point.
+            budget.charge((bytes_before + bytes_after) / 4);
+        }
         if bytes_before != bytes_after {
             self.kept.grow(bytes_after);
             self.kept.shrink(bytes_before);

@@ -171,6 +171,8 @@ pub const MAX_BUCKETS: usize = 1 << 16;
 
 /// A point of any type that becomes a series.
 pub(crate) trait DataPoint<'a>: View<'a> {
+    /// Units of work for each byte of the message.
+    const UNITS_PER_BYTE: u64 = 1;
     /// The message's own bytes.
     fn raw(&self) -> &'a [u8];
     /// Bit 0: no recorded value; the series has ended.

@@ -208,6 +208,9 @@ impl NativeValue {
 }
 
 impl<'a> DataPoint<'a> for ExponentialHistogramPoint<'a> {
+    /// Most buckets are one byte, and are visited several times.
+    const UNITS_PER_BYTE: u64 = 4;
+
     fn raw(&self) -> &'a [u8] {
         self.raw
     }

@@ -168,6 +168,18 @@ fn worst_cases_grow_no_faster_than_n_log_n_and_no_step_exceeds_its_work() {
 }
 
 #[test]
+fn small_delta_points_of_a_wide_histogram_are_charged_for_all_of_its_buckets() {
+    let mut registry = SeriesRegistry::new(&PageConfig::default(), 3, DroppedPoints::without_log());
+    let delta = |points| body_of(vec![exponential("h", DELTA, points)]);
+    registry.push_body(&delta(vec![exponential_point((0, 1), 0, 0, &vec![1; 60_000])]), at(1));
+    let points = (1..=400).map(|i| exponential_point((i, i + 1), 0, 5, &[1])).collect();
+    let (mut reader, mut read) = (BodyReader::new(delta(points)), MeasuredWork::default());
+    while !read.step(|work| registry.read_step(&mut reader, at(2), work)) {}
+    assert!(read.total >= 400 * 60_000, "{}", read.total);
+    assert!(read.largest_step <= 2 * UNITS_PER_STEP, "{}", read.largest_step);
+}
+
+#[test]
 fn points_above_the_size_limits_of_a_series_are_dropped_and_logged() {
     let mut fixture = Fixture::without_scope_info();
     let many: Vec<_> = labels(1, MAX_LABELS + 1);

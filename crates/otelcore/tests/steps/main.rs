@@ -229,8 +229,8 @@ fn collector(yaml: &str) -> Graph {
     Collector::with_log(plan, BuildInfo::default(), Arc::new(NoopLogSink)).build_graph().unwrap()
 }
 
-/// Which limit a shape exceeds in a row, if any.
-fn exceeded_limit(row: &Scenario, shape: &Shape) -> Option<String> {
+/// Which limit a shape exceeds in a row, if any. Adds a line to the report of the row.
+fn exceeded_limit(row: &Scenario, shape: &Shape, report: &mut String) -> Option<String> {
     if !COUNTING {
         let RunResult { result, .. } = row.run(shape, 4 << 10);
         return result.err().map(|why| format!("{}: {why}", shape.name));
@@ -270,8 +270,8 @@ fn exceeded_limit(row: &Scenario, shape: &Shape) -> Option<String> {
     let million = |n: u64| n as f64 / 1e6;
     let (total, turn, turns) =
         whole.map_or((f64::NAN, f64::NAN, 0), |work| (million(work.total), million(work.longest_turn), work.turns));
-    eprintln!(
-        "  {:<26} {:>8.1} {:>5.2} {turn:>9.2} {total:>9.1} {turns:>7}{}",
+    *report += &format!(
+        "  {:<26} {:>8.1} {:>5.2} {turn:>9.2} {total:>9.1} {turns:>7}{}\n",
         shape.name,
         million(last.total),
         growth.last().unwrap_or(&f64::NAN),
@@ -282,16 +282,18 @@ fn exceeded_limit(row: &Scenario, shape: &Shape) -> Option<String> {
 
 /// Checks every shape of the signals, and the shape that a search from each signal's slowest shape finds.
 fn check_shapes(name: &str, row: &Scenario, signals: &[Signal]) {
-    if COUNTING {
-        eprintln!("{name}: M steps of 1 MiB, growth; of the most: M steps in the longest turn, in all, turns");
-    }
     let mut violations = Vec::new();
+    let mut report = format!("{name}: M steps of 1 MiB, growth; of the most: M steps in the longest turn, in all, turns\n");
     for signal in signals {
         let shapes = shapes(*signal);
-        violations.extend(shapes.iter().filter_map(|shape| exceeded_limit(row, shape)));
+        violations.extend(shapes.iter().filter_map(|shape| exceeded_limit(row, shape, &mut report)));
         if COUNTING && violations.is_empty() {
-            violations.extend(exceeded_limit(row, &find_slowest_shape(row, &shapes)));
+            violations.extend(exceeded_limit(row, &find_slowest_shape(row, &shapes), &mut report));
         }
+    }
+    if COUNTING {
+        // At once, because other rows are checked at the same time.
+        eprint!("{report}");
     }
     assert!(violations.is_empty(), "{name}:\n{}", violations.join("\n"));
 }
