@@ -173,7 +173,8 @@ impl PrometheusReceiver {
         let count = self.jobs.len();
         for offset in 0..count {
             let at = (self.next_job + offset) % count;
-            let finished = self.jobs.get_mut(at).filter(|job| job.has_ended_scrapes())?.poll_finished(work);
+            let Some(job) = self.jobs.get_mut(at).filter(|job| job.has_ended_scrapes()) else { continue };
+            let finished = job.poll_finished(work);
             if finished.is_some() {
                 self.next_job = at + 1;
                 return finished;

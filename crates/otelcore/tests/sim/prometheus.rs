@@ -242,6 +242,21 @@ fn targets_are_scraped_each_interval_and_their_series_end_with_a_failed_scrape()
 }
 
 #[test]
+fn scrapes_of_a_job_do_not_wait_for_those_of_another() {
+    for seed in seeds().take(3) {
+        let targets = |name: &str| format!("static_configs: [{{targets: ['{name}:9100']}}]");
+        let yaml = config(&format!(
+            "{{config: {{scrape_configs: [{{job_name: rare, scrape_interval: 10m, {}}}, {{{JOB}, {}}}]}}}}",
+            targets("b"),
+            targets("a")
+        ));
+        let mut world = World::new(seed, &yaml);
+        world.sim.run_for(30 * SEC);
+        assert_eq!(World::of_a(world.take("requests_total")), [Some(5.0); 3], "seed {seed}");
+    }
+}
+
+#[test]
 fn target_that_misbehaves_costs_its_own_scrapes_only() {
     for (seed, behaviour) in
         seeds().take(6).zip([Behaviour::Silent, Behaviour::Slow, Behaviour::Endless].into_iter().cycle())

@@ -283,7 +283,8 @@ fn exceeded_limit(row: &Scenario, shape: &Shape, report: &mut String) -> Option<
 /// Checks every shape of the signals, and the shape that a search from each signal's slowest shape finds.
 fn check_shapes(name: &str, row: &Scenario, signals: &[Signal]) {
     let mut violations = Vec::new();
-    let mut report = format!("{name}: M steps of 1 MiB, growth; of the most: M steps in the longest turn, in all, turns\n");
+    let mut report =
+        format!("{name}: M steps of 1 MiB, growth; of the most: M steps in the longest turn, in all, turns\n");
     for signal in signals {
         let shapes = shapes(*signal);
         violations.extend(shapes.iter().filter_map(|shape| exceeded_limit(row, shape, &mut report)));
