@@ -575,7 +575,6 @@ fn rendered_operator_and_chart_manifests_have_no_false_findings() {
             for (message, line) in findings(&output, &text) {
                 let known = [
                     "unknown type: ",
-                    "'target_allocator' is not supported",
                     "no collector and no configuration of one",
                     "alias is deprecated",
                     "is gone and has no effect",

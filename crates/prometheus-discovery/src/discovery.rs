@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use otelcore_pipeline::{
-    Budget, Counter, Cx, Event, Gauge, LogField, Logger, MetricsLevel, MonotonicTime, StatusReport, Telemetry, TimerId,
+    Budget, Counter, Cx, Event, LogField, Logger, MetricsLevel, MonotonicTime, StatusReport, Telemetry, TimerId,
 };
 
 use crate::config::DiscoveryConfigs;
@@ -43,7 +43,6 @@ pub struct Discovery {
     entries: Vec<Entry>,
     updates: Updates,
     timer: Option<(MonotonicTime, TimerId)>,
-    targets: Gauge,
     is_closed: bool,
 }
 
@@ -119,17 +118,13 @@ impl Discovery {
         let job_names = found.iter().map(|(_, of_config)| name(of_config).unwrap_or_default()).collect();
         let jobs = found.into_iter().map(|(_, of_config)| of_config).collect();
         let updates = Updates::new(jobs, budget, log.clone());
-        Self { base, log, job_names, entries, updates, timer: None, targets: Gauge::default(), is_closed: false }
+        Self { base, log, job_names, entries, updates, timer: None, is_closed: false }
     }
 
-    /// Counts targets and failures in metrics with the id of the component.
+    /// Counts failures in a metric with the id of the component.
     pub fn measure(&mut self, telemetry: &Telemetry, receiver: &str) {
-        let of_receiver = ("receiver", receiver.to_owned());
-        let help = "Number of targets that are discovered.";
-        let name = "otelcore_prometheus_discovered_targets";
-        self.targets = telemetry.gauge(MetricsLevel::Basic, name, help, vec![of_receiver.clone()]);
         for entry in &mut self.entries {
-            let labels = vec![("mechanism", entry.type_name.to_owned()), of_receiver.clone()];
+            let labels = vec![("mechanism", entry.type_name.to_owned()), ("receiver", receiver.to_owned())];
             let help = "Number of failures of service discovery.";
             let name = "otelcore_prometheus_discovery_failures";
             entry.failures = telemetry.counter(MetricsLevel::Basic, name, help, labels);
@@ -182,6 +177,12 @@ impl Discovery {
         self.updates.poll_change()
     }
 
+    /// How many targets are discovered.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.updates.targets()
+    }
+
     /// Ends all discoveries. What they found stays as it is.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.is_closed = true;
@@ -207,7 +208,6 @@ impl Discovery {
 
     fn release(&mut self, cx: &mut Cx<'_>) {
         let due = self.updates.release(cx.now());
-        self.targets.set(self.updates.targets() as u64);
         if due == self.timer.map(|(at, _)| at) {
             return;
         }

@@ -229,7 +229,7 @@ fn answers_of_an_http_server_replace_each_other_and_failures_change_nothing() {
         assert_eq!(test.found.len(), 2);
     }
     assert_eq!(test.metric("otelcore_prometheus_discovery_failures"), 4.0);
-    assert_eq!(test.metric("otelcore_prometheus_discovered_targets"), 2.0);
+    assert_eq!(test.discovery.targets(), 2);
     test.run_for(Duration::from_secs(30));
     test.respond("200 OK", "application/json", r#"[{"targets":["c"]}]"#);
     test.run_for(Duration::from_secs(6));

@@ -21,12 +21,18 @@ impl ComponentType for PrometheusReceiverFactory {
     type Config = PrometheusReceiverConfig;
 
     fn create(&self, config: &PrometheusReceiverConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        Ok(Component::Receiver(Box::new(PrometheusReceiver::new(config, context))))
+        Ok(Component::Receiver(Box::new(PrometheusReceiver::new(config, context)?)))
     }
 
     fn check_files(&self, config: &PrometheusReceiverConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         for job in &config.config.scrape_configs {
             job.http.client_config().tls.check_files(read)?;
+        }
+        if let Some(allocator) = &config.target_allocator {
+            allocator.client.tls.check_files(read)?;
+            if let Some(http) = &allocator.http_scrape_config {
+                http.client_config().tls.check_files(read)?;
+            }
         }
         Ok(())
     }

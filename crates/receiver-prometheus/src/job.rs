@@ -242,6 +242,16 @@ impl Job {
         self.ending.remove(&key).map(|ending| ending.target)
     }
 
+    /// One of the groups that have targets.
+    pub(crate) fn first_group(&self) -> Option<GroupId> {
+        self.groups.keys().next().copied()
+    }
+
+    /// There is no target, nor one that is ending.
+    pub(crate) fn has_no_targets(&self) -> bool {
+        self.references.is_empty() && self.ending.is_empty()
+    }
+
     /// The targets of a group as they were before.
     pub(crate) fn replace_group(&mut self, group: GroupId, keys: Option<Vec<TargetKey>>) -> Vec<TargetKey> {
         let before = match keys.filter(|keys| !keys.is_empty()) {

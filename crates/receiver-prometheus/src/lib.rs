@@ -6,12 +6,14 @@
 //! charged as kept state. The points of a scrape are sent when it has ended, since a mistake or a limit refuses all of it.
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod cache;
 mod config;
 mod consumer;
 mod factory;
 mod family;
 mod job;
+mod job_set;
 mod key;
 mod labels;
 mod metadata;
@@ -22,11 +24,15 @@ mod protocol;
 mod receiver;
 mod resource;
 mod series;
+mod sets;
 mod settings;
 mod target;
 mod transaction;
 
-pub use config::{ByteSize, GlobalConfig, PromConfig, PrometheusReceiverConfig, QueryParameters, ScrapeConfig};
+pub use config::{
+    AllocatorHttpSdConfig, ByteSize, GlobalConfig, PromConfig, PrometheusReceiverConfig, QueryParameters, ScrapeConfig,
+    TargetAllocatorConfig,
+};
 pub use factory::PrometheusReceiverFactory;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! The receiver: discovers targets, passes events to its jobs, and sends what their scrapes become.
+//! The receiver: passes events to its jobs, and sends what their scrapes become.
 //!
 //! ```text
-//!  discovery --changes of groups--> jobs --scrapes that have ended--> outputs --payloads--> pipelines
+//!  target allocator --jobs--> sets of jobs --scrapes that have ended--> outputs --payloads--> pipelines
 //! ```
 //! Each arrow is a bounded amount of work in a turn of the loop. Never waits for the outcome of a payload.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,55 +13,65 @@ use std::time::Duration;
 use otelcore_net::hash_target;
 use otelcore_pdata::{Signal, StepBudget};
 use otelcore_pipeline::{
-    BuildContext, Cx, Event, Held, LogField, Logger, MonotonicTime, Outcome, Payload, PeriodicCount, PipelineInput,
-    Receiver, ReceiverMetrics, StartError, TimerId,
+    Budget, BuildContext, ClientAuth, Cx, Event, Gauge, Held, LogField, Logger, MetricsLevel, MonotonicTime, Outcome,
+    Payload, PeriodicCount, PipelineInput, Receiver, ReceiverMetrics, StartError, Telemetry, TimerId,
 };
-use otelcore_prometheus_discovery::{Discovery, TargetChange};
 
-use crate::config::PrometheusReceiverConfig;
-use crate::job::{Job, JobContext};
+use crate::allocator::{AllocatedJob, TargetAllocator};
+use crate::config::{PrometheusReceiverConfig, ScrapeConfig};
+use crate::job::JobContext;
+use crate::job_set::JobSet;
 use crate::key::KeyHasher;
 use crate::output::{Output, OutputSettings, OutputStep};
+use crate::sets::JobSets;
 
 /// Local keys: for the work of a turn, for discovery's changes, for targets that end, and for the deadline of a shutdown.
 const WORK: u64 = 0;
 const CHANGES: u64 = 1;
 const ENDING: u64 = 2;
 const DEADLINE: u64 = 3;
-/// Those of a job begin at its number plus one, times this.
-const JOB_STEP: u64 = 1 << 32;
-/// Those of discovery begin here.
-const DISCOVERY: u64 = 1 << 56;
+/// Those of the target allocator begin here. Set `n` of jobs has those from `n` times [`JobSet::KEYS`] on, in which set 0
+/// leaves these free.
+const ALLOCATOR: u64 = 1 << 48;
+const ALLOCATOR_END: u64 = ALLOCATOR + (1 << 32);
 
 /// Targets that are populated or released in one turn.
 const MAX_TARGETS_PER_TURN: usize = 256;
 
+/// Jobs of a target allocator that begin or end in one turn.
+const MAX_JOBS_PER_TURN: usize = 8;
+
 /// How often payloads that the pipeline refuses are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A change of a group that is being made.
-struct PendingChange {
-    change: TargetChange,
-    /// The target that is next.
-    next: usize,
-    keys: Vec<u128>,
-    /// The targets that the group had before, once the new ones are there.
-    before: Option<Vec<u128>>,
+/// A job of the target allocator that runs.
+struct RunningJob {
+    /// What the allocator says of it.
+    text: String,
+    set: u64,
 }
 
 /// The receiver.
 pub(crate) struct PrometheusReceiver {
     config: PrometheusReceiverConfig,
-    budget: Arc<otelcore_pipeline::Budget>,
+    id: String,
+    telemetry: Telemetry,
+    budget: Arc<Budget>,
     log: Logger,
     metrics: ReceiverMetrics,
+    targets: Gauge,
     output_settings: Rc<OutputSettings>,
-    discovery: Option<Discovery>,
-    jobs: Vec<Job>,
-    pending: Option<PendingChange>,
+    hasher: Option<KeyHasher>,
+    external_labels: Vec<(String, String)>,
+    offset_seed: u64,
+    allocator_auth: Option<Rc<dyn ClientAuth>>,
+    allocator: Option<TargetAllocator>,
+    /// What the allocator answered, as far as it is not applied, and the names that it has not.
+    allocated: VecDeque<AllocatedJob>,
+    obsolete: Vec<String>,
+    running: BTreeMap<String, RunningJob>,
+    sets: JobSets,
     outputs: VecDeque<(Output, Held)>,
-    /// The job that is asked first for a scrape that has ended.
-    next_job: usize,
     in_flight: u64,
     refused: PeriodicCount,
     is_work_requested: bool,
@@ -70,27 +80,41 @@ pub(crate) struct PrometheusReceiver {
 }
 
 impl PrometheusReceiver {
-    pub(crate) fn new(config: &PrometheusReceiverConfig, context: &BuildContext<'_>) -> Self {
-        Self {
+    /// # Errors
+    /// The authenticator of the target allocator can't be used.
+    pub(crate) fn new(config: &PrometheusReceiverConfig, context: &BuildContext<'_>) -> Result<Self, StartError> {
+        let id = context.id.to_string();
+        let authenticator = config.target_allocator.as_ref().and_then(|allocator| allocator.client.authenticator());
+        let help = "Number of targets that are discovered.";
+        let name = "otelcore_prometheus_discovered_targets";
+        Ok(Self {
             config: config.clone(),
+            telemetry: context.telemetry.clone(),
             budget: context.budget.clone(),
             log: context.log.clone(),
-            metrics: ReceiverMetrics::new(context.telemetry, &context.id.to_string(), "http", context.signals),
+            metrics: ReceiverMetrics::new(context.telemetry, &id, "http", context.signals),
+            targets: context.telemetry.gauge(MetricsLevel::Basic, name, help, vec![("receiver", id.clone())]),
+            id,
             output_settings: Rc::new(OutputSettings {
                 trims_suffixes: config.trim_metric_suffixes,
                 version: env!("CARGO_PKG_VERSION"),
             }),
-            discovery: None,
-            jobs: Vec::new(),
-            pending: None,
+            hasher: None,
+            external_labels: Vec::new(),
+            offset_seed: 0,
+            allocator_auth: authenticator.map(|id| context.capabilities.get::<dyn ClientAuth>(&id)).transpose()?,
+            allocator: None,
+            allocated: VecDeque::new(),
+            obsolete: Vec::new(),
+            running: BTreeMap::new(),
+            sets: JobSets::default(),
             outputs: VecDeque::new(),
-            next_job: 0,
             in_flight: 0,
             refused: PeriodicCount::new(LOG_INTERVAL),
             is_work_requested: false,
             ending_timer: None,
             is_closing: false,
-        }
+        })
     }
 
     /// Makes what discovery has found known to the jobs, as much as a turn may.
@@ -98,41 +122,91 @@ impl PrometheusReceiver {
         if self.is_closing {
             return;
         }
-        for _ in 0..MAX_TARGETS_PER_TURN {
-            if self.pending.is_none() {
-                let change = self.discovery.as_mut().and_then(Discovery::poll_change);
-                let Some(change) = change else { return };
-                self.pending = Some(PendingChange { change, next: 0, keys: Vec::new(), before: None });
-            }
-            self.apply_one(cx);
+        let is_more = self.sets.apply_changes(cx, MAX_TARGETS_PER_TURN);
+        self.targets.set(self.sets.targets() as u64);
+        if is_more {
+            cx.request_ready(CHANGES);
         }
-        cx.request_ready(CHANGES);
     }
 
-    /// Adds or releases one target of the pending change, or ends it.
-    fn apply_one(&mut self, cx: &mut Cx<'_>) {
-        let Some(pending) = &mut self.pending else { return };
-        let Some(job) = self.jobs.get_mut(pending.change.job) else {
-            self.pending = None;
+    /// Remembers what the target allocator has answered; [`Self::apply_allocated`] makes it so.
+    fn take_answer(&mut self, jobs: Vec<AllocatedJob>) {
+        let names: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+        self.obsolete = self.running.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
+        self.allocated = jobs.into();
+    }
+
+    /// Ends and begins jobs of the target allocator, as many as a turn may.
+    fn apply_allocated(&mut self, cx: &mut Cx<'_>) {
+        for _ in 0..MAX_JOBS_PER_TURN {
+            if let Some(name) = self.obsolete.pop() {
+                let Some(job) = self.running.remove(&name) else { continue };
+                self.log.info("Scrape job removed", &[("jobName", LogField::Str(&name))]);
+                self.sets.release(cx, job.set);
+            } else if let Some(job) = self.allocated.pop_front() {
+                self.apply_job(cx, job);
+            } else {
+                break;
+            }
+        }
+        if !self.obsolete.is_empty() || !self.allocated.is_empty() {
+            cx.request_ready(CHANGES);
+        }
+    }
+
+    fn apply_job(&mut self, cx: &mut Cx<'_>, job: AllocatedJob) {
+        let AllocatedJob { name, text, config } = job;
+        if self.running.get(&name).is_some_and(|running| running.text == text) {
             return;
+        }
+        let begun = config.and_then(|config| self.begin_job(cx, &name, *config));
+        let fields = [("jobName", LogField::Str(&name))];
+        match begun {
+            Ok(set) => {
+                self.log.info("Scrape job added", &fields);
+                // The new job goes on with the series of the old one, which therefore get no markers.
+                if let Some(before) = self.running.insert(name, RunningJob { text, set }) {
+                    self.sets.close(cx, before.set);
+                }
+            }
+            // A job that runs goes on as it was.
+            Err(error) => {
+                let fields = [("jobName", LogField::Str(&name)), ("err", LogField::Str(&error))];
+                self.log.error("Failed to apply new scrape configuration", &fields);
+            }
+        }
+    }
+
+    fn begin_job(&mut self, cx: &mut Cx<'_>, name: &str, mut job: ScrapeConfig) -> Result<u64, String> {
+        let Some(allocator) = &self.config.target_allocator else { return Err("there is no allocator".to_owned()) };
+        job.discovery = allocator.discovery(name);
+        if let Some(http) = &allocator.http_scrape_config {
+            job.http = http.clone();
+        }
+        let is_static = |own: &ScrapeConfig| own.job_name == job.job_name;
+        if self.config.config.scrape_configs.iter().any(is_static) {
+            return Err(format!("found multiple scrape configs with job name {:?}", &*job.job_name));
+        }
+        self.begin_set(cx, &[job]).map_err(|error| error.to_string())
+    }
+
+    /// Begins jobs as a set, and returns its number.
+    fn begin_set(&mut self, cx: &mut Cx<'_>, jobs: &[ScrapeConfig]) -> Result<u64, StartError> {
+        let number = self.sets.free_number().ok_or_else(|| StartError::Config("there are too many jobs".to_owned()))?;
+        let hasher = self.hasher.get_or_insert_with(|| KeyHasher::new(cx.random())).clone();
+        let context = JobContext {
+            log: self.log.clone(),
+            hasher,
+            budget: &self.budget,
+            external_labels: &self.external_labels,
+            offset_seed: self.offset_seed,
+            first_delay: self.config.initial_scrape_offset,
         };
-        if let Some(before) = &mut pending.before {
-            match before.pop() {
-                Some(key) => job.release(cx, key),
-                None => self.pending = None,
-            }
-            return;
-        }
-        match pending.change.targets.as_ref().filter(|group| pending.next < group.targets.len()) {
-            Some(group) => {
-                pending.keys.extend(job.add_target(cx, group, pending.next));
-                pending.next += 1;
-            }
-            None => {
-                let keys = std::mem::take(&mut pending.keys);
-                pending.before = Some(job.replace_group(pending.change.group, Some(keys)));
-            }
-        }
+        let mut set = JobSet::new(jobs.iter(), &self.config.config, &context, number * JobSet::KEYS)?;
+        set.measure(&self.telemetry, &self.id);
+        set.start(cx)?;
+        self.sets.insert(number, set);
+        Ok(number)
     }
 
     /// Finishes scrapes and sends their points, as much as a turn may.
@@ -156,31 +230,16 @@ impl PrometheusReceiver {
                 }
                 continue;
             }
-            let finished = self.poll_finished(&mut work);
-            match finished {
+            match self.sets.poll_finished(&mut work) {
                 Some(finished) => {
                     let settings = self.output_settings.clone();
                     let output = finished.transaction.map(|transaction| Output::new(transaction, settings));
                     self.outputs.extend(output.map(|output| (output, finished.held)));
                 }
-                None if self.jobs.iter().any(Job::has_ended_scrapes) => return self.request_work(cx),
+                None if self.sets.has_ended_scrapes() => return self.request_work(cx),
                 None => return,
             }
         }
-    }
-
-    fn poll_finished(&mut self, work: &mut StepBudget) -> Option<crate::target::FinishedScrape> {
-        let count = self.jobs.len();
-        for offset in 0..count {
-            let at = (self.next_job + offset) % count;
-            let Some(job) = self.jobs.get_mut(at).filter(|job| job.has_ended_scrapes()) else { continue };
-            let finished = job.poll_finished(work);
-            if finished.is_some() {
-                self.next_job = at + 1;
-                return finished;
-            }
-        }
-        None
     }
 
     fn request_work(&mut self, cx: &mut Cx<'_>) {
@@ -190,7 +249,7 @@ impl PrometheusReceiver {
     }
 
     fn update_timer(&mut self, cx: &mut Cx<'_>) {
-        let due = self.jobs.iter().filter_map(Job::next_due).min();
+        let due = self.sets.next_due();
         if due == self.ending_timer.map(|(at, _)| at) {
             return;
         }
@@ -210,27 +269,15 @@ impl PrometheusReceiver {
 
 impl Receiver for PrometheusReceiver {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let external_labels = self.external_labels(cx);
+        self.external_labels = self.external_labels(cx);
         let host = cx.env_var("HOSTNAME").unwrap_or_default();
-        let context = JobContext {
-            log: self.log.clone(),
-            hasher: KeyHasher::new(cx.random()),
-            budget: &self.budget,
-            external_labels: &external_labels,
-            offset_seed: hash_target(&format!("{host}{external_labels:?}")),
-            first_delay: self.config.initial_scrape_offset,
-        };
-        let config = &self.config.config;
-        let mut discoveries = Vec::new();
-        for (job, number) in config.scrape_configs.iter().zip(1..) {
-            let mut made = Job::new(job, config, &context, number * JOB_STEP)?;
-            made.start(cx)?;
-            self.jobs.push(made);
-            discoveries.push((job.job_name.0.clone(), job.discovery.clone()));
+        self.offset_seed = hash_target(&format!("{host}{:?}", self.external_labels));
+        let jobs = self.config.config.scrape_configs.clone();
+        self.begin_set(cx, &jobs)?;
+        if let Some(config) = &self.config.target_allocator {
+            let allocator = TargetAllocator::new(config, self.allocator_auth.clone(), self.log.clone(), ALLOCATOR)?;
+            self.allocator.insert(allocator).start(cx)?;
         }
-        let mut discovery = Discovery::new(&discoveries, self.log.clone(), &self.budget, DISCOVERY);
-        discovery.start(cx);
-        self.discovery = Some(discovery);
         self.apply_changes(cx);
         Ok(())
     }
@@ -238,31 +285,33 @@ impl Receiver for PrometheusReceiver {
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, input: &mut PipelineInput<'_>) {
         match local {
             WORK => self.is_work_requested = false,
-            CHANGES => self.apply_changes(cx),
+            CHANGES => {}
             ENDING => {
                 self.ending_timer = None;
-                let now = cx.now();
-                self.jobs.iter_mut().for_each(|job| job.end_due_targets(now));
+                self.sets.end_due_targets(cx.now());
             }
-            DEADLINE => self.jobs.iter_mut().for_each(|job| job.close(cx)),
-            DISCOVERY.. => {
-                if let Some(discovery) = &mut self.discovery {
-                    discovery.handle_event(cx, local, &event);
-                }
-                self.apply_changes(cx);
-            }
-            _ => {
-                let job = (local / JOB_STEP).checked_sub(1).and_then(|job| usize::try_from(job).ok());
-                if let Some(job) = job.and_then(|job| self.jobs.get_mut(job)) {
-                    job.handle_event(cx, local, &event);
+            DEADLINE => self.sets.close_all(cx),
+            ALLOCATOR..ALLOCATOR_END => {
+                let jobs = self.allocator.as_mut().and_then(|allocator| allocator.handle_event(cx, local, &event));
+                if let Some(jobs) = jobs.filter(|_| !self.is_closing) {
+                    self.take_answer(jobs);
+                    self.apply_allocated(cx);
                 }
             }
+            _ => self.sets.handle_event(cx, local, &event),
+        }
+        if local == CHANGES && !self.is_closing {
+            self.apply_allocated(cx);
+        }
+        self.apply_changes(cx);
+        if !self.is_closing {
+            self.sets.drop_ended(cx);
         }
         self.update_timer(cx);
         // A turn has one share of this work, also where several events have more of it.
         if local == WORK {
             self.work(cx, input);
-        } else if !self.outputs.is_empty() || self.jobs.iter().any(Job::has_ended_scrapes) {
+        } else if !self.outputs.is_empty() || self.sets.has_ended_scrapes() {
             self.request_work(cx);
         }
     }
@@ -284,24 +333,20 @@ impl Receiver for PrometheusReceiver {
 
     fn close(&mut self, cx: &mut Cx<'_>, deadline: MonotonicTime) {
         self.is_closing = true;
-        if let Some(discovery) = &mut self.discovery {
-            discovery.close(cx);
-        }
-        for job in &mut self.jobs {
-            if self.config.scrape_on_shutdown {
-                job.scrape_last(cx);
-            } else {
-                job.close(cx);
-            }
+        if let Some(allocator) = &mut self.allocator {
+            allocator.close(cx);
         }
         if self.config.scrape_on_shutdown {
+            self.sets.scrape_last(cx);
             cx.set_timer(DEADLINE, deadline);
+        } else {
+            self.sets.close_all(cx);
         }
         self.request_work(cx);
     }
 
     fn is_closed(&self) -> bool {
-        self.is_closing && self.in_flight == 0 && self.outputs.is_empty() && self.jobs.iter().all(Job::is_idle)
+        self.is_closing && self.in_flight == 0 && self.outputs.is_empty() && self.sets.is_idle()
     }
 }
 

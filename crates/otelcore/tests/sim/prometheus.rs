@@ -34,6 +34,8 @@ enum Behaviour {
 #[derive(Default)]
 struct TargetState {
     page: String,
+    /// Documents in JSON by path, in place of the page.
+    documents: BTreeMap<&'static str, String>,
     behaviour: Behaviour,
     requests: Vec<MonotonicTime>,
     sent: usize,
@@ -78,13 +80,17 @@ impl TargetServer {
             }
         };
         while let Some(end) = conn.incoming.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            conn.incoming.drain(..end + 4);
+            let request: Vec<u8> = conn.incoming.drain(..end + 4).collect();
             state.requests.push(now);
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n";
+            let request = String::from_utf8(request).unwrap();
+            let document = state.documents.get(request.split(' ').nth(1).unwrap());
+            let media_type = if document.is_some() { "application/json" } else { "text/plain; version=0.0.4" };
+            let page = document.unwrap_or(&state.page);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\n");
             let response = match state.behaviour {
                 Behaviour::Silent => String::new(),
                 Behaviour::Endless => format!("{head}\r\n"),
-                _ => format!("{head}Content-Length: {}\r\n\r\n{}", state.page.len(), state.page),
+                _ => format!("{head}Content-Length: {}\r\n\r\n{page}", page.len()),
             };
             conn.outgoing.extend(response.bytes());
             conn.is_answering = state.behaviour != Behaviour::Silent;
@@ -337,6 +343,73 @@ fn targets_are_scraped_once_more_before_a_shutdown() {
         world.sim.run_for(4 * SEC);
         let last = World::of_a(world.take("requests_total"));
         assert_eq!(last.last(), Some(&Some(6.0)), "seed {seed}, {before}: {last:?}");
+    }
+}
+
+/// A receiver whose jobs `b` gives out.
+const ALLOCATED: &str = "{target_allocator: {endpoint: 'http://b:9100', interval: 30s, collector_id: 'pod 1'}}";
+
+fn allocate(world: &World, jobs: &str) {
+    let mut b = world.b.borrow_mut();
+    b.documents.insert("/scrape_configs", jobs.to_owned());
+    let targets = r#"[{"targets": ["a:9100"], "labels": {"zone": "x"}}]"#;
+    b.documents.insert("/jobs/shop%2Fa/targets?collector_id=pod+1", targets.to_owned());
+}
+
+#[test]
+fn target_allocator_gives_jobs_and_takes_them_away() {
+    for seed in seeds().take(4) {
+        let mut world = World::new(seed, &config(ALLOCATED));
+        let job = r#"{"shop/a": {"job_name": "shop/a", "scrape_interval": "10s", "kubernetes_sd_configs": [{"role": "pod"}]}}"#;
+        allocate(&world, job);
+        world.sim.run_for(60 * SEC);
+        let values = World::of_a(world.take("requests_total"));
+        assert!(values.len() >= 5 && values.iter().all(|value| *value == Some(5.0)), "seed {seed}: {values:?}");
+        // A job that has changed goes on without a marker.
+        allocate(&world, &job.replace("10s", "5s"));
+        world.sim.run_for(60 * SEC);
+        let values = World::of_a(world.take("requests_total"));
+        assert!(values.len() >= 8 && values.iter().all(|value| *value == Some(5.0)), "seed {seed}: {values:?}");
+        // One that is gone ends with markers.
+        allocate(&world, "{}");
+        world.sim.run_for(60 * SEC);
+        let values = World::of_a(world.take("requests_total"));
+        assert_eq!(
+            (values.last(), values.iter().filter(|value| value.is_none()).count()),
+            (Some(&None), 1),
+            "seed {seed}"
+        );
+        let requests = world.a.borrow().requests.len();
+        world.sim.run_for(60 * SEC);
+        assert_eq!(world.a.borrow().requests.len(), requests, "seed {seed}: nothing is scraped");
+        // It can come back.
+        allocate(&world, job);
+        world.sim.run_for(60 * SEC);
+        assert!(!world.take("requests_total").is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn target_allocator_that_fails_leaves_jobs_as_they_are() {
+    for seed in seeds().take(3) {
+        let mut world = World::new(seed, &config(ALLOCATED));
+        // Not there yet: the collector starts nevertheless.
+        world.b.borrow_mut().documents.insert("/scrape_configs", "nonsense".to_owned());
+        world.sim.run_for(20 * SEC);
+        assert_eq!(world.log.count_with(&["Failed to retrieve job list", "is a string, not a map"]), 1, "seed {seed}");
+        let bad = r#", "bad": {"job_name": "bad", "scrape_interval": "never"}}"#;
+        allocate(&world, &format!(r#"{{"shop/a": {{"job_name": "shop/a", "scrape_interval": "10s"}}{bad}"#));
+        world.sim.run_for(60 * SEC);
+        let values = World::of_a(world.take("requests_total"));
+        assert!(values.len() >= 2, "seed {seed}: {values:?}");
+        let words = ["Failed to apply new scrape configuration", "bad", "scrape_interval"];
+        assert_eq!(world.log.count_with(&words), 1, "seed {seed}");
+        world.b.borrow_mut().documents.insert("/scrape_configs", "[".to_owned());
+        world.sim.run_for(60 * SEC);
+        let values = World::of_a(world.take("requests_total"));
+        assert!(values.len() >= 5 && values.iter().all(Option::is_some), "seed {seed}: {values:?}");
+        world.sim.close(world.collector, 5 * SEC);
+        world.sim.run_for(6 * SEC);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reads no file and opens nothing.
 
+mod allocator;
 mod resolve;
 mod values;
 
@@ -12,17 +13,19 @@ use otelcore_prometheus_discovery::{
     DiscoveryConfigs, PrometheusDuration, PrometheusHttpConfig, RelabelConfig, RelabelRules, YamlLabels, YamlString,
 };
 
+pub use allocator::{AllocatorHttpSdConfig, TargetAllocatorConfig};
 pub(crate) use resolve::{Mistake, resolve, resolve_global};
 pub use values::{ByteSize, QueryParameters};
 
 config_struct! {
     /// Scrapes targets as Prometheus does, and receives their metrics.
     #[config(check = Self::check)]
-    #[config(unsupported("target_allocator", "write the jobs in `config::scrape_configs`, with `kubernetes_sd_configs`"))]
     #[config(unsupported("api_server", "the extension `zpages` and the log show targets"))]
     pub struct PrometheusReceiverConfig {
         /// The configuration of Prometheus.
         pub config: PromConfig,
+        /// A server that gives further jobs, and their targets, to the collectors of a set.
+        pub target_allocator: Option<TargetAllocatorConfig>,
         /// Removes the suffixes of type and unit from names of metrics.
         pub trim_metric_suffixes: bool,
         /// Scrapes all targets once more before a shutdown.
@@ -212,7 +215,7 @@ config_struct! {
 impl PrometheusReceiverConfig {
     fn check(&mut self, s: &mut Section<'_>) {
         self.config.reports_extra = self.report_extra_scrape_metrics.unwrap_or(false);
-        if self.config.scrape_configs.is_empty() && !s.contains_key("target_allocator") {
+        if self.config.scrape_configs.is_empty() && self.target_allocator.is_none() {
             s.error("config", "no Prometheus scrape_configs or target_allocator set").help(
                 "write `config: {scrape_configs: [{job_name: .., static_configs: [{targets: [\"host:port\"]}]}]}`",
             );

@@ -48,14 +48,28 @@ fn mistake_has_the_path_of_its_key() {
 
 #[test]
 fn keys_that_are_not_supported_say_what_to_write() {
-    for key in ["target_allocator: {endpoint: 'http://a'}", "api_server: {enabled: true}"] {
-        let found = read(&format!("{{{key}, config: {{scrape_configs: [{{job_name: a}}]}}}}"));
-        let name = key.split(':').next().unwrap();
-        assert!(found.len() == 1 && found[0].1.starts_with(&format!("'{name}' is not supported: ")), "{found:?}");
-    }
+    let found = read("{api_server: {enabled: true}, config: {scrape_configs: [{job_name: a}]}}");
+    assert!(found.len() == 1 && found[0].1.starts_with("'api_server' is not supported: "), "{found:?}");
     assert!(read("{api_server: {enabled: false}, config: {scrape_configs: [{job_name: a}]}}").is_empty());
     let found = read("config: {scrape_config_files: [a.yml], scrape_configs: [{job_name: a}]}");
     assert!(found.len() == 1 && found[0].1.contains("write the jobs in `scrape_configs`"), "{found:?}");
+}
+
+#[test]
+fn target_allocator_needs_an_endpoint_an_interval_and_a_name() {
+    let found = read("{target_allocator: {endpoint: 'a b', collector_id: '$${POD_NAME}'}}");
+    let messages: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "interval must be a positive duration, got 0s",
+            "TargetAllocator endpoint is not valid: a b",
+            "CollectorID is not a valid ID"
+        ]
+    );
+    let valid = "{target_allocator: {endpoint: 'http://a:80', interval: 30s, collector_id: c, timeout: 5s, \
+        http_sd_config: {refresh_interval: 60s}, http_scrape_config: {basic_auth: {username: a, password: b}}}}";
+    assert_eq!(read(valid), []);
 }
 
 #[test]
