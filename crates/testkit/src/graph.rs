@@ -62,7 +62,7 @@ impl Exporter for RecordingExporter {
 pub fn receiver_graph(receiver: Box<dyn Receiver>, context: &TestContext) -> (Graph, RecordedPayloads) {
     let recorded = RecordedPayloads::default();
     let log = context.log.logger();
-    let mut builder = GraphBuilder::new(Arc::clone(&context.budget), log.clone());
+    let mut builder = GraphBuilder::new(Arc::clone(&context.budget), log.clone()).with_telemetry(&context.telemetry);
     let receiver = builder.add_receiver("test".parse().expect("an id"), receiver);
     let queue = ExporterQueueConfig::without_queue();
     let exporter = builder.add_exporter(
