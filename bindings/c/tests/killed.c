@@ -71,11 +71,13 @@ static pid_t start_child(const char *port, uint64_t first) {
     return child;
 }
 
-/* Takes what comes within some time; counts how often each span has come. */
+/* Takes what comes, up to a pause or a number of batches; counts how often each span has come. */
 static void take(otelcore_output *output, int millis) {
+    enum { MAX_BATCHES = 500 };
     otelcore_batch *batch = NULL;
     otelcore_error *err = NULL;
-    while (otelcore_output_next(output, millis, &batch, &err) == OTELCORE_OK) {
+    for (int i = 0; i < MAX_BATCHES; i++) {
+        if (otelcore_output_next(output, millis, &batch, &err) != OTELCORE_OK) break;
         size_t len = 0;
         const uint8_t *data = otelcore_batch_data(batch, &len);
         for (size_t at = 0; at + 12 <= len; at++) {

@@ -213,7 +213,7 @@ mod tests {
         flow.record_outgoing(2);
         flow.record_dropped("filtered", 2);
         let error = sum_law(&telemetry).unwrap_err();
-        assert_eq!(error.to_string(), "processor filter, logs: incoming 5 is not dropped (filtered) 2 + outgoing 2");
+        assert_eq!(error.to_string(), "processor filter, logs: incoming 5 is not outgoing 2 + dropped (filtered) 2");
         flow.set_held(1);
         assert_eq!(sum_law(&telemetry), Ok(()));
         flow.abort();
