@@ -56,6 +56,9 @@ type Input struct {
 
 // Submit takes a copy of otlp, a request of the signal in protobuf. It never waits. Accepted data is in the collector's
 // custody: delivered, or reported as lost. [ErrOverloaded] means that the same bytes may be accepted later.
+//
+// With wait_for_result of the receiver it waits for the outcome: where the pipelines lead to a queue on disk, accepted data is on disk.
+// [ErrTimeout] means that there is none in time, and that the data may be delivered or not.
 func (i *Input) Submit(ctx context.Context, signal Signal, otlp []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -52,6 +52,16 @@ def operators_pod(pod):
     return shape({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "made"}, "spec": pod.spec})
 
 
+# The only path of the node that a pod has, and the namespace that permits it. It belongs to root, and so does the process.
+HOST_PATH, HOST_PATH_NAMESPACE = "/var/lib/otelcore-agent", "observability-agent"
+
+
+def has_host_path(pod):
+    """Whether a pod keeps its queue on the node."""
+    paths = {v["hostPath"]["path"] for v in pod.spec.get("volumes", []) if "hostPath" in v}
+    return paths == {HOST_PATH} and pod.namespace == HOST_PATH_NAMESPACE
+
+
 def restricted(pod):
     """The rules of pod security `restricted` that a pod of this kind can break."""
     whole = pod.spec.get("securityContext", {})
@@ -61,11 +71,11 @@ def restricted(pod):
         if pod.spec.get(field):
             yield f"{field} is set"
     for volume in pod.spec.get("volumes", []):
-        if "hostPath" in volume:
+        if "hostPath" in volume and not has_host_path(pod):
             yield f"volume {volume['name']} is a hostPath"
     for c in pod.containers():
         own = c.get("securityContext", {})
-        if not own.get("runAsNonRoot", whole.get("runAsNonRoot")):
+        if not own.get("runAsNonRoot", whole.get("runAsNonRoot")) and not has_host_path(pod):
             yield f"{c['name']}: runAsNonRoot is not set"
         if own.get("allowPrivilegeEscalation") is not False:
             yield f"{c['name']}: allowPrivilegeEscalation is not false"
@@ -85,7 +95,7 @@ def promised(pod):
         if grace < stop + DRAIN + 5:
             yield f"{c['name']}: a grace of {grace} s is too short for preStop {stop} s and the drain, {DRAIN} s"
         user = c["securityContext"].get("runAsUser", pod.spec.get("securityContext", {}).get("runAsUser"))
-        if user != 10001:
+        if user != (0 if has_host_path(pod) else 10001):
             yield f"{c['name']}: the user is {user}, not 10001"
         if c["image"] != f"{manifests.COLLECTOR}:{version()}":
             yield f"{c['name']}: image {c['image']} is not that of version {version()}"

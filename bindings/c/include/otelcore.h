@@ -624,6 +624,8 @@ otelcore_status otelcore_collector_input(const struct otelcore_collector *collec
 /**
  * Copies `len` bytes of `otlp`, an `Export*ServiceRequest` in protobuf. Never waits. Accepted data is in the
  * collector's custody: delivered, or reported as lost. OTELCORE_OVERLOADED: the same bytes may be accepted later.
+ * With `wait_for_result: true` in the configuration of the input it waits for the outcome: where the pipelines lead to a
+ * queue on disk, accepted data is on disk. OTELCORE_TIMEOUT: there is none in time, and the data may be delivered or not.
  */
 otelcore_status otelcore_input_submit(const struct otelcore_input *input,
                                       otelcore_signal signal,

@@ -114,6 +114,8 @@ pub extern "C" fn otelcore_collector_input(
 
 /// Copies `len` bytes of `otlp`, an `Export*ServiceRequest` in protobuf. Never waits. Accepted data is in the
 /// collector's custody: delivered, or reported as lost. OTELCORE_OVERLOADED: the same bytes may be accepted later.
+/// With `wait_for_result: true` in the configuration of the input it waits for the outcome: where the pipelines lead to a
+/// queue on disk, accepted data is on disk. OTELCORE_TIMEOUT: there is none in time, and the data may be delivered or not.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_input_submit(
     input: *const Input,

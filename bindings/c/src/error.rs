@@ -95,6 +95,8 @@ impl From<SubmitError> for CallError {
             SubmitError::NotStarted => OTELCORE_INVALID_STATE,
             SubmitError::Closed => OTELCORE_CLOSED,
             SubmitError::Signal(_) => OTELCORE_NOT_FOUND,
+            SubmitError::NoResult => OTELCORE_TIMEOUT,
+            SubmitError::LoopThread => OTELCORE_REENTRANT,
             SubmitError::Forked => return Self::forked(),
             SubmitError::Overloaded(after) => {
                 let message = "the collector holds as much as it may; try again later".into();

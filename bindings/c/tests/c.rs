@@ -108,6 +108,15 @@ fn library_changes_no_state_of_its_host_process() {
 }
 
 #[test]
+fn spans_that_submit_acknowledged_are_delivered_after_kills() {
+    let program = temporary_path("killed");
+    compile(&manifest_path("tests/killed.c"), &program, &installed_library().prefix.join("lib"));
+    let mut command = Command::new("timeout");
+    command.arg("180").arg(program).arg(free_port().to_string()).env_remove("LD_LIBRARY_PATH");
+    run_successfully(&mut command);
+}
+
+#[test]
 fn fork_under_load_loses_nothing() {
     run_test_program("fork.c");
 }

@@ -76,7 +76,11 @@ pub(crate) fn from_submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
         SubmitError::Closed => ExceptionClass::Closed,
         SubmitError::Signal(_) => ExceptionClass::Config,
         SubmitError::Forked => ExceptionClass::Forked,
-        SubmitError::Invalid(_) => ExceptionClass::InvalidData,
+        SubmitError::Invalid(_) | SubmitError::Refused(_) => ExceptionClass::InvalidData,
+        SubmitError::LoopThread => ExceptionClass::State,
+        SubmitError::NoResult => {
+            return exception_with_args(py, ExceptionClass::Deadline, (text, Vec::<(String, u64)>::new()));
+        }
         SubmitError::Overloaded(pause) => {
             return exception_with_args(py, ExceptionClass::Overloaded, (text, pause.as_secs_f64()));
         }

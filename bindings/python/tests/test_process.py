@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -490,3 +491,54 @@ def test_the_command_is_the_collector(tmp_path: Path, unused_port: int) -> None:
         _, error = program.communicate(timeout=20)
         assert program.returncode == 0 and b"Shutdown complete" in error, error
         assert b"Traceback" not in error
+
+
+KILLED_PROGRAM = """
+import sys
+from otelcore import Collector
+from support import spans
+
+config, first, acknowledged = sys.argv[1:]
+with Collector(config) as collector, open(acknowledged, "a") as file:
+    for number in range(int(first), int(first) + 1_000_000):
+        collector.input().submit_traces(spans(1, f"span-{number}"))
+        file.write(f"{number}\\n")
+        file.flush()
+"""
+
+
+def test_what_submit_acknowledged_with_a_queue_on_disk_is_delivered_after_kills(sink: Sink, tmp_path: Path) -> None:
+    config = f"""
+receivers: {{inproc: {{wait_for_result: true}}}}
+exporters:
+  otlp_grpc:
+    endpoint: "127.0.0.1:{sink.port}"
+    tls: {{insecure: true}}
+    sending_queue: {{storage: file_storage}}
+    retry_on_failure: {{initial_interval: 50ms, max_interval: 200ms}}
+extensions: {{file_storage: {{directory: "{tmp_path}/data", create_directory: true}}}}
+service:
+  extensions: [file_storage]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [inproc], exporters: [otlp_grpc]}}}}
+"""
+    acknowledged = tmp_path / "acknowledged"
+    acknowledged.touch()
+    kills = 3
+    for round in range(kills):
+        before = acknowledged.stat().st_size
+        arguments = [config, str(round * 1_000_000), str(acknowledged)]
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED_PROGRAM, *arguments], cwd=Path(__file__).parent
+        ) as program:
+            # The moment of the kill is counted from the first acknowledgement.
+            wait_for(lambda size=before: acknowledged.stat().st_size > size, 60)  # type: ignore[misc]
+            time.sleep(random.random() * 0.2)
+            program.kill()
+    # Another one sends what is left. A kill may end a line early.
+    lines = [line for line in acknowledged.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    names = {f"span-{int(line)}" for line in lines}
+    with Collector(config):
+        sink.expect(names, 60)
+    twice = len(sink.seen) - len(set(sink.seen))
+    print(f"{kills} kills: {len(names)} acknowledged, none is missing, {twice} came twice")

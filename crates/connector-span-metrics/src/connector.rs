@@ -10,7 +10,8 @@ use std::time::Duration;
 use otelcore_pdata::{Signal, StepBudget};
 use otelcore_pipeline::{
     Ack, Budget, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Connector, ConnectorOutput, Cx,
-    Event, Held, JobResult, LogField, Logger, LossReason, MonotonicTime, Outcome, Payload, StartError, TimerId,
+    Event, Held, HeldItems, JobResult, LogField, Logger, LossReason, MonotonicTime, Outcome, Payload, StartError,
+    TimerId,
 };
 
 use crate::aggregator::Aggregator;
@@ -88,6 +89,7 @@ struct SpanMetrics {
     job: Option<RunningJob>,
     waiting: VecDeque<(Payload, Ack)>,
     waiting_bytes: usize,
+    waiting_spans: u64,
     started: MonotonicTime,
     export: Option<Export>,
     exports: u64,
@@ -118,6 +120,7 @@ impl SpanMetrics {
             job: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            waiting_spans: 0,
             started: MonotonicTime::default(),
             export: None,
             exports: 0,
@@ -145,7 +148,7 @@ impl SpanMetrics {
     // ---- payloads ---------------------------------------------------------------------------------------------------
 
     /// Aggregates a payload, or gives it to a helper thread. Returns the units of work that this turn has spent on it.
-    fn take_in(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack) -> u64 {
+    fn take_in(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) -> u64 {
         let mut aggregator = self.aggregator.take().unwrap_or_else(|| self.new_aggregator(cx));
         let time = (cx.now(), cx.wall_time().0);
         let spans = u64::from(payload.items());
@@ -156,7 +159,7 @@ impl SpanMetrics {
         if most_work <= StepBudget::UNITS_PER_STEP {
             aggregator.add(&payload.body, time);
             self.aggregator = Some(aggregator);
-            self.end_intake(ack, spans, held);
+            self.end_intake(ack, spans, held, output);
             return most_work / 4;
         }
         let job = move || {
@@ -168,8 +171,9 @@ impl SpanMetrics {
         0
     }
 
-    fn end_intake(&mut self, ack: Ack, spans: u64, held: Held) {
+    fn end_intake(&mut self, ack: Ack, spans: u64, held: Held, output: &mut ConnectorOutput) {
         ack.settle(Outcome::Delivered);
+        output.record_dropped("aggregated", spans);
         self.unexported.pending += spans;
         if self.pending_held.budget().is_none() {
             self.pending_held = held;
@@ -185,16 +189,17 @@ impl SpanMetrics {
         }
     }
 
-    fn end_job(&mut self, cx: &mut Cx<'_>) {
+    fn end_job(&mut self, cx: &mut Cx<'_>, output: &mut ConnectorOutput) {
         let Some(RunningJob { result, ack, spans, held }) = self.job.take() else { return };
         match result.take() {
             Some(aggregator) => {
                 self.aggregator = Some(aggregator);
-                self.end_intake(ack, spans, held);
+                self.end_intake(ack, spans, held, output);
             }
             // The counts are gone with the job, and an export has no place to go on from.
             None => {
                 self.log.error("Counts of spans are lost with a payload that could not be read", &[]);
+                output.record_refused(spans);
                 ack.settle(Outcome::Lost(LossReason::Dropped));
                 self.aggregator = Some(self.new_aggregator(cx));
                 self.unexported = Unexported::default();
@@ -203,14 +208,15 @@ impl SpanMetrics {
         }
     }
 
-    fn take_in_waiting(&mut self, cx: &mut Cx<'_>) {
+    fn take_in_waiting(&mut self, cx: &mut Cx<'_>, output: &mut ConnectorOutput) {
         while self.job.is_none() && !self.waiting.is_empty() {
             if self.work_left.is_spent() {
                 return self.request_turn(cx);
             }
             let Some((payload, ack)) = self.waiting.pop_front() else { return };
             self.waiting_bytes -= payload.body.len();
-            let work = self.take_in(cx, payload, ack);
+            self.waiting_spans -= u64::from(payload.items());
+            let work = self.take_in(cx, payload, ack, output);
             self.work_left.charge(work);
         }
     }
@@ -286,6 +292,7 @@ impl SpanMetrics {
     fn send(&mut self, payload: Payload, output: &mut ConnectorOutput) {
         let number = self.next_payload;
         self.next_payload += 1;
+        output.record_created("aggregated", u64::from(payload.items()));
         self.send_as(number, payload, output);
     }
 
@@ -301,7 +308,7 @@ impl SpanMetrics {
     }
 
     fn advance(&mut self, cx: &mut Cx<'_>, output: &mut ConnectorOutput) {
-        self.take_in_waiting(cx);
+        self.take_in_waiting(cx, output);
         self.run_export(cx, output);
     }
 
@@ -332,14 +339,15 @@ impl Connector for SpanMetrics {
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
         if self.job.is_none() && self.waiting.is_empty() {
-            self.take_in(cx, payload, ack);
+            self.take_in(cx, payload, ack, output);
             return self.run_export(cx, output);
         }
         let bytes = self.waiting_bytes + payload.body.len();
         if bytes > MAX_WAITING_BYTES {
-            return ack.settle(Outcome::retry("too much data waits for a connector"));
+            return output.refuse(ack, payload.items(), Outcome::retry("too much data waits for a connector"));
         }
         self.waiting_bytes = bytes;
+        self.waiting_spans += u64::from(payload.items());
         self.waiting.push_back((payload, ack));
     }
 
@@ -359,7 +367,7 @@ impl Connector for SpanMetrics {
                     self.send_as(number, payload, output);
                 }
             }
-            JOB_KEY => self.end_job(cx),
+            JOB_KEY => self.end_job(cx, output),
             _ => return,
         }
         self.advance(cx, output);
@@ -381,8 +389,12 @@ impl Connector for SpanMetrics {
             Outcome::Permanent(why) => {
                 let fields = [("error", LogField::Str(&why.message)), ("dropped_items", LogField::Uint(points))];
                 self.log.error("Failed ConsumeMetrics", &fields);
+                output.record_output_dropped("refused_downstream", points);
             }
-            Outcome::Lost(_) => self.log.error("Failed ConsumeMetrics", &[("dropped_items", LogField::Uint(points))]),
+            Outcome::Lost(_) => {
+                self.log.error("Failed ConsumeMetrics", &[("dropped_items", LogField::Uint(points))]);
+                output.record_output_dropped("refused_downstream", points);
+            }
         }
         self.advance(cx, output);
     }
@@ -399,12 +411,16 @@ impl Connector for SpanMetrics {
     }
 
     fn held_items(&self) -> u64 {
+        let HeldItems { input, output } = self.items();
+        input + output + self.unexported.total()
+    }
+
+    fn items(&self) -> HeldItems {
         let payloads = self.in_flight.values().chain(self.refused.values());
-        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        payloads.map(|payload| u64::from(payload.items())).sum::<u64>()
-            + waiting.sum::<u64>()
-            + self.job.as_ref().map_or(0, |job| job.spans)
-            + self.unexported.total()
+        HeldItems {
+            input: self.waiting_spans + self.job.as_ref().map_or(0, |job| job.spans),
+            output: payloads.map(|payload| u64::from(payload.items())).sum(),
+        }
     }
 }
 

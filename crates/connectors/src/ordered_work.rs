@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use otelcore_pdata::StepBudget;
-use otelcore_pipeline::{Ack, Cx, JobResult, LossReason, MonotonicTime, Outcome, Payload, WallTime};
+use otelcore_pipeline::{Ack, ConnectorOutput, Cx, JobResult, LossReason, MonotonicTime, Outcome, Payload, WallTime};
 
 /// What is done with payloads.
 pub(crate) trait Work: Send + 'static {
@@ -42,6 +42,8 @@ struct RunningJob<W: Work> {
 pub(crate) struct Finished<W: Work> {
     pub(crate) payload: Payload,
     pub(crate) ack: Ack,
+    /// Those that it had before the work.
+    pub(crate) items: u32,
     pub(crate) output: W::Output,
 }
 
@@ -53,6 +55,7 @@ pub(crate) struct OrderedWork<W: Work> {
     job: Option<RunningJob<W>>,
     waiting: VecDeque<(Payload, Ack)>,
     waiting_bytes: usize,
+    waiting_items: u64,
     is_turn_requested: bool,
 }
 
@@ -65,6 +68,7 @@ impl<W: Work> OrderedWork<W> {
             job: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            waiting_items: 0,
             is_turn_requested: false,
         }
     }
@@ -79,15 +83,22 @@ impl<W: Work> OrderedWork<W> {
     }
 
     /// Works on a payload, or keeps it until those before it are done.
-    pub(crate) fn offer(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack) -> Option<Finished<W>> {
+    pub(crate) fn offer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        payload: Payload,
+        ack: Ack,
+        output: &mut ConnectorOutput,
+    ) -> Option<Finished<W>> {
         if self.job.is_none() && self.waiting.is_empty() {
             return self.begin(cx, payload, ack);
         }
         let bytes = self.waiting_bytes + payload.body.len();
         if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
-            ack.settle(Outcome::retry("too much data waits for a connector"));
+            output.refuse(ack, payload.items(), Outcome::retry("too much data waits for a connector"));
             return None;
         }
+        self.waiting_items += u64::from(payload.items());
         self.waiting_bytes = bytes;
         self.waiting.push_back((payload, ack));
         None
@@ -98,9 +109,10 @@ impl<W: Work> OrderedWork<W> {
         work.set_time(cx.now(), cx.wall_time());
         let most = (payload.body.len() as u64).saturating_mul(work.cost_per_byte());
         if most <= StepBudget::UNITS_PER_STEP {
+            let items = payload.items();
             let output = work.run(&mut payload);
             self.work = Some(work);
-            return Some(Finished { payload, ack, output });
+            return Some(Finished { payload, ack, items, output });
         }
         let items = payload.items();
         let result = cx.run_job(JOB_KEY, move || {
@@ -113,19 +125,19 @@ impl<W: Work> OrderedWork<W> {
 
     /// An event under one of the keys: the payload whose job has ended, if one has. [`OrderedWork::go_on`] is to be called
     /// after it.
-    pub(crate) fn handle_event(&mut self, local: u64) -> Option<Finished<W>> {
+    pub(crate) fn handle_event(&mut self, local: u64, output: &mut ConnectorOutput) -> Option<Finished<W>> {
         if local == NEXT_TURN_KEY {
             self.is_turn_requested = false;
             return None;
         }
-        let RunningJob { result, ack, .. } = self.job.take()?;
-        let Some((work, payload, output)) = result.take() else {
+        let RunningJob { result, ack, items } = self.job.take()?;
+        let Some((work, payload, done)) = result.take() else {
             // It has panicked.
-            ack.settle(Outcome::Lost(LossReason::Dropped));
+            output.refuse(ack, items, Outcome::Lost(LossReason::Dropped));
             return None;
         };
         self.work = Some(work);
-        Some(Finished { payload, ack, output })
+        Some(Finished { payload, ack, items, output: done })
     }
 
     /// Works on payloads that wait, until one takes long or the work of this turn is done. `finish` is called for each one.
@@ -143,6 +155,7 @@ impl<W: Work> OrderedWork<W> {
             }
             let bytes = payload.body.len();
             self.waiting_bytes -= bytes;
+            self.waiting_items -= u64::from(payload.items());
             let cost = self.work.as_ref().map_or(0, |work| work.cost_per_byte());
             // Also what the next components do with it in the same turn.
             spent.charge((bytes as u64).saturating_mul(cost.saturating_add(1)));
@@ -154,7 +167,6 @@ impl<W: Work> OrderedWork<W> {
 
     /// Items of payloads that are here.
     pub(crate) fn held_items(&self) -> u64 {
-        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        waiting.sum::<u64>() + self.job.as_ref().map_or(0, |job| u64::from(job.items))
+        self.waiting_items + self.job.as_ref().map_or(0, |job| u64::from(job.items))
     }
 }

@@ -125,27 +125,34 @@ impl ProcessorInstance {
         // The result of a payload that was refused for its time is ignored.
         let Some(InFlight { ack, items, .. }) = self.take(ticket) else { return };
         match outcome {
-            PayloadOutcome::Pass(payload) if payload.items() == 0 => ack.settle(Outcome::Delivered),
-            PayloadOutcome::Pass(payload) => downstream.send(*payload, ack),
-            PayloadOutcome::Retry(after) => ack.settle(Outcome::Retry {
-                after,
-                why: otelcore_pipeline::Error::new("the host program could not process the data now"),
-            }),
+            PayloadOutcome::Pass(payload) => {
+                downstream.record_dropped("host", u64::from(items.saturating_sub(payload.items())));
+                downstream.record_created("host", u64::from(payload.items().saturating_sub(items)));
+                match payload.items() {
+                    0 => ack.settle(Outcome::Delivered),
+                    _ => downstream.send(*payload, ack),
+                }
+            }
+            PayloadOutcome::Retry(after) => {
+                let why = otelcore_pipeline::Error::new("the host program could not process the data now");
+                downstream.refuse(ack, items, Outcome::Retry { after, why });
+            }
             PayloadOutcome::Permanent(why) => {
                 let fields = [("error", LogField::Str(&why)), ("dropped_items", LogField::Uint(u64::from(items)))];
                 self.log.error("The host program refused what it was to process.", &fields);
-                ack.settle(Outcome::permanent(why));
+                downstream.refuse(ack, items, Outcome::permanent(why));
             }
         }
     }
 
-    fn refuse_late(&mut self, now: MonotonicTime) {
+    fn refuse_late(&mut self, now: MonotonicTime, downstream: &mut Downstream) {
         while let Some((deadline, ticket)) = self.first_deadline()
             && deadline <= now
         {
             lock_ignoring_poison(&self.state.queue).forget_waiting(ticket);
             if let Some(late) = self.take(ticket) {
-                late.ack.settle(Outcome::retry("the host program did not process the data in time"));
+                let outcome = Outcome::retry("the host program did not process the data in time");
+                downstream.refuse(late.ack, late.items, outcome);
             }
         }
     }
@@ -165,12 +172,12 @@ impl Processor for ProcessorInstance {
         Ok(())
     }
 
-    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, _: &mut Downstream) {
-        let Some(instance) = self.instance else { return ack.settle(overloaded()) };
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         let items = payload.items();
+        let Some(instance) = self.instance else { return downstream.refuse(ack, items, overloaded()) };
         let mut queue = lock_ignoring_poison(&self.state.queue);
         if queue.bytes > 0 && queue.bytes.saturating_add(payload.body.len()) > self.max_bytes {
-            return ack.settle(overloaded());
+            return downstream.refuse(ack, items, overloaded());
         }
         let ticket = queue.push(instance, payload);
         drop(queue);
@@ -194,7 +201,7 @@ impl Processor for ProcessorInstance {
             cx.request_ready(NOTIFIER_KEY);
         }
         if local == DEADLINE_KEY {
-            self.refuse_late(cx.now());
+            self.refuse_late(cx.now(), downstream);
             let next = self.first_deadline();
             self.has_timer = next.is_some();
             if let Some((deadline, _)) = next {

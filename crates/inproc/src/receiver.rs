@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, config_struct};
+use otelcore_config::{ComponentId, GoDuration, config_struct};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, LogField, Logger, MonotonicTime,
     Outcome, Payload, PipelineInput, Receiver, ReceiverMetrics, StartError, TimerId,
 };
 
-use crate::input::{InputState, OpenInput};
+use crate::input::{InputState, OVERLOAD_RETRY_DELAY, OpenInput, SubmitError, Submitted};
 use crate::{HostIo, lock_ignoring_poison};
 
 /// Local keys: the notifier, and the timer for refused payloads.
@@ -33,6 +33,12 @@ config_struct! {
         #[config(unit = "bytes")]
         #[config(at_least(1, "'max_queue_bytes' must be positive"))]
         pub max_queue_bytes: u64 = 64 << 20,
+        /// `submit` waits until the pipelines have accepted the data, or refused it: behind an exporter with a queue on disk
+        /// what it has accepted is on disk. Otherwise it never waits, and what it has accepted is in memory.
+        pub wait_for_result: bool = false,
+        /// How long `submit` waits with `wait_for_result`.
+        #[config(above(GoDuration::ZERO, "'result_timeout' must be positive"))]
+        pub result_timeout: Duration = Duration::from_secs(30),
     }
 }
 
@@ -67,6 +73,7 @@ impl ComponentType for InprocReceiverFactory {
             state: self.0.input_state(context.id),
             max_bytes: usize::try_from(config.max_queue_bytes).unwrap_or(usize::MAX),
             signals: context.signals.to_vec(),
+            result_timeout: config.wait_for_result.then_some(config.result_timeout),
             budget: context.budget.clone(),
             metrics: ReceiverMetrics::new(context.telemetry, &context.id.to_string(), "inproc", context.signals),
             log: context.log.clone(),
@@ -85,11 +92,12 @@ struct HostReceiver {
     state: Arc<InputState>,
     max_bytes: usize,
     signals: Vec<Signal>,
+    result_timeout: Option<Duration>,
     budget: Arc<otelcore_pipeline::Budget>,
     metrics: ReceiverMetrics,
     log: Logger,
     /// Payloads in the pipelines that are not settled.
-    unsettled: BTreeMap<u64, Payload>,
+    unsettled: BTreeMap<u64, Submitted>,
     /// Refused payloads that are to be sent again.
     awaiting_retry: BTreeMap<u64, Payload>,
     next_request: u64,
@@ -102,11 +110,11 @@ struct HostReceiver {
 }
 
 impl HostReceiver {
-    fn send_payload(&mut self, cx: &mut Cx<'_>, input: &mut PipelineInput<'_>, payload: Payload) {
+    fn track(&mut self, submitted: Submitted) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
-        self.unsettled.insert(request, payload.clone());
-        input.send(cx, request, payload);
+        self.unsettled.insert(request, submitted);
+        request
     }
 
     /// Frees the room of a payload that has been delivered, refused permanently, or lost.
@@ -122,6 +130,8 @@ impl Receiver for HostReceiver {
             budget: self.budget.clone(),
             signals: self.signals.clone(),
             max_bytes: self.max_bytes,
+            result_timeout: self.result_timeout,
+            loop_thread: std::thread::current().id(),
         };
         let mut queue = lock_ignoring_poison(&self.state.queue);
         self.number = queue.receiver + 1;
@@ -138,7 +148,9 @@ impl Receiver for HostReceiver {
         if local == RETRY_KEY {
             self.retry_timer = None;
             for (_, payload) in std::mem::take(&mut self.awaiting_retry) {
-                self.send_payload(cx, input, payload);
+                self.metrics.record_resent(payload.signal, payload.items());
+                let request = self.track(Submitted { payload: payload.clone(), result: None });
+                input.resend(cx, request, payload);
             }
         }
         for signal in &self.signals {
@@ -147,18 +159,32 @@ impl Receiver for HostReceiver {
         for _ in 0..MAX_PAYLOADS_PER_TURN {
             let mut queue = lock_ignoring_poison(&self.state.queue);
             let is_own = queue.receiver == self.number;
-            let Some(payload) = is_own.then(|| queue.payloads.pop_front()).flatten() else { return };
+            let Some(submitted) = is_own.then(|| queue.payloads.pop_front()).flatten() else { return };
             drop(queue);
-            self.send_payload(cx, input, payload);
+            let payload = submitted.payload.clone();
+            let request = self.track(submitted);
+            input.send(cx, request, payload);
         }
         cx.request_ready(NOTIFIER_KEY);
     }
 
     fn settled(&mut self, cx: &mut Cx<'_>, request: u64, outcome: Outcome) {
-        let Some(payload) = self.unsettled.remove(&request) else { return };
+        let Some(Submitted { payload, result }) = self.unsettled.remove(&request) else { return };
+        if let Some(result) = result {
+            // The caller knows, and may submit it again.
+            result.send(match &outcome {
+                Outcome::Delivered => Ok(()),
+                Outcome::Retry { after, .. } => Err(SubmitError::Overloaded(after.unwrap_or(OVERLOAD_RETRY_DELAY))),
+                Outcome::Permanent(why) => Err(SubmitError::Refused(why.to_string())),
+                Outcome::Lost(_) => Err(SubmitError::Closed),
+            });
+            self.metrics.record_outcome(payload.signal, payload.items(), &outcome);
+            return self.release_room(&payload);
+        }
         match outcome {
             Outcome::Retry { after, .. } => {
                 // `Input::submit` has reported it as accepted, so it is kept until a pipeline accepts it.
+                self.metrics.record_kept(payload.signal, payload.items());
                 self.awaiting_retry.insert(request, payload);
                 if self.retry_timer.is_none() {
                     let delay =
@@ -204,7 +230,7 @@ impl Receiver for HostReceiver {
     fn held_items(&self) -> u64 {
         let queue = lock_ignoring_poison(&self.state.queue);
         let is_own = queue.receiver == self.number;
-        let queued: u64 = queue.payloads.iter().filter(|_| is_own).map(|p| u64::from(p.items())).sum();
+        let queued: u64 = queue.payloads.iter().filter(|_| is_own).map(|it| u64::from(it.payload.items())).sum();
         drop(queue);
         queued + self.awaiting_retry.values().map(|p| u64::from(p.items())).sum::<u64>()
     }

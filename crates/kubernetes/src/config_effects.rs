@@ -18,6 +18,17 @@ pub struct ConfigEffects {
     pub files_read: Vec<ConfigFile>,
     /// Files that the configuration writes.
     pub files_written: Vec<ConfigFile>,
+    /// Directories in which queues are.
+    pub storage: Vec<StorageDirectory>,
+}
+
+/// A directory of a storage extension.
+#[derive(Clone, Debug)]
+pub struct StorageDirectory {
+    /// The directory.
+    pub file: ConfigFile,
+    /// What each of the queues in it may hold, in bytes, as far as their size is in bytes: one for each exporter and signal.
+    pub queues: Vec<u64>,
 }
 
 /// A socket.

@@ -24,7 +24,9 @@ mod volumes;
 
 pub use cluster::{Cluster, Object};
 pub use collector::{Argument, Collector};
-pub use config_effects::{ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ServedProtocol};
+pub use config_effects::{
+    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ServedProtocol, StorageDirectory,
+};
 pub use container_sources::ContainerSources;
 pub use environment::{NODE_IP, POD_IP};
 pub use kustomize::{GeneratedMap, KUSTOMIZATION_FILES as KUSTOMIZATIONS, Kustomization};

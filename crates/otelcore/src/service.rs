@@ -226,7 +226,9 @@ impl Collector {
     /// # Errors
     /// Settings of a component that can't be applied.
     pub fn build_graph(&self) -> Result<Graph, StartError> {
-        let graph = GraphBuilder::new(self.budget.clone(), self.log.clone()).with_statuses(&self.statuses);
+        let graph = GraphBuilder::new(self.budget.clone(), self.log.clone())
+            .with_statuses(&self.statuses)
+            .with_telemetry(&self.telemetry);
         build::build(self, graph)
     }
 

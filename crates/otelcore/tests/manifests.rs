@@ -360,6 +360,90 @@ fn manifest_that_the_api_server_refuses_is_an_error() {
 }
 
 #[test]
+fn queue_on_disk_without_a_fitting_volume_is_reported() {
+    let text = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: conf}
+data:
+  c.yaml: |
+    receivers: {otlp: {protocols: {grpc: {endpoint: \"0.0.0.0:4317\"}}}}
+    exporters:
+      otlp_grpc:
+        endpoint: backend:4317
+        tls: {insecure: true}
+        sending_queue: {storage: file_storage, sizer: bytes, queue_size: 4294967296}
+    extensions:
+      file_storage: {directory: /data, create_directory: true}
+    service:
+      extensions: [file_storage]
+      telemetry: {metrics: {level: none}}
+      pipelines: {traces: {receivers: [otlp], exporters: [otlp_grpc]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: durable}
+spec:
+  serviceName: durable
+  selector: {matchLabels: {app: durable}}
+  template:
+    metadata: {labels: {app: durable}}
+    spec:
+      containers:
+        - name: otelcore
+          image: ghcr.io/otelcore/otelcore:0.1.0
+          args: [--config=/conf/c.yaml]
+          ports: [{containerPort: 4317}]
+          volumeMounts:
+            - {name: conf, mountPath: /conf}
+            - {name: queue, mountPath: /data}
+      volumes:
+        - {name: conf, configMap: {name: conf}}
+  volumeClaimTemplates:
+    - metadata: {name: queue}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 8Gi}}}
+";
+    let mount = "            - {name: queue, mountPath: /data}\n";
+    let (container, read_only) =
+        ("          args:", "          securityContext: {readOnlyRootFilesystem: true}\n          args:");
+    let claims = "  volumeClaimTemplates:\n    - metadata: {name: queue}\n      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 8Gi}}}\n";
+    type Changes<'c> = &'c [(&'c str, &'c str)];
+    let cases: [(Changes<'_>, Option<&str>); 6] = [
+        (&[], None),
+        (
+            &[("8Gi", "4Gi")],
+            Some("warning: the volume has 4Gi and the queues may need 7 GiB: 1 of them, 4 GiB that wait"),
+        ),
+        (&[(mount, "")], Some("warning: no volume is mounted at /data: what is in the queue on disk is lost")),
+        (
+            &[(mount, ""), (container, read_only)],
+            Some("error: mkdir /data: read-only file system: no volume is mounted there"),
+        ),
+        (
+            &[(mount, "            - {name: queue, mountPath: /data, readOnly: true}\n")],
+            Some("error: mkdir /data: read-only file system"),
+        ),
+        (
+            &[(claims, ""), ("      volumes:\n", "      volumes:\n        - {name: queue, emptyDir: {}}\n")],
+            Some("warning: /data is an `emptyDir`: what is in the queue on disk is lost with the pod"),
+        ),
+    ];
+    for (number, (changes, expected)) in cases.into_iter().enumerate() {
+        let mut text = text.to_owned();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        let (_, output) = validate(&[&write_test_file(&format!("storage-{number}.yaml"), &text)]);
+        let found: Vec<String> = findings(&output, &text).into_iter().map(|(message, _)| message).collect();
+        match expected {
+            None => assert_eq!(found, Vec::<String>::new(), "{output}"),
+            Some(expected) => assert!(found.iter().any(|line| line.starts_with(expected)), "{output}"),
+        }
+    }
+}
+
+#[test]
 fn hook_program_missing_in_the_image_is_a_warning() {
     let hook = "lifecycle: {preStop: {exec: {command: [sleep, \"5\"]}}}";
     let output = assert_findings(

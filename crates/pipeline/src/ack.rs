@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use otelcore_pdata::Signal;
+
 /// The outcome of a payload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -103,18 +105,37 @@ pub(crate) enum AckTarget {
     Detached,
 }
 
+/// What was sent under an ack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SentItems {
+    pub(crate) signal: Signal,
+    /// Of all payloads together.
+    pub(crate) items: u64,
+}
+
+impl Default for SentItems {
+    fn default() -> Self {
+        Self { signal: Signal::Traces, items: 0 }
+    }
+}
+
 /// Outcomes that have not been reported yet.
 #[derive(Debug, Default)]
 pub(crate) struct Settlements {
-    queue: RefCell<VecDeque<(AckTarget, Outcome)>>,
+    queue: RefCell<VecDeque<(AckTarget, SentItems, Outcome)>>,
     /// The acks of components' own whose outcomes are not reported yet, by owner number; without zeros.
     own_acks: RefCell<BTreeMap<u32, u64>>,
 }
 
 impl Settlements {
     pub(crate) fn pop(&self) -> Option<(AckTarget, Outcome)> {
+        self.pop_with_items().map(|(target, _, outcome)| (target, outcome))
+    }
+
+    /// The next outcome, with what was sent under its ack.
+    pub(crate) fn pop_with_items(&self) -> Option<(AckTarget, SentItems, Outcome)> {
         let settled = self.queue.borrow_mut().pop_front();
-        if let Some((AckTarget::Processor(owner, _) | AckTarget::Connector(owner, _), _)) = settled
+        if let Some((AckTarget::Processor(owner, _) | AckTarget::Connector(owner, _), ..)) = settled
             && let Entry::Occupied(mut count) = self.own_acks.borrow_mut().entry(owner)
         {
             *count.get_mut() -= 1;
@@ -138,9 +159,9 @@ impl Settlements {
         self.own_acks.borrow().contains_key(&owner)
     }
 
-    fn push(&self, target: AckTarget, outcome: Outcome) {
+    fn push(&self, target: AckTarget, sent: SentItems, outcome: Outcome) {
         if target != AckTarget::Detached {
-            self.queue.borrow_mut().push_back((target, outcome));
+            self.queue.borrow_mut().push_back((target, sent, outcome));
         }
     }
 }
@@ -155,6 +176,7 @@ enum Report {
 #[derive(Debug)]
 struct AckState {
     report: Report,
+    sent: Cell<SentItems>,
     branches: Cell<u32>,
     best: RefCell<Option<Outcome>>,
     /// The outcome of a branch that had to accept the payload and did not; the one that a repetition may help, if there
@@ -178,8 +200,51 @@ impl Ack {
 
     fn with_report(report: Report) -> Self {
         let (best, failed) = (RefCell::new(None), RefCell::new(None));
-        let state = AckState { report, branches: Cell::new(1), best, failed };
+        let sent = Cell::new(SentItems::default());
+        let state = AckState { report, sent, branches: Cell::new(1), best, failed };
         Self { state: Some(Rc::new(state)), is_required: false }
+    }
+
+    /// The same ack, for a payload that is sent under it.
+    pub(crate) fn for_items(self, sent: SentItems) -> Self {
+        if let Some(state) = &self.state {
+            state.sent.set(sent);
+        }
+        self
+    }
+
+    /// The component that gets the outcome in the end, where this may be the ack of a piece.
+    pub(crate) fn target(&self) -> Option<AckTarget> {
+        match &self.state.as_ref()?.report {
+            Report::Component(target, _) => Some(*target),
+            Report::Pieces(_) => match &self.root()?.report {
+                Report::Component(target, _) => Some(*target),
+                Report::Pieces(_) => None,
+            },
+        }
+    }
+
+    /// Counts a payload that is sent under this ack or a piece of it, for the component that gets the outcome.
+    pub(crate) fn add_sent(&self, signal: Signal, items: u32) {
+        if let Some(root) = self.root() {
+            let before = root.sent.get().items;
+            root.sent.set(SentItems { signal, items: before.saturating_add(u64::from(items)) });
+        }
+    }
+
+    /// The state of the ack that this is a piece of, or its own.
+    fn root(&self) -> Option<Rc<AckState>> {
+        let mut state = self.state.clone()?;
+        loop {
+            let whole = match &state.report {
+                Report::Component(..) => None,
+                Report::Pieces(pieces) => Some(pieces.whole.borrow().as_ref()?.state.clone()?),
+            };
+            match whole {
+                Some(whole) => state = whole,
+                None => return Some(state),
+            }
+        }
     }
 
     /// An ack whose outcome is not reported, for tests of single components.
@@ -231,7 +296,7 @@ impl Ack {
             && let Some(outcome) = state.failed.take().or_else(|| best.take())
         {
             match &state.report {
-                Report::Component(target, queue) => queue.push(*target, outcome),
+                Report::Component(target, queue) => queue.push(*target, state.sent.get(), outcome),
                 Report::Pieces(pieces) => pieces.add(outcome),
             }
         }
@@ -285,6 +350,10 @@ impl Drop for PiecesState {
 pub struct AckRecorder(Rc<Settlements>);
 
 impl AckRecorder {
+    pub(crate) fn settlements(&self) -> &Rc<Settlements> {
+        &self.0
+    }
+
     /// An ack whose outcome is recorded under `id`.
     pub fn ack(&self, id: u64) -> Ack {
         Ack::new(AckTarget::Receiver(0, id), &self.0)
@@ -390,6 +459,22 @@ mod tests {
             }
             assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), expected)));
         }
+    }
+
+    #[test]
+    fn items_that_are_sent_in_pieces_are_known_at_the_end() {
+        let (ack, queue) = ack_and_settlements();
+        let pieces = ack.into_pieces();
+        let (first, second) = (pieces.piece(), pieces.piece().into_pieces());
+        let nested = second.piece();
+        drop((pieces, second));
+        assert_eq!(nested.target(), Some(AckTarget::Receiver(0, 7)));
+        first.add_sent(Signal::Logs, 3);
+        nested.add_sent(Signal::Logs, 4);
+        first.settle(Outcome::Delivered);
+        nested.settle(Outcome::Delivered);
+        let sent = SentItems { signal: Signal::Logs, items: 7 };
+        assert_eq!(queue.pop_with_items(), Some((AckTarget::Receiver(0, 7), sent, Outcome::Delivered)));
     }
 
     #[test]

@@ -13,9 +13,10 @@ use otelcore_config::{ComponentId, PipelineId, Section};
 use otelcore_pdata::Signal;
 
 use crate::ack::{AckTarget, Settlements};
+use crate::item_flow::ItemChanges;
 use crate::{
-    Ack, AttemptId, Budget, Capabilities, Cx, Endpoint, Event, ExporterQueueConfig, Logger, MonotonicTime,
-    OfferedCapabilities, Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
+    Ack, AckRecorder, AttemptId, Budget, Capabilities, Cx, Endpoint, Event, ExporterQueueConfig, ItemFlow, Logger,
+    MonotonicTime, OfferedCapabilities, Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
 };
 
 /// Receives telemetry from outside.
@@ -90,7 +91,9 @@ pub trait Processor {
         let _ = (cx, downstream);
     }
 
-    /// Items that it holds, for the report at shutdown. Zero means that it is drained.
+    /// Items that it holds: those that it was given and has neither passed on, refused nor dropped. Items that it has passed
+    /// on under acks of its own are among them until they are settled. Zero means that it is drained. Called after each
+    /// other call, so it takes the same time however many items there are.
     fn held_items(&self) -> u64 {
         0
     }
@@ -147,6 +150,22 @@ pub trait Connector {
     fn held_items(&self) -> u64 {
         0
     }
+
+    /// Items that it is responsible for now, by their signal: those that it has taken and neither passed on, refused nor
+    /// dropped, and those that it has made. Items that it has passed on under acks of its own are among them until they
+    /// are settled. Called after each other call.
+    fn items(&self) -> HeldItems {
+        HeldItems { input: self.held_items(), output: 0 }
+    }
+}
+
+/// The items that a connector holds.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct HeldItems {
+    /// Of the signal that it accepts.
+    pub input: u64,
+    /// Of the signal that it makes, if that is another one.
+    pub output: u64,
 }
 
 /// Sends telemetry to its destination, or prints it.
@@ -198,7 +217,7 @@ pub trait Extension {
         Ok(())
     }
 
-    /// Every pipeline has started (`true`), or shutdown has begun (`false`).
+    /// Every pipeline has started and queues on disk are open (`true`), or shutdown has begun (`false`).
     fn set_ready(&mut self, cx: &mut Cx<'_>, ready: bool) {
         let _ = (cx, ready);
     }
@@ -220,6 +239,34 @@ pub struct Downstream {
     pub(crate) payloads: Vec<(Payload, Ack)>,
     /// Where outcomes are queued, and the owner number of the processor.
     pub(crate) ack_target: Option<(Rc<Settlements>, u32)>,
+    pub(crate) changes: ItemChanges,
+}
+
+/// What a component reports of the items that it does not pass on as they came. Items that it was given are passed on,
+/// held, refused or dropped: all others are missing in the sum of its metrics.
+macro_rules! impl_item_reports {
+    () => {
+        /// Refuses a payload of so many items: its sender gets an outcome other than [`Outcome::Delivered`].
+        pub fn refuse(&mut self, ack: Ack, items: u32, outcome: Outcome) {
+            self.record_refused(u64::from(items));
+            ack.settle(outcome);
+        }
+
+        /// Reports items whose sender has got an outcome other than [`Outcome::Delivered`].
+        pub fn record_refused(&mut self, items: u64) {
+            self.changes.refused = self.changes.refused.saturating_add(items);
+        }
+
+        /// Reports items that end here, and why, in one or two words with `_` between them. Their sender gets no error.
+        pub fn record_dropped(&mut self, reason: &'static str, items: u64) {
+            self.changes.add_dropped(reason, items);
+        }
+
+        /// Reports items that were made here, and why.
+        pub fn record_created(&mut self, reason: &'static str, items: u64) {
+            self.changes.add_created(reason, items);
+        }
+    };
 }
 
 impl Downstream {
@@ -236,6 +283,37 @@ impl Downstream {
         }
     }
 
+    impl_item_reports!();
+
+    /// The same with acks that are reported to `acks`, for tests of single processors.
+    #[must_use]
+    pub fn with_recorder(acks: &AckRecorder) -> Self {
+        Self { ack_target: Some((acks.settlements().clone(), 0)), ..Self::default() }
+    }
+
+    /// Counts what the processor has reported and passed on, except for what it has passed on under acks of its own: that
+    /// counts when it is delivered.
+    pub fn count_into(&self, flow: &mut ItemFlow) {
+        flow.apply(&self.changes);
+        let own = self.ack_target.as_ref().map(|(_, owner)| *owner);
+        for (payload, ack) in &self.payloads {
+            match ack.target() {
+                Some(AckTarget::Processor(owner, _)) if own == Some(owner) => {
+                    ack.add_sent(payload.signal, payload.items());
+                }
+                _ => flow.record_outgoing(u64::from(payload.items())),
+            }
+        }
+    }
+
+    /// The payloads that were passed on under acks of the processor's own: the number of each ack, and items.
+    pub fn sent_under_own_acks(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.payloads.iter().filter_map(|(payload, ack)| match ack.target() {
+            Some(AckTarget::Processor(_, ack_id)) => Some((ack_id, u64::from(payload.items()))),
+            _ => None,
+        })
+    }
+
     /// The payloads that were passed on, for tests of single processors.
     pub fn take(&mut self) -> Vec<(Payload, Ack)> {
         std::mem::take(&mut self.payloads)
@@ -248,6 +326,10 @@ pub struct ConnectorOutput {
     pub(crate) payloads: Vec<(Option<usize>, Payload, Ack)>,
     /// Where outcomes are queued, and the owner number of the connector.
     pub(crate) ack_target: Option<(Rc<Settlements>, u32)>,
+    /// Refused and dropped items are of the signal that the connector accepts, created ones of the one that it makes.
+    pub(crate) changes: ItemChanges,
+    /// Items of the signal that it makes that were dropped.
+    pub(crate) output_changes: ItemChanges,
 }
 
 impl ConnectorOutput {
@@ -270,6 +352,45 @@ impl ConnectorOutput {
         }
     }
 
+    impl_item_reports!();
+
+    /// Reports items of the signal that the connector makes and that end here, and why.
+    pub fn record_output_dropped(&mut self, reason: &'static str, items: u64) {
+        self.output_changes.add_dropped(reason, items);
+    }
+
+    /// The same with acks that are reported to `acks`, for tests of single connectors.
+    #[must_use]
+    pub fn with_recorder(acks: &AckRecorder) -> Self {
+        Self { ack_target: Some((acks.settlements().clone(), 0)), ..Self::default() }
+    }
+
+    /// Counts what the connector has reported and passed on, except for what it has passed on under acks of its own: that
+    /// counts when it is delivered. `made` has the counts of the signal that it makes, if that is another one.
+    pub fn count_into(&self, taken: &mut ItemFlow, made: Option<&mut ItemFlow>) {
+        let ItemChanges { refused, created, dropped } = &self.changes;
+        taken.apply(&ItemChanges { refused: *refused, created: Vec::new(), dropped: dropped.clone() });
+        let made = made.unwrap_or(taken);
+        made.apply(&ItemChanges { refused: 0, created: created.clone(), dropped: self.output_changes.dropped.clone() });
+        let own = self.ack_target.as_ref().map(|(_, owner)| *owner);
+        for (_, payload, ack) in &self.payloads {
+            match ack.target() {
+                Some(AckTarget::Connector(owner, _)) if own == Some(owner) => {
+                    ack.add_sent(payload.signal, payload.items());
+                }
+                _ => made.record_outgoing(u64::from(payload.items())),
+            }
+        }
+    }
+
+    /// The payloads that were passed on under acks of the connector's own: the number of each ack, and items.
+    pub fn sent_under_own_acks(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.payloads.iter().filter_map(|(_, payload, ack)| match ack.target() {
+            Some(AckTarget::Connector(_, ack_id)) => Some((ack_id, u64::from(payload.items()))),
+            _ => None,
+        })
+    }
+
     /// The payloads that were passed on, each with the pipeline if it is for one, for tests of single connectors.
     pub fn take(&mut self) -> Vec<(Option<usize>, Payload, Ack)> {
         std::mem::take(&mut self.payloads)
@@ -278,7 +399,8 @@ impl ConnectorOutput {
 
 /// The pipelines of a graph, as a [`PipelineInput`] sees them. Receivers are numbered.
 pub(crate) trait InputTarget {
-    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload);
+    /// `is_new`: the payload has not been refused before.
+    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload, is_new: bool);
     fn refusal(&self, receiver: usize, signal: Signal) -> Option<Outcome>;
     fn budget(&self) -> &Arc<Budget>;
 }
@@ -298,7 +420,12 @@ impl std::fmt::Debug for PipelineInput<'_> {
 impl PipelineInput<'_> {
     /// Sends a payload into every pipeline of its signal; [`Receiver::settled`] reports its outcome under `request`.
     pub fn send(&mut self, cx: &mut Cx<'_>, request: u64, payload: Payload) {
-        self.target.accept_payload(cx, self.receiver, request, payload);
+        self.target.accept_payload(cx, self.receiver, request, payload, true);
+    }
+
+    /// Sends a payload again that was refused before, and that the receiver has kept: its items have been counted.
+    pub fn resend(&mut self, cx: &mut Cx<'_>, request: u64, payload: Payload) {
+        self.target.accept_payload(cx, self.receiver, request, payload, false);
     }
 
     /// The refusal that a payload of this signal would get now, if a limiter refuses.

@@ -87,6 +87,8 @@ pub struct EditedPayload {
     /// Without its body.
     payload: Payload,
     ack: Ack,
+    /// Those that it had.
+    items: u32,
     result: EditResult,
 }
 
@@ -103,16 +105,13 @@ impl EditedPayload {
         self.result.as_ref().ok().map(|(_, edited, _)| edited)
     }
 
-    /// The payload with its new body and the charge for it. One that could not be edited is settled.
-    #[must_use]
-    pub fn finish(self) -> Option<(Payload, Ack)> {
-        let Self { mut payload, ack, result } = self;
+    /// Passes it on with its new body and the charge for it. One that could not be edited is refused, and one without items
+    /// is delivered. `reason` says why items of it are gone.
+    pub fn pass_on(self, downstream: &mut Downstream, reason: &'static str) {
+        let Self { mut payload, ack, items, result } = self;
         let (rope, edited, mut output) = match result {
             Ok(ended) => ended,
-            Err(outcome) => {
-                ack.settle(outcome);
-                return None;
-            }
+            Err(outcome) => return downstream.refuse(ack, items, outcome),
         };
         if edited.changed_parts > 0 {
             if edited.shared_parts == 0 {
@@ -124,14 +123,11 @@ impl EditedPayload {
             }
         }
         payload.body = rope;
-        Some((payload, ack))
-    }
-
-    /// Passes it on, if it could be edited.
-    pub fn pass_on(self, downstream: &mut Downstream) {
-        if let Some((payload, ack)) = self.finish() {
-            downstream.send(payload, ack);
-        }
+        let (left, kept) = (u64::from(items).saturating_sub(edited.dropped), u64::from(payload.items()));
+        let dropped = edited.dropped.min(u64::from(items));
+        downstream.record_dropped(reason, dropped.saturating_add(left.saturating_sub(kept)));
+        downstream.record_created("edited", kept.saturating_sub(left));
+        if kept == 0 { ack.settle(Outcome::Delivered) } else { downstream.send(payload, ack) }
     }
 }
 
@@ -156,12 +152,13 @@ pub struct EditQueue<E> {
     running: Option<RunningEdit<E>>,
     waiting: VecDeque<(Payload, Ack)>,
     waiting_bytes: usize,
+    waiting_items: u64,
     is_turn_requested: bool,
 }
 
 impl<E> Default for EditQueue<E> {
     fn default() -> Self {
-        Self { running: None, waiting: VecDeque::new(), waiting_bytes: 0, is_turn_requested: false }
+        Self { running: None, waiting: VecDeque::new(), waiting_bytes: 0, waiting_items: 0, is_turn_requested: false }
     }
 }
 
@@ -186,17 +183,17 @@ impl<E> EditQueue<E> {
     /// Items of all payloads.
     #[must_use]
     pub fn items(&self) -> u64 {
-        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        waiting.sum::<u64>() + self.running.as_ref().map_or(0, |edit| u64::from(edit.items))
+        self.waiting_items + self.running.as_ref().map_or(0, |edit| u64::from(edit.items))
     }
 
     /// Has a payload wait. It is refused if too much waits already.
-    pub fn push(&mut self, payload: Payload, ack: Ack) {
+    pub fn push(&mut self, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         let bytes = self.waiting_bytes + waiting_bytes(&payload);
         if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
-            return ack.settle(Outcome::retry("too much data waits for a processor"));
+            return downstream.refuse(ack, payload.items(), Outcome::retry("too much data waits for a processor"));
         }
         self.waiting_bytes = bytes;
+        self.waiting_items += u64::from(payload.items());
         self.waiting.push_back((payload, ack));
     }
 
@@ -212,6 +209,7 @@ impl<E> EditQueue<E> {
         }
         let (payload, ack) = self.waiting.pop_front()?;
         self.waiting_bytes -= waiting_bytes(&payload);
+        self.waiting_items -= u64::from(payload.items());
         // What the next components do with it in the same turn.
         turn.charge(payload.body.len() as u64);
         Some((payload, ack))
@@ -219,7 +217,7 @@ impl<E> EditQueue<E> {
 
     /// Takes all payloads that wait.
     pub fn take_waiting(&mut self) -> VecDeque<(Payload, Ack)> {
-        self.waiting_bytes = 0;
+        (self.waiting_bytes, self.waiting_items) = (0, 0);
         std::mem::take(&mut self.waiting)
     }
 
@@ -256,7 +254,7 @@ impl<E: Send + 'static> EditQueue<E> {
                 Ok(false) => {}
                 ended => {
                     let (editor, result) = end_edit(edit, output, ended);
-                    return Some((editor, EditedPayload { payload, ack, result }));
+                    return Some((editor, EditedPayload { payload, ack, items, result }));
                 }
             }
         }
@@ -266,12 +264,12 @@ impl<E: Send + 'static> EditQueue<E> {
     }
 
     /// The end of the job; `None` if there is none.
-    pub fn end_job(&mut self) -> Option<Result<(E, EditedPayload), EditPanicked>> {
-        let RunningEdit { result, payload, ack, .. } = self.running.take()?;
+    pub fn end_job(&mut self, downstream: &mut Downstream) -> Option<Result<(E, EditedPayload), EditPanicked>> {
+        let RunningEdit { result, payload, ack, items } = self.running.take()?;
         Some(match result.take() {
-            Some((editor, result)) => Ok((editor, EditedPayload { payload, ack, result })),
+            Some((editor, result)) => Ok((editor, EditedPayload { payload, ack, items, result })),
             None => {
-                ack.settle(Outcome::Lost(LossReason::Dropped));
+                downstream.refuse(ack, items, Outcome::Lost(LossReason::Dropped));
                 Err(EditPanicked)
             }
         })
@@ -292,7 +290,8 @@ mod tests {
         let mut push = |number: u64| {
             let body = Rope::new(vec![0; 4].into(), 1);
             let held = budget.hold(4);
-            queue.push(Payload { signal: Signal::Logs, body, metadata: None, held }, acks.ack(number));
+            let mut downstream = Downstream::default();
+            queue.push(Payload { signal: Signal::Logs, body, metadata: None, held }, acks.ack(number), &mut downstream);
             queue.waiting.len()
         };
         assert_eq!(push(1), 1, "one may always wait");
@@ -311,8 +310,10 @@ mod tests {
         let output = payload.held.hold_derived(0);
         let rope = Rope::new(vec![0; 7].into(), 1);
         let edited = Edited { changed_parts: 1, ..Edited::default() };
-        let edited = EditedPayload { payload, ack: acks.ack(1), result: Ok((rope, edited, output)) };
-        let (payload, ack) = edited.finish().unwrap();
+        let edited = EditedPayload { payload, ack: acks.ack(1), items: 1, result: Ok((rope, edited, output)) };
+        let mut downstream = Downstream::default();
+        edited.pass_on(&mut downstream, "filtered");
+        let (payload, ack) = downstream.take().remove(0);
         assert_eq!((payload.held.bytes(), budget.held()), (7 + 20, 27));
         ack.settle(Outcome::Delivered);
     }

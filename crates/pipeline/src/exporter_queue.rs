@@ -590,6 +590,17 @@ impl ExporterQueue {
         self.items + self.blocked_items
     }
 
+    /// Items that were sent, and those that failed for good.
+    pub(crate) fn ended_items(&self) -> u64 {
+        self.metrics.sent.get().saturating_add(self.metrics.send_failed.get())
+    }
+
+    /// Items that were refused when they were offered, and items that were given up later or whose sender got an error.
+    #[must_use]
+    pub fn failed_items(&self) -> (u64, u64) {
+        (self.metrics.queue.enqueue_failed.get(), self.metrics.send_failed.get())
+    }
+
     /// Items given up since the drain began.
     pub(crate) fn lost_items(&self) -> u64 {
         self.lost_items
@@ -614,6 +625,7 @@ impl ExporterQueue {
             }
             waiters.into_iter().for_each(|waiter| waiter.settle(Outcome::Lost(LossReason::Shutdown)));
         }
+        self.metrics.queue.enqueue_failed.add(self.blocked_items);
         for (_, ack) in self.blocked.drain(..) {
             ack.settle(Outcome::Lost(LossReason::Shutdown));
         }

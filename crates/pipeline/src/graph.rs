@@ -12,6 +12,7 @@
 mod builder;
 mod change;
 mod data_path;
+mod flows;
 mod retirement;
 mod slots;
 mod undelivered;
@@ -32,8 +33,8 @@ pub use self::undelivered::UndeliveredItems;
 use crate::ack::AckTarget;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Budget, ComponentStatus, Cx, Event, Logger, MonotonicTime, Outcomes, PipelineInput, StartError, StatusTable,
-    TimerId, World,
+    Budget, ComponentItems, ComponentStatus, Cx, Event, Imbalance, ItemSums, Logger, MonotonicTime, Outcome, Outcomes,
+    PipelineInput, StartError, StatusTable, Telemetry, TimerId, World, sum_law,
 };
 
 /// The owner under which the graph itself sets timers.
@@ -80,6 +81,9 @@ pub struct Graph {
     timer: Option<(MonotonicTime, TimerId)>,
     phase: Phase,
     statuses: Arc<StatusTable>,
+    telemetry: Telemetry,
+    /// It has been reported to extensions that it is ready.
+    is_ready: bool,
     log: Logger,
 }
 
@@ -96,9 +100,6 @@ impl Graph {
     /// The first component that can't start; the message is that of the Go collector.
     pub fn start(&mut self, world: &mut dyn World) -> Result<(), StartError> {
         self.start_parts(world)?;
-        for slot in &mut self.extensions {
-            slot.extension.set_ready(&mut Cx::new(world, slot.owner), true);
-        }
         self.run_turn(world);
         Ok(())
     }
@@ -160,6 +161,18 @@ impl Graph {
         Ok(())
     }
 
+    /// Reports once to extensions that everything has started, when all queues on disk are open. One that can't be opened
+    /// does not delay it: its exporter refuses, and has a status.
+    fn report_ready(&mut self, world: &mut dyn World) {
+        if self.is_ready || self.phase != Phase::Running {
+            return;
+        }
+        self.is_ready = !self.data_path.stored_queues().any(|stored| stored.queue.is_opening());
+        for slot in self.extensions.iter_mut().filter(|_| self.is_ready) {
+            slot.extension.set_ready(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses), true);
+        }
+    }
+
     /// Delivers an event under a key, and runs until nothing is left to do in this turn.
     pub fn handle_event(&mut self, world: &mut dyn World, owner: u32, local: u64, event: Event<'_>) {
         let Some(component) = self.components.get(owner) else { return };
@@ -202,7 +215,7 @@ impl Graph {
                     event,
                     &mut downstream,
                 );
-                self.data_path.pass_all(&mut cx, pipeline, index + 1, downstream);
+                self.data_path.pass_all(&mut cx, pipeline, index, downstream);
             }
             ComponentIndex::Connector(index) => {
                 let mut output = self.data_path.new_connector_output(index);
@@ -276,6 +289,14 @@ impl Graph {
         &self.statuses
     }
 
+    /// Whether the items of each component add up; see [`sum_law`].
+    ///
+    /// # Errors
+    /// The first component whose items do not.
+    pub fn sum_law(&self) -> Result<(), Imbalance> {
+        sum_law(&self.telemetry)
+    }
+
     /// The components that still hold data, for the report of a shutdown.
     #[must_use]
     pub fn undelivered(&self) -> UndeliveredItems {
@@ -284,13 +305,25 @@ impl Graph {
             undelivered.add(format!("receiver {}", slot.id), slot.receiver.held_items());
         }
         self.data_path.add_undelivered(&mut undelivered);
+        undelivered.sums = self.item_sums();
         undelivered
+    }
+
+    fn item_sums(&self) -> Vec<ComponentItems> {
+        let mut sums = ItemSums::default();
+        sums.add_telemetry(&self.telemetry);
+        sums.components().into_iter().filter(|items| !items.terms.is_empty()).collect()
     }
 
     /// Ends now, even if data is left, and reports the outcome to all senders that still wait. Returns what was left.
     pub fn abort(&mut self, world: &mut dyn World) -> UndeliveredItems {
         let undelivered = self.undelivered();
         for slot in &mut self.data_path.exporters {
+            for (flow, stored) in slot.flows.iter_mut().zip(&slot.stored) {
+                if let (Some(flow), Some(stored)) = (flow, stored) {
+                    flow.abort(stored.queue.waiting_items());
+                }
+            }
             for queue in slot.queues.iter_mut().flatten() {
                 queue.abort();
             }
@@ -298,12 +331,14 @@ impl Graph {
             slot.exporter.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
         }
         for slot in &mut self.data_path.connectors {
+            slot.flow.abort();
             slot.connector.abort();
         }
         self.deliver_outcomes(world);
+        self.data_path.abort_flows();
         self.phase = Phase::Closed;
         self.statuses.set_all(ComponentStatus::Stopped, world.wall_time());
-        undelivered
+        UndeliveredItems { sums: self.item_sums(), ..undelivered }
     }
 
     /// Runs until nothing is left to do in this turn.
@@ -340,6 +375,8 @@ impl Graph {
             .flat_map(|e| e.queues.iter().flatten())
             .filter_map(ExporterQueue::poll_timeout);
         let due = due.min();
+        self.data_path.count_exporters();
+        self.report_ready(world);
         if due != self.timer.map(|(at, _)| at) {
             let mut cx = Cx::new(world, GRAPH_OWNER);
             if let Some((_, id)) = self.timer.take() {
@@ -360,10 +397,12 @@ impl Graph {
     /// Reports the outcomes of payloads to their senders.
     fn deliver_outcomes(&mut self, world: &mut dyn World) -> bool {
         let mut has_worked = false;
-        while let Some((target, outcome)) = self.data_path.settlements.pop() {
+        while let Some((target, sent, outcome)) = self.data_path.settlements.pop_with_items() {
             has_worked = true;
+            let delivered = if outcome == Outcome::Delivered { sent.items } else { 0 };
             match target {
                 AckTarget::Receiver(owner, request) => {
+                    self.data_path.receiver_flows.record_settled(owner, sent);
                     if let Some(ComponentIndex::Receiver(index)) = self.components.get(owner) {
                         let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
                         self.receivers[index].receiver.settled(&mut cx, request, outcome);
@@ -373,23 +412,31 @@ impl Graph {
                     if let Some(ComponentIndex::Processor(pipeline, index)) = self.components.get(owner) {
                         let mut downstream = self.data_path.new_downstream(pipeline, index);
                         let slot = &mut self.data_path.pipelines[pipeline].processors[index];
+                        slot.flow.record_outgoing(delivered);
                         let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
                         slot.processor.settled(&mut cx, ack_id, outcome, &mut downstream);
-                        self.data_path.pass_all(&mut cx, pipeline, index + 1, downstream);
+                        self.data_path.pass_all(&mut cx, pipeline, index, downstream);
                     }
                 }
                 AckTarget::Connector(owner, ack_id) => {
                     if let Some(ComponentIndex::Connector(index)) = self.components.get(owner) {
                         let mut output = self.data_path.new_connector_output(index);
                         let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
-                        self.data_path.connectors[index].connector.settled(&mut cx, ack_id, outcome, &mut output);
+                        let slot = &mut self.data_path.connectors[index];
+                        slot.flow.record_delivered(delivered);
+                        slot.connector.settled(&mut cx, ack_id, outcome, &mut output);
                         self.data_path.pass_connector_output(&mut cx, index, output);
                     }
                 }
                 AckTarget::StoredRecord(owner, record) => {
-                    if let Some(ComponentIndex::StoredQueue(exporter, signal)) = self.components.get(owner)
-                        && let Some(stored) = &mut self.data_path.exporters[exporter].stored[signal]
-                    {
+                    let Some(ComponentIndex::StoredQueue(exporter, signal)) = self.components.get(owner) else {
+                        continue;
+                    };
+                    let slot = &mut self.data_path.exporters[exporter];
+                    if let Some(flow) = &mut slot.flows[signal] {
+                        flow.record_outcome(sent.items, &outcome);
+                    }
+                    if let Some(stored) = &mut slot.stored[signal] {
                         let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
                         stored.queue.handle_outcome(&mut cx, record, outcome);
                     }

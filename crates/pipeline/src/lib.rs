@@ -6,7 +6,7 @@
 //! and owns its state.
 //!
 //! The modules are layers; each uses only those above it:
-//! 1. values and machines without components: `time`, `log`, `budget`, `payload`, `ack`, `telemetry`, `component_status`, `condition`,
+//! 1. values and machines without components: `time`, `log`, `budget`, `payload`, `ack`, `telemetry`, `item_flow` with `sum_law`, `component_status`, `condition`,
 //!    `size_limit`, `payload_splitter`, `topology`
 //! 2. `world` with `datagram` and `file_system`, and `cx`, the view that one component has of it
 //! 3. what components exchange: `attempt`, `capabilities`, `auth`
@@ -31,6 +31,7 @@ mod edit_queue;
 mod exporter_queue;
 mod file_system;
 mod graph;
+mod item_flow;
 mod log;
 mod panics;
 mod payload;
@@ -40,6 +41,7 @@ mod pieces;
 mod size_limit;
 mod start_error;
 mod storage;
+mod sum_law;
 mod telemetry;
 mod time;
 mod topology;
@@ -55,7 +57,8 @@ pub use budget::{Budget, BudgetLimit, Held, Kept, NoRoom};
 pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
 pub use component::{
     BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Connector, ConnectorOutput, Downstream,
-    Exporter, Extension, Factory, ListenAddress, PipelineInput, Processor, ReadFile, Receiver, ServedProtocol,
+    Exporter, Extension, Factory, HeldItems, ListenAddress, PipelineInput, Processor, ReadFile, Receiver,
+    ServedProtocol,
 };
 pub use component_status::{ComponentStatus, ComponentStatusEntry, StatusReport, StatusTable};
 pub use component_type::ComponentType;
@@ -76,6 +79,7 @@ pub use graph::{
     ChangeError, ComponentIdentity, ConnectorParts, ExporterIndex, Graph, GraphBuilder, GraphChange, InstanceIdentity,
     PipelineIndex, ProcessorParts, ReceiverIndex, UndeliveredItems,
 };
+pub use item_flow::ItemFlow;
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use panics::catch_panic;
 pub use payload::{Metadata, Payload, UsedMetadata};
@@ -84,8 +88,10 @@ pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
 pub use start_error::{StartError, error_with_text, os_error};
 pub use storage::{
-    Storage, StorageLocation, StorageUser, StoredQueue, StoredQueueContext, StoredQueueStatus, ValueChange, ValueStore,
+    Storage, StorageLocation, StorageUser, StoredItemCounts, StoredQueue, StoredQueueContext, StoredQueueStatus,
+    ValueChange, ValueStore,
 };
+pub use sum_law::{ComponentItems, Imbalance, ItemSums, Term, sum_law};
 pub use telemetry::{
     Counter, FamilyKind, Gauge, Histogram, Labels, MetricFamily, MetricsLevel, ReceiverMetrics, SeriesSample,
     SeriesValue, Telemetry,

@@ -167,6 +167,33 @@ pub trait StoredQueue {
 
     /// Items that are on disk and not delivered.
     fn stored_items(&self) -> u64;
+
+    /// Whether the files are being opened for the first time, so that it can't store anything yet.
+    fn is_opening(&self) -> bool {
+        false
+    }
+
+    /// Items that were offered and not refused, or found on disk, and are neither delivered nor set aside, as far as
+    /// [`StoredQueue::handle_outcome`] knows.
+    fn undelivered_items(&self) -> u64 {
+        self.waiting_items().saturating_add(self.stored_items())
+    }
+
+    /// What the queue has found on disk and what it has given up there, since it was made.
+    fn item_counts(&self) -> StoredItemCounts {
+        StoredItemCounts::default()
+    }
+}
+
+/// Items that a queue on disk counts by itself. Each only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct StoredItemCounts {
+    /// Items that were found on disk.
+    pub recovered: u64,
+    /// Items of records that can't be read, as far as their number is known.
+    pub damaged: u64,
+    /// Items that were set aside without having been given out.
+    pub set_aside: u64,
 }
 
 /// The status of a queue on disk.

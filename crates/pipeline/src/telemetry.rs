@@ -4,7 +4,7 @@
 //! collector. Registration takes a lock; counting never does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore_pdata::Signal;
 
@@ -91,8 +91,8 @@ struct HistogramCells {
 }
 
 #[derive(Debug)]
-struct FamilyEntry {
-    name: &'static str,
+pub(crate) struct FamilyEntry {
+    pub(crate) name: &'static str,
     help: &'static str,
     kind: FamilyKind,
     series: Vec<(Labels, SeriesCells)>,
@@ -197,6 +197,11 @@ impl Telemetry {
         cells
     }
 
+    /// All families, in no order. Registration waits while they are read.
+    pub(crate) fn entries(&self) -> MutexGuard<'_, Vec<FamilyEntry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Every family that has a series, sorted by name, series sorted by labels.
     #[must_use]
     pub fn collect(&self) -> Vec<MetricFamily> {
@@ -215,6 +220,16 @@ impl Telemetry {
             .collect();
         families.sort_by_key(|f| f.name);
         families
+    }
+}
+
+impl FamilyEntry {
+    /// The labels and the value of each series that is a whole number.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&Labels, u64)> {
+        self.series.iter().filter_map(|(labels, cells)| match cells {
+            SeriesCells::Number(cell) => Some((labels, cell.load(Ordering::Relaxed))),
+            SeriesCells::Float(_) | SeriesCells::Histogram(_) => None,
+        })
     }
 }
 
@@ -264,6 +279,11 @@ impl Gauge {
         self.0.store(v, Ordering::Relaxed);
     }
 
+    /// Sets one part of a number that several writers on the loop add up to.
+    pub(crate) fn replace_part(&self, before: u64, now: u64) {
+        add_single_writer(&self.0, now.wrapping_sub(before));
+    }
+
     /// Sets a fraction; only for series made by [`Telemetry::float_counter`].
     pub fn set_float(&self, v: f64) {
         self.0.store(v.to_bits(), Ordering::Relaxed);
@@ -292,6 +312,8 @@ impl Histogram {
 pub struct ReceiverMetrics {
     /// By signal: accepted, refused, failed.
     counters: [[Counter; 3]; 3],
+    /// By signal: what is held, as the graph counts it too.
+    held: [Gauge; 3],
 }
 
 impl ReceiverMetrics {
@@ -346,7 +368,26 @@ impl ReceiverMetrics {
                 if wanted { telemetry.counter(MetricsLevel::Basic, name, help, labels()) } else { Counter::default() }
             })
         });
-        Self { counters }
+        let held = Signal::ALL.map(|signal| {
+            let labels = vec![("receiver", receiver.to_owned()), ("otel_signal", signal.name().to_owned())];
+            let help = "Number of items of the receiver whose outcome the pipelines have not reported.";
+            match signals.contains(&signal) {
+                true => telemetry.gauge(MetricsLevel::Basic, "otelcol_receiver_held_items", help, labels),
+                false => Gauge::default(),
+            }
+        });
+        Self { counters, held }
+    }
+
+    /// The receiver keeps items that the pipelines have refused, and sends them again
+    /// ([`PipelineInput::resend`](crate::PipelineInput::resend)).
+    pub fn record_kept(&self, signal: Signal, items: u32) {
+        self.held[signal as usize].replace_part(0, u64::from(items));
+    }
+
+    /// Items that the receiver has kept are sent again.
+    pub fn record_resent(&self, signal: Signal, items: u32) {
+        self.held[signal as usize].replace_part(u64::from(items), 0);
     }
 
     /// Counts a request's items by their outcome. All downstream errors count as refused, as in the Go collector.

@@ -63,6 +63,8 @@ pub(crate) struct BatchProcessor {
     shards: Vec<Shard>,
     /// Shard by the values of `metadata_keys`.
     by_metadata: BTreeMap<Vec<Vec<String>>, usize>,
+    /// Items in shards, in flight and refused.
+    held_items: u64,
     /// The charge for the shards: each is kept as long as the processor.
     kept: Kept,
     in_flight: BTreeMap<u64, SentBatch>,
@@ -102,6 +104,7 @@ impl BatchProcessor {
             cardinality,
             shards: Vec::new(),
             by_metadata: BTreeMap::new(),
+            held_items: 0,
             kept: budget.keep(0),
             in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -233,12 +236,13 @@ impl Processor for BatchProcessor {
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         let index = match self.shard_for(payload.metadata.as_deref()) {
             Ok(index) => index,
-            Err(outcome) => return ack.settle(outcome),
+            Err(outcome) => return downstream.refuse(ack, payload.items(), outcome),
         };
         let is_blocked = self.is_blocked();
         let Some(shard) = self.shards.get_mut(index) else { return };
         if is_blocked && shard.items() >= u64::from(self.config.send_batch_size) {
-            return ack.settle(Outcome::Retry { after: Some(RETRY_PAUSE), why: Error::new("sending queue is full") });
+            let outcome = Outcome::Retry { after: Some(RETRY_PAUSE), why: Error::new("sending queue is full") };
+            return downstream.refuse(ack, payload.items(), outcome);
         }
         let waiter = if self.forwards_outcomes {
             Some(ack)
@@ -246,6 +250,7 @@ impl Processor for BatchProcessor {
             ack.settle(Outcome::Delivered);
             None
         };
+        self.held_items += u64::from(payload.items());
         shard.add(payload, waiter);
         self.send_batches(cx, index, Trigger::Size, downstream);
     }
@@ -272,7 +277,10 @@ impl Processor for BatchProcessor {
 
     fn settled(&mut self, cx: &mut Cx<'_>, batch_id: u64, outcome: Outcome, downstream: &mut Downstream) {
         let Some(mut batch) = self.in_flight.remove(&batch_id) else { return };
-        let has_waiters = !batch.waiters.is_empty();
+        let (has_waiters, items) = (!batch.waiters.is_empty(), u64::from(batch.payload.items()));
+        if has_waiters || !matches!(outcome, Outcome::Retry { .. }) {
+            self.held_items -= items;
+        }
         batch.waiters.drain(..).for_each(|waiter| waiter.settle(outcome.clone()));
         match outcome {
             Outcome::Delivered => {
@@ -280,7 +288,9 @@ impl Processor for BatchProcessor {
                 drop(batch);
             }
             // Its senders know, and may try again.
-            Outcome::Retry { .. } | Outcome::Permanent(_) | Outcome::Lost(_) if has_waiters => {}
+            Outcome::Retry { .. } | Outcome::Permanent(_) | Outcome::Lost(_) if has_waiters => {
+                downstream.record_refused(items);
+            }
             Outcome::Retry { after, .. } => {
                 self.refused.insert(batch_id, batch);
                 if self.retry_timer.is_none() {
@@ -289,15 +299,13 @@ impl Processor for BatchProcessor {
                 }
             }
             Outcome::Permanent(why) => {
-                let fields = [
-                    ("error", LogField::Str(&why.message)),
-                    ("dropped_items", LogField::Uint(u64::from(batch.payload.items()))),
-                ];
+                let fields = [("error", LogField::Str(&why.message)), ("dropped_items", LogField::Uint(items))];
                 self.log.warn("Sender failed", &fields);
+                downstream.record_dropped("refused_downstream", items);
             }
             Outcome::Lost(_) => {
-                let fields = [("dropped_items", LogField::Uint(u64::from(batch.payload.items())))];
-                self.log.warn("Sender failed", &fields);
+                self.log.warn("Sender failed", &[("dropped_items", LogField::Uint(items))]);
+                downstream.record_dropped("refused_downstream", items);
             }
         }
         self.send_queued(cx, downstream);
@@ -317,9 +325,7 @@ impl Processor for BatchProcessor {
     }
 
     fn held_items(&self) -> u64 {
-        let batches = self.in_flight.values().chain(self.refused.values());
-        let shards = self.shards.iter().map(Shard::items);
-        batches.map(|batch| u64::from(batch.payload.items())).sum::<u64>() + shards.sum::<u64>()
+        self.held_items
     }
 }
 

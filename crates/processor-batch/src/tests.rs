@@ -39,7 +39,7 @@ impl Fixture {
         let body = Self::body(items);
         let held = self.budget.hold(body.len() as u64);
         let payload = Payload { signal: Signal::Logs, body, metadata, held };
-        self.call_processor(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+        self.process(payload);
         self.run_turns();
     }
 
@@ -65,10 +65,20 @@ impl Fixture {
                 sizes.push(size);
                 let batch_id = *next_batch_id;
                 *next_batch_id += 1;
-                self.call_processor(|p, cx, out| p.settled(cx, batch_id, Outcome::Delivered, out));
+                self.settle_in_turn(batch_id, Outcome::Delivered);
             }
         }
         sizes
+    }
+
+    fn process(&mut self, payload: Payload) {
+        self.test.process(payload);
+        self.take_batches();
+    }
+
+    fn settle_in_turn(&mut self, batch_id: u64, outcome: Outcome) {
+        self.test.settle(batch_id, outcome);
+        self.take_batches();
     }
 
     fn call_processor(&mut self, f: impl FnOnce(&mut BatchProcessor, &mut Cx<'_>, &mut Downstream)) {
@@ -88,7 +98,7 @@ impl Fixture {
     }
 
     fn settle(&mut self, batch_id: u64, outcome: Outcome) {
-        self.call_processor(|p, cx, out| p.settled(cx, batch_id, outcome, out));
+        self.settle_in_turn(batch_id, outcome);
         self.run_turns();
     }
 
@@ -215,7 +225,7 @@ fn payload_of_two_million_items_is_cut_over_many_turns_without_loss() {
     assert!(body.len() < 4 << 20);
     let held = fixture.budget.hold(body.len() as u64);
     let payload = Payload { signal: Signal::Logs, body, metadata: None, held };
-    fixture.call_processor(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+    fixture.process(payload);
     let (mut job, mut items, mut turns) = (0, 0, 0);
     loop {
         let sizes = fixture.settle_all(&mut job);
@@ -285,7 +295,7 @@ fn pieces_of_a_body_with_many_charges_share_them_in_constant_time() {
         held.merge(fixture.budget.hold(1));
     }
     let payload = Payload { signal: Signal::Logs, body, metadata: None, held };
-    fixture.call_processor(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+    fixture.process(payload);
     let (mut job, mut items) = (0, 0);
     loop {
         items += fixture.settle_all(&mut job).iter().sum::<u32>();

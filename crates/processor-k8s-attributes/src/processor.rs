@@ -146,12 +146,12 @@ impl K8sAttributesProcessor {
     fn end_edit(&mut self, mut enricher: Box<Enricher>, edited: EditedPayload, downstream: &mut Downstream) {
         self.metrics.take(edited.signal(), &mut enricher.counts);
         self.enricher = Some(enricher);
-        edited.pass_on(downstream);
+        edited.pass_on(downstream, "removed");
     }
 
     /// The job of an edit has ended.
     fn finish_job(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
-        match self.edits.end_job() {
+        match self.edits.end_job(downstream) {
             None => return,
             Some(Ok((enricher, edited))) => self.end_edit(enricher, edited, downstream),
             // The tables are lost.
@@ -234,7 +234,7 @@ impl K8sAttributesProcessor {
     }
 
     /// The objects have not been listed in time.
-    fn end_waiting(&mut self, cx: &mut Cx<'_>) {
+    fn end_waiting(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
         if self.sync != SyncState::Waiting {
             return;
         }
@@ -250,8 +250,8 @@ impl K8sAttributesProcessor {
         self.log.error("failed to wait for caches to sync; data is refused until they are", &[error]);
         let text = format!("failed to wait for caches to sync: {errors}");
         cx.report_status(SYNC_KEY, StatusReport::RecoverableError(&text));
-        for (_, ack) in self.edits.take_waiting() {
-            ack.settle(Outcome::retry(NOT_KNOWN_YET));
+        for (payload, ack) in self.edits.take_waiting() {
+            downstream.refuse(ack, payload.items(), Outcome::retry(NOT_KNOWN_YET));
         }
     }
 }
@@ -277,19 +277,19 @@ impl Processor for K8sAttributesProcessor {
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         if self.sync == SyncState::Late {
-            return ack.settle(Outcome::retry(NOT_KNOWN_YET));
+            return downstream.refuse(ack, payload.items(), Outcome::retry(NOT_KNOWN_YET));
         }
         if self.sync == SyncState::Done && self.edits.is_empty() {
             return self.edit(cx, (payload, ack), &mut StepBudget::for_one_step(), downstream);
         }
-        self.edits.push(payload, ack);
+        self.edits.push(payload, ack, downstream);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, downstream: &mut Downstream) {
         match local {
             EditQueue::<Box<Enricher>>::JOB_KEY => self.finish_job(cx, downstream),
             EditQueue::<Box<Enricher>>::NEXT_TURN_KEY => self.edits.begin_turn(),
-            SYNC_KEY => self.end_waiting(cx),
+            SYNC_KEY => self.end_waiting(cx, downstream),
             REMOVAL_KEY => self.removal_timer = None,
             CLIENT_KEYS.. => self.handle_client_event(cx, local, &event),
             _ => {}

@@ -72,23 +72,17 @@ impl SharedState {
 struct LimiterMetrics {
     accepted: [Counter; 3],
     refused: [Counter; 3],
-    incoming: [Counter; 3],
-    outgoing: [Counter; 3],
 }
 
 impl LimiterMetrics {
     fn new(telemetry: &Telemetry, processor: &str, signals: &[Signal]) -> Self {
         let processor_labels = || vec![("processor", processor.to_owned())];
-        let counters = |names: [&'static str; 3], help: &'static str, with_signal: bool| {
+        let counters = |names: [&'static str; 3], help: &'static str| {
             Signal::ALL.map(|signal| {
                 if !signals.contains(&signal) {
                     return Counter::default();
                 }
-                let mut labels = processor_labels();
-                if with_signal {
-                    labels.push(("otel_signal", signal.name().to_owned()));
-                }
-                telemetry.counter(MetricsLevel::Basic, names[signal as usize], help, labels)
+                telemetry.counter(MetricsLevel::Basic, names[signal as usize], help, processor_labels())
             })
         };
         Self {
@@ -99,7 +93,6 @@ impl LimiterMetrics {
                     "otelcol_processor_memory_limiter_accepted_log_records",
                 ],
                 "Number of items successfully pushed into the next component in the pipeline. [Alpha]",
-                false,
             ),
             refused: counters(
                 [
@@ -108,17 +101,6 @@ impl LimiterMetrics {
                     "otelcol_processor_memory_limiter_refused_log_records",
                 ],
                 "Number of items that were rejected by the next component in the pipeline. [Alpha]",
-                false,
-            ),
-            incoming: counters(
-                ["otelcol_processor_incoming_items"; 3],
-                "Number of items passed to the processor. [Alpha]",
-                true,
-            ),
-            outgoing: counters(
-                ["otelcol_processor_outgoing_items"; 3],
-                "Number of items emitted from the processor. [Alpha]",
-                true,
             ),
         }
     }
@@ -275,13 +257,11 @@ impl Processor for MemoryLimiterProcessor {
             self.set_check_timer(cx);
         }
         let (signal, items) = (payload.signal as usize, u64::from(payload.items()));
-        self.metrics.incoming[signal].add(items);
         if self.refuses(payload.body.len() as u64) {
             self.metrics.refused[signal].add(items);
-            ack.settle(self.new_refusal());
+            out.refuse(ack, payload.items(), self.new_refusal());
         } else {
             self.metrics.accepted[signal].add(items);
-            self.metrics.outgoing[signal].add(items);
             out.send(payload, ack);
         }
     }

@@ -96,7 +96,7 @@ impl ResourceDetectionProcessor {
         let most_work = (payload.body.len() as u64).saturating_mul(cost_per_byte);
         let begin = |signal, body| SinglePass::new(signal, body, limit, editor);
         if let Some((_, edited)) = self.edits.edit(cx, (payload, ack), most_work, step, begin) {
-            edited.pass_on(downstream);
+            edited.pass_on(downstream, "removed");
         }
     }
 
@@ -160,14 +160,14 @@ impl Processor for ResourceDetectionProcessor {
         if self.is_ready && self.edits.is_empty() {
             return self.edit(cx, (payload, ack), &mut StepBudget::for_one_step(), downstream);
         }
-        self.edits.push(payload, ack);
+        self.edits.push(payload, ack, downstream);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, downstream: &mut Downstream) {
         match local {
             EditQueue::<ResourceEditor>::JOB_KEY => {
-                if let Some(Ok((_, edited))) = self.edits.end_job() {
-                    edited.pass_on(downstream);
+                if let Some(Ok((_, edited))) = self.edits.end_job(downstream) {
+                    edited.pass_on(downstream, "removed");
                 }
             }
             EditQueue::<ResourceEditor>::NEXT_TURN_KEY => self.edits.begin_turn(),

@@ -52,7 +52,7 @@ const DECISION_JOB_KEY: u64 = 4;
 /// A payload that is taken apart.
 enum Intake {
     /// On a helper thread.
-    Job(JobResult<Result<Vec<SpanGroup>, EditError>>, Ack),
+    Job(JobResult<Result<Vec<SpanGroup>, EditError>>, Ack, u32),
     /// The groups that are not added yet.
     Groups(std::vec::IntoIter<SpanGroup>, Ack),
 }
@@ -88,6 +88,8 @@ pub(crate) struct TailSamplingProcessor {
     intake: Option<Intake>,
     waiting: VecDeque<(Payload, Ack)>,
     waiting_bytes: usize,
+    /// Spans of payloads that wait or are taken apart.
+    entering_spans: u64,
     decision_job: Option<DecisionJob>,
     output: Rope,
     in_flight: BTreeMap<u64, Payload>,
@@ -126,6 +128,7 @@ impl TailSamplingProcessor {
             intake: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            entering_spans: 0,
             decision_job: None,
             output: Rope::default(),
             in_flight: BTreeMap::new(),
@@ -206,13 +209,14 @@ impl TailSamplingProcessor {
                 None => {
                     let Some((payload, ack)) = self.waiting.pop_front() else { return };
                     self.waiting_bytes -= payload.body.len();
-                    self.begin(cx, payload, ack);
+                    self.begin(cx, payload, ack, downstream);
                 }
             }
         }
     }
 
-    fn begin(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack) {
+    fn begin(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
+        let spans = payload.items();
         let body = payload.body;
         if body.len() > MAX_INLINE_BYTES {
             let held = payload.held;
@@ -221,25 +225,40 @@ impl TailSamplingProcessor {
                 drop(held);
                 groups
             };
-            self.intake = Some(Intake::Job(cx.run_job(GROUP_JOB_KEY, group), ack));
+            self.intake = Some(Intake::Job(cx.run_job(GROUP_JOB_KEY, group), ack, spans));
         } else {
             self.work_left.charge(body.len() as u64);
-            self.begin_groups(groups_of(&body), ack);
+            self.begin_groups(groups_of(&body), ack, spans, downstream);
         }
     }
 
-    fn begin_groups(&mut self, groups: Result<Vec<SpanGroup>, EditError>, ack: Ack) {
+    fn begin_groups(
+        &mut self,
+        groups: Result<Vec<SpanGroup>, EditError>,
+        ack: Ack,
+        spans: u32,
+        downstream: &mut Downstream,
+    ) {
         match groups {
             Ok(groups) => self.intake = Some(Intake::Groups(groups.into_iter(), ack)),
-            Err(error) => ack.settle(Outcome::permanent(error.to_string())),
+            Err(error) => self.refuse_taken(ack, spans, Outcome::permanent(error.to_string()), downstream),
         }
     }
 
-    fn end_group_job(&mut self) {
+    /// Refuses a payload that was accepted before.
+    fn refuse_taken(&mut self, ack: Ack, spans: u32, outcome: Outcome, downstream: &mut Downstream) {
+        self.entering_spans -= u64::from(spans);
+        downstream.refuse(ack, spans, outcome);
+    }
+
+    fn end_group_job(&mut self, downstream: &mut Downstream) {
         match self.intake.take() {
-            Some(Intake::Job(result, ack)) => match result.take() {
-                Some(groups) => self.begin_groups(groups, ack),
-                None => ack.settle(Outcome::permanent("the traces could not be separated")),
+            Some(Intake::Job(result, ack, spans)) => match result.take() {
+                Some(groups) => self.begin_groups(groups, ack, spans, downstream),
+                None => {
+                    let outcome = Outcome::permanent("the traces could not be separated");
+                    self.refuse_taken(ack, spans, outcome, downstream);
+                }
             },
             other => self.intake = other,
         }
@@ -249,11 +268,13 @@ impl TailSamplingProcessor {
     fn add(&mut self, cx: &mut Cx<'_>, group: SpanGroup, downstream: &mut Downstream) {
         let SpanGroup { trace_id: id, entry, spans, has_root } = group;
         let now = cx.now();
+        self.entering_spans -= u64::from(spans);
         if self.sampled.use_id(&id) {
             self.metrics.released_sampled.add(u64::from(spans));
             return self.emit(Rope::new(entry.into(), spans), downstream);
         }
         if self.not_sampled.use_id(&id) {
+            downstream.record_dropped("not_sampled", u64::from(spans));
             return self.metrics.released_not_sampled.add(u64::from(spans));
         }
         if self.traces.get(&id).is_none() {
@@ -275,11 +296,13 @@ impl TailSamplingProcessor {
                 self.metrics.late_span_age.observe(now.since(decided).as_secs_f64().floor());
                 if decision == Decision::Sampled {
                     self.emit(Rope::new(entry.into(), spans), downstream);
+                } else {
+                    downstream.record_dropped("not_sampled", u64::from(spans));
                 }
             }
             None if (1..size).contains(&self.config.maximum_trace_size_bytes) => {
                 self.metrics.too_large.add(1);
-                self.release(cx, &id, Decision::NotSampled, Rope::default(), downstream);
+                self.release(cx, &id, Decision::NotSampled, Rope::new(entry.into(), spans), downstream);
             }
             None if self.decides_at_arrival() => {
                 self.decide_arrived(cx, &id, Rope::new(entry.into(), spans), downstream);
@@ -376,6 +399,7 @@ impl TailSamplingProcessor {
             // The policies are gone with the job; others take their place.
             self.policies = Policies::new(&self.config).ok();
             let fields = [("dropped_items", LogField::Uint(u64::from(spans)))];
+            downstream.record_dropped("undecided", u64::from(spans));
             return self.log.error("A trace could not be decided.", &fields);
         };
         self.end_decision(cx, &id, end, downstream);
@@ -402,6 +426,8 @@ impl TailSamplingProcessor {
         if decision == Decision::Sampled {
             self.emit(body, downstream);
             self.emit(late, downstream);
+        } else {
+            downstream.record_dropped("not_sampled", u64::from(body.items()) + u64::from(late.items()));
         }
         if is_cached || is_early {
             self.forget(id, now);
@@ -478,10 +504,11 @@ impl Processor for TailSamplingProcessor {
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         if let Some(refusal) = self.intake_refusal() {
-            ack.settle(refusal);
+            downstream.refuse(ack, payload.items(), refusal);
             return self.decide_ready(cx, downstream);
         }
         self.waiting_bytes += payload.body.len();
+        self.entering_spans += u64::from(payload.items());
         self.waiting.push_back((payload, ack));
         self.take_in(cx, downstream);
         self.flush_output(downstream);
@@ -501,7 +528,7 @@ impl Processor for TailSamplingProcessor {
                     self.in_flight.insert(number, payload);
                 }
             }
-            GROUP_JOB_KEY => self.end_group_job(),
+            GROUP_JOB_KEY => self.end_group_job(downstream),
             DECISION_JOB_KEY => self.end_decision_job(cx, downstream),
             _ => return,
         }
@@ -524,10 +551,12 @@ impl Processor for TailSamplingProcessor {
                 let items = u64::from(payload.items());
                 let fields = [("error", LogField::Str(&why.message)), ("dropped_items", LogField::Uint(items))];
                 self.log.warn("Error sending spans to destination", &fields);
+                downstream.record_dropped("refused_downstream", items);
             }
             Outcome::Lost(_) => {
-                let fields = [("dropped_items", LogField::Uint(u64::from(payload.items())))];
-                self.log.warn("Error sending spans to destination", &fields);
+                let items = u64::from(payload.items());
+                self.log.warn("Error sending spans to destination", &[("dropped_items", LogField::Uint(items))]);
+                downstream.record_dropped("refused_downstream", items);
             }
         }
         self.advance(cx, downstream);
@@ -545,6 +574,7 @@ impl Processor for TailSamplingProcessor {
     fn drain(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
         self.is_draining = true;
         if self.config.drop_pending_traces_on_shutdown {
+            downstream.record_dropped("shutdown", self.traces.pending_spans());
             self.traces = Traces::default();
         }
         self.traces.reach_end();
@@ -553,15 +583,8 @@ impl Processor for TailSamplingProcessor {
 
     fn held_items(&self) -> u64 {
         let payloads = self.in_flight.values().chain(self.refused.values());
-        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        let in_intake = match &self.intake {
-            Some(Intake::Groups(groups, _)) => groups.as_slice().iter().map(|group| u64::from(group.spans)).sum(),
-            Some(Intake::Job(..)) => 1,
-            None => 0,
-        };
         payloads.map(|payload| u64::from(payload.items())).sum::<u64>()
-            + waiting.sum::<u64>()
-            + in_intake
+            + self.entering_spans
             + self.traces.pending_spans()
             + self.decision_job.as_ref().map_or(0, |job| u64::from(job.spans))
             + u64::from(self.output.items())

@@ -23,6 +23,9 @@ pub(crate) trait PayloadEditor: Editor + Send + 'static {
     /// payload may be one item, so this decides which payloads are edited on a helper thread.
     fn cost_per_byte(&self) -> u64;
 
+    /// Why items that it drops are gone, for the metrics.
+    const DROP_REASON: &'static str = "removed";
+
     /// Whether [`PayloadEditor::rebuild`] takes the place of a pass.
     const REBUILDS: bool = false;
 
@@ -205,11 +208,7 @@ impl<E: PayloadEditor> EditProcessor<E> {
     fn end_edit(&mut self, mut editor: E, edited: EditedPayload, downstream: &mut Downstream) {
         editor.end(edited.edited());
         self.editor = Some(editor);
-        match edited.finish() {
-            Some((payload, ack)) if payload.items() == 0 => ack.settle(Outcome::Delivered),
-            Some((payload, ack)) => downstream.send(payload, ack),
-            None => {}
-        }
+        edited.pass_on(downstream, E::DROP_REASON);
     }
 
     /// Edits payloads that wait, until one takes longer or the work of this turn is done.
@@ -252,7 +251,7 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
         if self.edits.is_empty() {
             return self.edit(cx, (payload, ack), &mut StepBudget::for_one_step(), downstream);
         }
-        self.edits.push(payload, ack);
+        self.edits.push(payload, ack, downstream);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, downstream: &mut Downstream) {
@@ -263,7 +262,7 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
         }
         if local == EditQueue::<E>::NEXT_TURN_KEY {
             self.edits.begin_turn();
-        } else if let Some(ended) = self.edits.end_job() {
+        } else if let Some(ended) = self.edits.end_job(downstream) {
             match ended {
                 Ok((editor, edited)) => self.end_edit(editor, edited, downstream),
                 Err(_) => self.editor = Some(self.make_editor(cx)),

@@ -10,9 +10,9 @@ use otelcore_config::ComponentId;
 use otelcore_go_text::time::Location;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, FileSystem, Held, JobResult,
-    LogField, Logger, MonotonicTime, Outcome, Payload, PeriodicCount, PipelineInput, Receiver, ReceiverMetrics,
-    StartError, Storage, StorageUser, ValueStore,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Error, Event, FileSystem, Held,
+    JobResult, LogField, Logger, MonotonicTime, Outcome, Payload, PeriodicCount, PipelineInput, Receiver,
+    ReceiverMetrics, StartError, Storage, StorageUser, ValueStore,
 };
 use otelcore_stanza::{Origins, TextTemplate};
 
@@ -77,6 +77,12 @@ struct InFlight {
     /// When it is sent again; `None` while it is on its way.
     retry_at: Option<MonotonicTime>,
     was_refused: bool,
+}
+
+impl InFlight {
+    fn payload(&self) -> Payload {
+        Payload { signal: Signal::Logs, body: self.body.clone(), metadata: None, held: self.held.clone() }
+    }
 }
 
 /// What a job returns: the consumer comes back.
@@ -199,7 +205,7 @@ impl FileLogReceiver {
                 retry_at: None,
                 was_refused: false,
             };
-            self.send(cx, input, request, &entry);
+            input.send(cx, request, entry.payload());
             self.in_flight.insert(request, entry);
         }
         if output.has_ended && self.state == State::Running {
@@ -207,12 +213,6 @@ impl FileLogReceiver {
             let interval = Duration::from_nanos(self.config.poll_interval.nanos_or_zero());
             cx.set_timer(POLL, (self.poll_begun + interval).max(cx.now()));
         }
-    }
-
-    fn send(&self, cx: &mut Cx<'_>, input: &mut PipelineInput<'_>, request: u64, entry: &InFlight) {
-        let payload =
-            Payload { signal: Signal::Logs, body: entry.body.clone(), metadata: None, held: entry.held.clone() };
-        input.send(cx, request, payload);
     }
 
     fn send_again(&mut self, cx: &mut Cx<'_>, input: &mut PipelineInput<'_>) {
@@ -226,7 +226,8 @@ impl FileLogReceiver {
         for number in due {
             if let Some(mut request) = self.in_flight.remove(&number) {
                 request.retry_at = None;
-                self.send(cx, input, number, &request);
+                self.metrics.record_resent(Signal::Logs, request.body.items());
+                input.resend(cx, number, request.payload());
                 self.in_flight.insert(number, request);
             }
         }
@@ -249,14 +250,16 @@ impl FileLogReceiver {
         }
     }
 
-    fn refused(&mut self, cx: &mut Cx<'_>, number: u64, mut request: InFlight, after: Option<Duration>, why: &str) {
+    /// Keeps a request to send it again, or gives it up.
+    fn refused(&mut self, cx: &mut Cx<'_>, number: u64, mut request: InFlight, after: Option<Duration>, why: Error) {
         let RetryOnFailureConfig { enabled, initial_interval, max_interval, max_elapsed_time } =
             self.config.retry_on_failure;
         let now = cx.now();
         if enabled && !max_elapsed_time.is_zero() && now.since(request.sent_at) > max_elapsed_time {
-            let fields =
-                [("error", LogField::Str(why)), ("dropped_items", LogField::Uint(request.body.items().into()))];
+            let items = request.body.items();
+            let fields = [("error", LogField::Str(&why.message)), ("dropped_items", LogField::Uint(u64::from(items)))];
             self.log.error("Max elapsed time expired. Dropping data.", &fields);
+            self.metrics.record_outcome(Signal::Logs, items, &Outcome::Retry { after, why });
             cx.request_ready(WORK);
             return;
         }
@@ -268,6 +271,7 @@ impl FileLogReceiver {
         let at = now + pause;
         request.retry_at = Some(at);
         request.was_refused = true;
+        self.metrics.record_kept(Signal::Logs, request.body.items());
         self.in_flight.insert(number, request);
         cx.set_timer(RETRY, at);
     }
@@ -302,13 +306,12 @@ impl Receiver for FileLogReceiver {
 
     fn settled(&mut self, cx: &mut Cx<'_>, request: u64, outcome: Outcome) {
         let Some(entry) = self.in_flight.remove(&request) else { return };
+        if let Outcome::Retry { after, why } = outcome {
+            return self.refused(cx, request, entry, after, why);
+        }
         self.metrics.record_outcome(Signal::Logs, entry.body.items(), &outcome);
         match outcome {
             Outcome::Delivered => drop(entry.origins),
-            Outcome::Retry { after, why } => {
-                let why = why.message.into_owned();
-                return self.refused(cx, request, entry, after, &why);
-            }
             Outcome::Permanent(why) => {
                 let fields = [
                     ("error", LogField::Str(why.message.as_ref())),
@@ -317,7 +320,7 @@ impl Receiver for FileLogReceiver {
                 self.log.error("ConsumeLogs() failed. The error is not retryable. Dropping data.", &fields);
             }
             // The process ends, or an error of the collector: the entries are read again after a start.
-            Outcome::Lost(_) => {}
+            Outcome::Lost(_) | Outcome::Retry { .. } => {}
         }
         cx.request_ready(WORK);
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     Ack, Budget, Cx, Event, Held, JobResult, LossReason, Metadata, MonotonicTime, Outcome, PRIVATE_DIR, Payload, Sizer,
-    StorageLocation, StoredQueue, StoredQueueContext, StoredQueueStatus, UsedMetadata,
+    StorageLocation, StoredItemCounts, StoredQueue, StoredQueueContext, StoredQueueStatus, UsedMetadata,
 };
 use otelcore_storage::{Log, LogConfig, LogEvent, Record, RecordMeta, Refused};
 
@@ -108,6 +108,9 @@ pub struct DiskQueue {
     /// Items and bytes that are pending or not delivered. Those of a recovery are estimates.
     items: u64,
     bytes: u64,
+    /// Items of `burials`.
+    burial_items: u64,
+    counts: StoredItemCounts,
     late_events: VecDeque<LogEvent>,
     has_tick: bool,
     is_draining: bool,
@@ -150,6 +153,8 @@ impl DiskQueue {
             has_read_failed: false,
             items: 0,
             bytes: 0,
+            burial_items: 0,
+            counts: StoredItemCounts::default(),
             late_events: VecDeque::new(),
             has_tick: false,
             is_draining: false,
@@ -264,6 +269,7 @@ impl DiskQueue {
 
     fn bury(&mut self, now: MonotonicTime, record: Record, reason: String) {
         let sequence = record.sequence;
+        self.burial_items = self.burial_items.saturating_add(u64::from(record.meta.items));
         self.burials.insert(sequence, Burial { record, reason, is_begun: false });
         self.begin_burial(now, sequence);
     }
@@ -278,6 +284,7 @@ impl DiskQueue {
                 if let Some(burial) = self.burials.remove(&sequence) {
                     let items = u64::from(burial.record.meta.items);
                     self.reports.dead_is_full(now, items, &refused.to_string(), &burial.reason);
+                    self.burial_items = self.burial_items.saturating_sub(items);
                     self.release(items, burial.record.body.len() as u64);
                 }
             }
@@ -288,9 +295,12 @@ impl DiskQueue {
 
     /// Counts a record less.
     fn release(&mut self, items: u64, bytes: u64) {
+        // What a recovery has found is an estimate: it was more, or it was less.
+        let missing = items.saturating_sub(self.items);
+        self.counts.recovered = self.counts.recovered.saturating_add(missing);
         (self.items, self.bytes) = (self.items.saturating_sub(items), self.bytes.saturating_sub(bytes));
-        if self.pending.is_empty() && self.stored_records() == 0 {
-            // Estimates of a recovery end here.
+        if self.pending.is_empty() && self.burials.is_empty() && self.stored_records() == 0 {
+            self.counts.damaged = self.counts.damaged.saturating_add(self.items);
             (self.items, self.bytes) = (0, 0);
         }
     }
@@ -480,6 +490,18 @@ impl StoredQueue for DiskQueue {
 
     fn stored_items(&self) -> u64 {
         self.items.saturating_sub(self.pending_items)
+    }
+
+    fn is_opening(&self) -> bool {
+        self.phase == Phase::Opening && !self.is_closed
+    }
+
+    fn undelivered_items(&self) -> u64 {
+        self.waiting_items.saturating_add(self.items).saturating_sub(self.burial_items)
+    }
+
+    fn item_counts(&self) -> StoredItemCounts {
+        self.counts
     }
 }
 

@@ -1,5 +1,6 @@
 //! Components from their configuration, and harnesses that drive one of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use otelcore_config::{Diagnostics, EffectiveValue, PipelineId, Section, from_yam
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     Ack, AckRecorder, AttemptId, Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, Cx,
-    Downstream, Event, Exporter, Factory, Held, LogLevel, LogScope, MetricsLevel, MonotonicTime, Outcome, Outcomes,
-    Payload, Processor, StartError, Telemetry,
+    Downstream, Event, Exporter, Factory, Held, ItemFlow, LogLevel, LogScope, MetricsLevel, MonotonicTime, Outcome,
+    Outcomes, Payload, Processor, StartError, Telemetry, sum_law,
 };
 
 use crate::{TestLog, TestWorld};
@@ -123,7 +124,7 @@ pub fn payload(signal: Signal, body: Rope) -> Payload {
     Payload { signal, body, metadata: None, held: Held::default() }
 }
 
-/// A processor, driven by a test.
+/// A processor, driven by a test. After each call its items must add up; see [`sum_law`].
 #[derive(Debug)]
 pub struct ProcessorTest<P: Processor + ?Sized = dyn Processor> {
     /// The world around it.
@@ -133,6 +134,11 @@ pub struct ProcessorTest<P: Processor + ?Sized = dyn Processor> {
     passed_on: Vec<(Payload, Ack)>,
     acks: AckRecorder,
     next_payload: u64,
+    own_acks: AckRecorder,
+    /// Items that were sent under acks of its own.
+    sent: BTreeMap<u64, u64>,
+    telemetry: Telemetry,
+    flow: ItemFlow,
 }
 
 impl<P: Processor + ?Sized> ProcessorTest<P> {
@@ -140,7 +146,37 @@ impl<P: Processor + ?Sized> ProcessorTest<P> {
     #[must_use]
     pub fn new(processor: Box<P>) -> Self {
         let (passed_on, acks) = (Vec::new(), AckRecorder::default());
-        Self { world: TestWorld::new(), processor, passed_on, acks, next_payload: 0 }
+        let telemetry = Telemetry::new(MetricsLevel::Basic);
+        let flow = ItemFlow::new(&telemetry, "processor", "tested", Signal::Traces);
+        Self {
+            world: TestWorld::new(),
+            processor,
+            passed_on,
+            acks,
+            next_payload: 0,
+            own_acks: AckRecorder::default(),
+            sent: BTreeMap::new(),
+            telemetry,
+            flow,
+        }
+    }
+
+    /// Counts what a call has passed on and reported, and keeps what it has passed on.
+    fn end_call(&mut self, mut downstream: Downstream) {
+        downstream.count_into(&mut self.flow);
+        for (ack_id, items) in downstream.sent_under_own_acks() {
+            self.sent.insert(ack_id, items);
+        }
+        self.flow.set_held(self.processor.held_items());
+        if !self.flow.is_balanced() {
+            assert_eq!(sum_law(&self.telemetry), Ok(()));
+        }
+        self.passed_on.extend(downstream.take());
+    }
+
+    /// Items that the test gives to the processor in another way than by [`ProcessorTest::process`].
+    pub fn record_incoming(&mut self, items: u32) {
+        self.flow.record_incoming(u64::from(items));
     }
 
     /// Calls [`Processor::start`].
@@ -153,9 +189,9 @@ impl<P: Processor + ?Sized> ProcessorTest<P> {
 
     /// Calls a method of the processor, and keeps the payloads that it passes on.
     pub fn call<T>(&mut self, method: impl FnOnce(&mut P, &mut Cx<'_>, &mut Downstream) -> T) -> T {
-        let mut downstream = Downstream::default();
+        let mut downstream = Downstream::with_recorder(&self.own_acks);
         let result = method(&mut self.processor, &mut self.world.cx(), &mut downstream);
-        self.passed_on.extend(downstream.take());
+        self.end_call(downstream);
         result
     }
 
@@ -165,12 +201,15 @@ impl<P: Processor + ?Sized> ProcessorTest<P> {
         let number = self.next_payload;
         self.next_payload += 1;
         let ack = self.acks.ack(number);
+        self.record_incoming(payload.items());
         self.call(|processor, cx, downstream| processor.process(cx, payload, ack, downstream));
         number
     }
 
     /// Reports the outcome of a payload that it has sent under an ack of its own.
     pub fn settle(&mut self, ack_id: u64, outcome: Outcome) {
+        let sent = self.sent.remove(&ack_id).unwrap_or(0);
+        self.flow.record_outgoing(if outcome == Outcome::Delivered { sent } else { 0 });
         self.call(|processor, cx, downstream| processor.settled(cx, ack_id, outcome, downstream));
     }
 
@@ -181,11 +220,11 @@ impl<P: Processor + ?Sized> ProcessorTest<P> {
 
     /// Advances the clock and delivers the events on the way; see [`TestWorld::run_for`].
     pub fn run_for(&mut self, time: Duration) -> usize {
-        let mut downstream = Downstream::default();
+        let mut downstream = Downstream::with_recorder(&self.own_acks);
         let processor = &mut self.processor;
         let events =
             self.world.run_for(time, |cx, local, event| processor.handle_event(cx, local, event, &mut downstream));
-        self.passed_on.extend(downstream.take());
+        self.end_call(downstream);
         events
     }
 

@@ -1,9 +1,12 @@
 //! A harness that drives one connector.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Ack, AckRecorder, Component, ComponentKind, Connector, ConnectorOutput, Cx, Outcome, Payload, StartError,
+    Ack, AckRecorder, Component, ComponentKind, Connector, ConnectorOutput, Cx, ItemFlow, MetricsLevel, Outcome,
+    Payload, StartError, Telemetry, sum_law,
 };
 
 use crate::TestWorld;
@@ -12,7 +15,8 @@ use crate::TestWorld;
 /// [`TestContext::output_pipelines`](crate::TestContext::output_pipelines), or all of them.
 pub type PassedOn = (Option<usize>, Payload, Ack);
 
-/// A connector, driven by a test. Acks that the connector makes itself are not reported to it; a graph does that.
+/// A connector, driven by a test. Acks that the connector makes itself are not reported to it; a graph does that. After each
+/// call its items must add up; see [`sum_law`].
 #[derive(Debug)]
 pub struct ConnectorTest<C: Connector + ?Sized = dyn Connector> {
     /// The world around it.
@@ -22,6 +26,12 @@ pub struct ConnectorTest<C: Connector + ?Sized = dyn Connector> {
     passed_on: Vec<PassedOn>,
     acks: AckRecorder,
     next_payload: u64,
+    own_acks: AckRecorder,
+    /// Items that were sent under acks of its own.
+    sent: BTreeMap<u64, u64>,
+    telemetry: Telemetry,
+    /// The counts of both signals together.
+    flow: ItemFlow,
 }
 
 impl<C: Connector + ?Sized> ConnectorTest<C> {
@@ -29,7 +39,33 @@ impl<C: Connector + ?Sized> ConnectorTest<C> {
     #[must_use]
     pub fn new(connector: Box<C>) -> Self {
         let (passed_on, acks) = (Vec::new(), AckRecorder::default());
-        Self { world: TestWorld::new(), connector, passed_on, acks, next_payload: 0 }
+        let telemetry = Telemetry::new(MetricsLevel::Basic);
+        let flow = ItemFlow::new(&telemetry, "connector", "tested", Signal::Traces);
+        Self {
+            world: TestWorld::new(),
+            connector,
+            passed_on,
+            acks,
+            next_payload: 0,
+            own_acks: AckRecorder::default(),
+            sent: BTreeMap::new(),
+            telemetry,
+            flow,
+        }
+    }
+
+    /// Counts what a call has passed on and reported, and keeps what it has passed on.
+    fn end_call(&mut self, mut output: ConnectorOutput) {
+        output.count_into(&mut self.flow, None);
+        for (ack_id, items) in output.sent_under_own_acks() {
+            *self.sent.entry(ack_id).or_default() += items;
+        }
+        let held = self.connector.items();
+        self.flow.set_held(held.input + held.output);
+        if !self.flow.is_balanced() {
+            assert_eq!(sum_law(&self.telemetry), Ok(()));
+        }
+        self.passed_on.extend(output.take());
     }
 
     /// Calls [`Connector::start`].
@@ -42,9 +78,9 @@ impl<C: Connector + ?Sized> ConnectorTest<C> {
 
     /// Calls a method of the connector, and keeps the payloads that it passes on.
     pub fn call<T>(&mut self, method: impl FnOnce(&mut C, &mut Cx<'_>, &mut ConnectorOutput) -> T) -> T {
-        let mut output = ConnectorOutput::default();
+        let mut output = ConnectorOutput::with_recorder(&self.own_acks);
         let result = method(&mut self.connector, &mut self.world.cx(), &mut output);
-        self.passed_on.extend(output.take());
+        self.end_call(output);
         result
     }
 
@@ -54,12 +90,15 @@ impl<C: Connector + ?Sized> ConnectorTest<C> {
         let number = self.next_payload;
         self.next_payload += 1;
         let ack = self.acks.ack(number);
+        self.flow.record_incoming(u64::from(payload.items()));
         self.call(|connector, cx, output| connector.process(cx, payload, ack, output));
         number
     }
 
     /// Reports the outcome of a payload that it has sent under an ack of its own.
     pub fn settle(&mut self, ack_id: u64, outcome: Outcome) {
+        let sent = self.sent.remove(&ack_id).unwrap_or(0);
+        self.flow.record_outgoing(if outcome == Outcome::Delivered { sent } else { 0 });
         self.call(|connector, cx, output| connector.settled(cx, ack_id, outcome, output));
     }
 
@@ -70,10 +109,10 @@ impl<C: Connector + ?Sized> ConnectorTest<C> {
 
     /// Advances the clock and delivers the events on the way; see [`TestWorld::run_for`].
     pub fn run_for(&mut self, time: Duration) -> usize {
-        let mut output = ConnectorOutput::default();
+        let mut output = ConnectorOutput::with_recorder(&self.own_acks);
         let connector = &mut self.connector;
         let events = self.world.run_for(time, |cx, local, event| connector.handle_event(cx, local, event, &mut output));
-        self.passed_on.extend(output.take());
+        self.end_call(output);
         events
     }
 

@@ -53,7 +53,8 @@ impl Exporter for RecordingExporter {
 }
 
 /// A graph, not started, with a pipeline from the receiver to a record for each signal of `context`. There is no queue:
-/// the receiver gets the outcomes that the test sets.
+/// the receiver gets the outcomes that the test sets. The receiver has the id of its metrics in `context`, and `test` if it
+/// has none.
 ///
 /// # Panics
 /// Never: the ids are valid.
@@ -62,8 +63,9 @@ impl Exporter for RecordingExporter {
 pub fn receiver_graph(receiver: Box<dyn Receiver>, context: &TestContext) -> (Graph, RecordedPayloads) {
     let recorded = RecordedPayloads::default();
     let log = context.log.logger();
-    let mut builder = GraphBuilder::new(Arc::clone(&context.budget), log.clone());
-    let receiver = builder.add_receiver("test".parse().expect("an id"), receiver);
+    let mut builder = GraphBuilder::new(Arc::clone(&context.budget), log.clone()).with_telemetry(&context.telemetry);
+    let id = receiver_id(context).and_then(|id| id.parse().ok());
+    let receiver = builder.add_receiver(id.unwrap_or_else(|| "test".parse().expect("an id")), receiver);
     let queue = ExporterQueueConfig::without_queue();
     let exporter = builder.add_exporter(
         "recorded".parse().expect("an id"),
@@ -78,4 +80,10 @@ pub fn receiver_graph(receiver: Box<dyn Receiver>, context: &TestContext) -> (Gr
         builder.add_pipeline(id, *signal, &[receiver], Vec::new(), &[exporter]);
     }
     (builder.build(), recorded)
+}
+
+/// The label of the receiver's own metrics: its items add up only under one id.
+fn receiver_id(context: &TestContext) -> Option<String> {
+    let samples = context.telemetry.collect().into_iter().flat_map(|family| family.samples);
+    samples.flat_map(|sample| sample.labels).find(|(name, _)| *name == "receiver").map(|(_, id)| id)
 }

@@ -234,11 +234,13 @@ impl TestWorld {
         Some((due.remove(), DueEvent::Timer))
     }
 
-    /// The same for a graph that was started in this world: [`TestWorld::run`] with all of its components.
+    /// The same for a graph that was started in this world: [`TestWorld::run`] with all of its components. After each event
+    /// the items of every component must add up; see [`sum_law`](otelcore_pipeline::sum_law()).
     pub fn run_graph(&mut self, graph: &mut Graph) -> usize {
         let mut events = 0;
         while let Some((key, event)) = self.next_event() {
             graph.handle_event(self, key.owner, key.local, event.as_event());
+            assert_eq!(graph.sum_law(), Ok(()));
             events += 1;
             assert!(events < MAX_EVENTS, "the components request events without end");
         }

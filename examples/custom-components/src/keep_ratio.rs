@@ -59,6 +59,7 @@ impl Processor for KeepRatio {
         } else {
             // Dropped on purpose: reported as delivered, so that the sender does not send it again.
             self.dropped.add(u64::from(payload.items()));
+            downstream.record_dropped("not_kept", u64::from(payload.items()));
             ack.settle(Outcome::Delivered);
         }
     }

@@ -51,9 +51,10 @@ struct SetAttribute {
 
 impl Processor for SetAttribute {
     fn process(&mut self, _: &mut Cx<'_>, mut payload: Payload, ack: Ack, downstream: &mut Downstream) {
+        let items = payload.items();
         let mut body = std::mem::take(&mut payload.body);
         if let Err(e) = edit(payload.signal, &mut body, self) {
-            return ack.settle(Outcome::permanent(e.to_string()));
+            return downstream.refuse(ack, items, Outcome::permanent(e.to_string()));
         }
         payload.body = body;
         // The changed bytes are charged in addition to those that arrived, which the old charge is for.

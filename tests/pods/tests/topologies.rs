@@ -208,6 +208,42 @@ fn agent_and_gateway_restarts_under_load_lose_nothing() {
     });
 }
 
+/// Sends to a collector with a queue on disk, kills each of its pods' processes, and finds what was acknowledged in Jaeger.
+fn kill_under_load(cluster: &Cluster, workload: &str, service: &str, first: u64, address: &str) {
+    let app = sending_container(address, service, first, 20);
+    cluster.apply_all(&[application_pod(service, "node-0", &app)]);
+    std::thread::sleep(Duration::from_secs(2));
+    for pod in cluster.pods(workload) {
+        pod.signal("otelcore", "KILL");
+        wait_until("the process is started again", TIME_LIMIT, || (!pod.exits("otelcore").is_empty()).then_some(()));
+        cluster.wait_until_ready(Duration::from_secs(60));
+    }
+    let (acknowledged, refused) = load_result(&cluster.pod(service));
+    assert!(acknowledged > 50, "only {acknowledged} requests");
+    let twice = count_repeated_spans(cluster, service, first, acknowledged);
+    eprintln!(
+        "{service}: {acknowledged} requests acknowledged, none lost, {twice} spans more than once, {refused} refused"
+    );
+}
+
+#[test]
+fn collectors_with_a_volume_that_are_killed_lose_nothing() {
+    run_in_namespaces("collectors_with_a_volume_that_are_killed_lose_nothing", image, |tree| {
+        let cluster = cluster("durable", 1, tree);
+        if !start_jaeger(&cluster, "observability") {
+            return;
+        }
+        cluster.apply_all(&read_kustomization("gateway-durable"));
+        cluster.apply_all(&read_kustomization("agent-durable"));
+        cluster.wait_until_ready(Duration::from_secs(60));
+        let gateways = "StatefulSet/observability/otelcore-gateway";
+        assert_eq!(cluster.pods(gateways).len(), 2);
+        kill_under_load(&cluster, gateways, "volume", 0, "otelcore-gateway.observability:4318");
+        let agents = "DaemonSet/observability-agent/otelcore-agent";
+        kill_under_load(&cluster, agents, "host-path", 1_000_000, "otelcore-agent.observability-agent:4318");
+    });
+}
+
 #[test]
 fn agent_with_a_host_port_restarts_without_loss() {
     run_in_namespaces("agent_with_a_host_port_restarts_without_loss", image, |tree| {

@@ -34,6 +34,10 @@ class Input:
 
     Every `submit` raises `InvalidDataError`, `OverloadedError` (the same bytes may be taken later), `ConfigError` where no
     pipeline takes the signal, or `ClosedError`; nothing has happened then.
+
+    With `wait_for_result: true` of the receiver each waits for the outcome, without the interpreter's lock: where the
+    pipelines lead to a queue on disk, accepted data is on disk. `DeadlineError`: there is none in time, and the data may be
+    delivered or not.
     """
 
     @property

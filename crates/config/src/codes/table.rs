@@ -452,6 +452,14 @@ pub const CODES: &[Code] = &[
         ],
     },
     Code {
+        id: "OC326",
+        title: "items that do not add up",
+        meaning: "What went into a component is not what it passed on, holds, refused and dropped: some items are missing, or counted twice.",
+        causes: &["a fault of this program"],
+        remedy: "report it, with the field `items` of the record.",
+        messages: &["The items of a component do not add up."],
+    },
+    Code {
         id: "OC330",
         title: "files can't be read",
         meaning: "The `file_log` receiver can't find or read some files. They are tried again at each poll; the others are read.",

@@ -15,8 +15,8 @@ use otelcore_config::{DiagnosticKind, GoDuration, PipelineId, Section, config_st
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Ack, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Connector, ConnectorOutput, Cx, Error,
-    Event, ExporterQueue, ExporterQueueConfig, LogField, Logger, LossReason, MonotonicTime, Outcome, Payload,
-    QueueConfig, RetryConfig, StartError, TimerId,
+    Event, ExporterQueue, ExporterQueueConfig, HeldItems, LogField, Logger, LossReason, MonotonicTime, Outcome,
+    Payload, QueueConfig, RetryConfig, StartError, TimerId,
 };
 
 use levels::{Attempt, Levels};
@@ -90,6 +90,8 @@ impl ComponentType for FailoverFactory {
             ExporterQueue::new(config, signal, &context.id.to_string(), context.telemetry, context.log.clone())
         });
         let levels = Levels::new(pipelines.len(), config.retry_interval);
+        // An earlier instance may have counted.
+        let failed_items = queue.as_ref().map_or((0, 0), ExporterQueue::failed_items);
         Ok(Component::Connector(Box::new(Failover {
             pipelines,
             levels,
@@ -98,6 +100,9 @@ impl ComponentType for FailoverFactory {
             tries: BTreeMap::new(),
             next_try: 0,
             queued_items_in_flight: 0,
+            sender_items_in_flight: 0,
+            failed_items,
+            waits_for_result: config.sending_queue.get().is_some_and(|queue| queue.wait_for_result),
             begins_left: 0,
             is_turn_requested: false,
             timers: [Timer::default(); 2],
@@ -161,6 +166,12 @@ struct Failover {
     next_try: u64,
     /// Items of `tries` that the queue counts as well.
     queued_items_in_flight: u64,
+    /// Items of `tries` whose sender waits.
+    sender_items_in_flight: u64,
+    /// What the queue had refused and given up after the last call.
+    failed_items: (u64, u64),
+    /// What the queue gives up is refused: its sender gets the error.
+    waits_for_result: bool,
     /// Payloads of the queue that may still be begun for this event.
     begins_left: u32,
     is_turn_requested: bool,
@@ -179,18 +190,34 @@ impl Failover {
             }
             let Some((number, payload, _)) = queue.poll_attempt(cx.now()) else { break };
             self.begins_left -= 1;
-            self.queued_items_in_flight += u64::from(payload.items());
             self.begin(cx, payload, Origin::Queue(number), output);
         }
         let [levels, queue] = &mut self.timers;
         levels.set(cx, LEVELS_TIMER, self.levels.poll_timeout());
         queue.set(cx, QUEUE_TIMER, self.queue.as_ref().and_then(ExporterQueue::poll_timeout));
+        self.report_failed(output);
+    }
+
+    /// Reports what the queue has refused and given up since the last call.
+    fn report_failed(&mut self, output: &mut ConnectorOutput) {
+        let Some(queue) = &self.queue else { return };
+        let (refused, given_up) = queue.failed_items();
+        let before = std::mem::replace(&mut self.failed_items, (refused, given_up));
+        output.record_refused(refused.saturating_sub(before.0));
+        let given_up = given_up.saturating_sub(before.1);
+        if self.waits_for_result {
+            output.record_refused(given_up);
+        } else {
+            output.record_dropped("send_failed", given_up);
+        }
     }
 
     fn begin(&mut self, cx: &mut Cx<'_>, payload: Payload, origin: Origin, output: &mut ConnectorOutput) {
         let Some(attempt) = self.levels.begin() else {
-            return self.finish(cx, &payload, origin, Outcome::retry(NO_LEVEL));
+            self.count_try(&origin, &payload, true);
+            return self.finish(cx, &payload, origin, Outcome::retry(NO_LEVEL), output);
         };
+        self.count_try(&origin, &payload, true);
         let id = self.next_try;
         self.next_try += 1;
         self.send(id, Try { payload, origin, attempt, may_succeed_later: false }, output);
@@ -205,11 +232,29 @@ impl Failover {
         self.tries.insert(id, what);
     }
 
-    fn finish(&mut self, cx: &mut Cx<'_>, payload: &Payload, origin: Origin, outcome: Outcome) {
+    /// Counts a payload that comes to the levels, or that has left them.
+    fn count_try(&mut self, origin: &Origin, payload: &Payload, is_begun: bool) {
+        let items = u64::from(payload.items());
+        let in_flight = match origin {
+            Origin::Sender(_) => &mut self.sender_items_in_flight,
+            Origin::Queue(_) => &mut self.queued_items_in_flight,
+        };
+        *in_flight = if is_begun { *in_flight + items } else { in_flight.saturating_sub(items) };
+    }
+
+    fn finish(
+        &mut self,
+        cx: &mut Cx<'_>,
+        payload: &Payload,
+        origin: Origin,
+        outcome: Outcome,
+        output: &mut ConnectorOutput,
+    ) {
+        self.count_try(&origin, payload, false);
         match origin {
-            Origin::Sender(ack) => ack.settle(outcome),
+            Origin::Sender(ack) if outcome == Outcome::Delivered => ack.settle(outcome),
+            Origin::Sender(ack) => output.refuse(ack, payload.items(), outcome),
             Origin::Queue(number) => {
-                self.queued_items_in_flight -= u64::from(payload.items());
                 let random = cx.random();
                 if let Some(queue) = &mut self.queue {
                     queue.handle_outcome(cx.now(), number, outcome, random);
@@ -231,7 +276,7 @@ impl Failover {
         let why = Error { code: why.code, message: format!("{NO_LEVEL}: {why}").into() };
         let outcome =
             if what.may_succeed_later { Outcome::Retry { after: None, why } } else { Outcome::Permanent(why) };
-        self.finish(cx, &what.payload, what.origin, outcome);
+        self.finish(cx, &what.payload, what.origin, outcome, output);
     }
 
     /// Logs that a level has failed, or that it accepts payloads again.
@@ -288,7 +333,9 @@ impl Connector for Failover {
                 if self.levels.current() != before {
                     self.report(what.attempt.level, None);
                 }
-                self.finish(cx, &what.payload, what.origin, Outcome::Delivered);
+                let copies = self.pipelines.get(what.attempt.level).map_or(0, |level| level.len().saturating_sub(1));
+                output.record_created("copied", u64::from(what.payload.items()).saturating_mul(copies as u64));
+                self.finish(cx, &what.payload, what.origin, Outcome::Delivered, output);
             }
             Outcome::Retry { why, .. } => {
                 what.may_succeed_later = true;
@@ -297,7 +344,7 @@ impl Connector for Failover {
             Outcome::Permanent(why) => self.handle_refusal(cx, ack_id, what, &why, output),
             // What the end of the process loses is lost at every level.
             Outcome::Lost(LossReason::Shutdown) => {
-                self.finish(cx, &what.payload, what.origin, outcome);
+                self.finish(cx, &what.payload, what.origin, outcome, output);
             }
             Outcome::Lost(_) => {
                 what.may_succeed_later = true;
@@ -327,7 +374,7 @@ impl Connector for Failover {
         if let Some(queue) = &mut self.queue {
             queue.abort();
         }
-        self.queued_items_in_flight = 0;
+        (self.queued_items_in_flight, self.sender_items_in_flight) = (0, 0);
         for what in std::mem::take(&mut self.tries).into_values() {
             if let Origin::Sender(ack) = what.origin {
                 ack.settle(Outcome::Lost(LossReason::Shutdown));
@@ -339,5 +386,10 @@ impl Connector for Failover {
     fn held_items(&self) -> u64 {
         let held = self.queue.as_ref().map_or(0, ExporterQueue::held_items);
         held.saturating_sub(self.queued_items_in_flight)
+    }
+
+    fn items(&self) -> HeldItems {
+        let queued = self.queue.as_ref().map_or(0, ExporterQueue::held_items);
+        HeldItems { input: queued + self.sender_items_in_flight, output: 0 }
     }
 }

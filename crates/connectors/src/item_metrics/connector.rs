@@ -42,11 +42,16 @@ impl ItemMetrics {
 
 /// Passes the metrics of a payload on, with its ack: its outcome is theirs.
 fn finish(finished: Finished<ItemMachine>, output: &mut ConnectorOutput) {
-    let Finished { payload, ack, output: result } = finished;
-    match result {
-        Err(outcome) => ack.settle(outcome),
-        Ok((body, _)) if body.items() == 0 => ack.settle(Outcome::Delivered),
-        Ok((body, mut held)) => {
+    let Finished { payload, ack, items, output: result } = finished;
+    let (body, mut held) = match result {
+        Ok(done) => done,
+        Err(outcome) => return output.refuse(ack, items, outcome),
+    };
+    output.record_dropped("aggregated", u64::from(items));
+    output.record_created("aggregated", u64::from(body.items()));
+    match body.items() {
+        0 => ack.settle(Outcome::Delivered),
+        _ => {
             held.charge_copy(payload.metadata_bytes());
             output.send(Payload { signal: Signal::Metrics, body, metadata: payload.metadata, held }, ack);
         }
@@ -55,13 +60,13 @@ fn finish(finished: Finished<ItemMachine>, output: &mut ConnectorOutput) {
 
 impl Connector for ItemMetrics {
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
-        if let Some(finished) = self.work.offer(cx, payload, ack) {
+        if let Some(finished) = self.work.offer(cx, payload, ack, output) {
             finish(finished, output);
         }
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, output: &mut ConnectorOutput) {
-        if let Some(finished) = self.work.handle_event(local) {
+        if let Some(finished) = self.work.handle_event(local, output) {
             finish(finished, output);
         }
         self.work.go_on(cx, &mut |finished| finish(finished, output));

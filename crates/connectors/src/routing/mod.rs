@@ -137,12 +137,14 @@ struct Passing {
 
 impl Passing {
     fn pass_on(&mut self, finished: Finished<Router>, output: &mut ConnectorOutput) {
-        let Finished { payload, ack, output: routed } = finished;
-        let Routed { groups, failures, output: written, refusal } = routed;
+        let Finished { payload, ack, items, output: routed } = finished;
+        let Routed { groups, failures, output: written, refusal, copied, unmatched } = routed;
         self.reports.report(&failures);
         if let Some(refusal) = refusal {
-            return ack.settle(refusal);
+            return output.refuse(ack, items, refusal);
         }
+        output.record_created("copied", copied);
+        output.record_dropped("unmatched", unmatched);
         let part = |body| {
             let mut held = payload.held.clone();
             held.merge(written.clone());
@@ -160,7 +162,11 @@ impl Passing {
 
 /// Passes a payload to each of these pipelines: one that accepts it is enough.
 fn send_copies(pipelines: &[usize], payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
-    let Some((last, others)) = pipelines.split_last() else { return ack.settle(Outcome::Delivered) };
+    let Some((last, others)) = pipelines.split_last() else {
+        output.record_dropped("unmatched", u64::from(payload.items()));
+        return ack.settle(Outcome::Delivered);
+    };
+    output.record_created("copied", u64::from(payload.items()).saturating_mul(others.len() as u64));
     for pipeline in others {
         output.send_to(*pipeline, payload.clone(), ack.branch());
     }
@@ -169,14 +175,14 @@ fn send_copies(pipelines: &[usize], payload: Payload, ack: Ack, output: &mut Con
 
 impl Connector for Routing {
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
-        if let Some(finished) = self.work.offer(cx, payload, ack) {
+        if let Some(finished) = self.work.offer(cx, payload, ack, output) {
             self.passing.pass_on(finished, output);
         }
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, output: &mut ConnectorOutput) {
         let Self { work, passing } = self;
-        if let Some(finished) = work.handle_event(local) {
+        if let Some(finished) = work.handle_event(local, output) {
             passing.pass_on(finished, output);
         }
         work.go_on(cx, &mut |finished| passing.pass_on(finished, output));

@@ -54,6 +54,9 @@ pub(super) struct Routed {
     pub(super) output: Held,
     /// The outcome of a payload that can't be divided.
     pub(super) refusal: Option<Outcome>,
+    /// Items that a route has copied, and that no route has matched.
+    pub(super) copied: u64,
+    pub(super) unmatched: u64,
 }
 
 /// Divides payloads.
@@ -101,10 +104,14 @@ impl Router {
                     pass.run(&mut rest)?
                 }
             };
+            if route.action == Action::Copy {
+                routed.copied += u64::from(matched.items());
+            }
             routed.add(route.group, matched);
         }
-        if let Some(group) = table.default_group {
-            routed.add(group, rest);
+        match table.default_group {
+            Some(group) => routed.add(group, rest),
+            None => routed.unmatched = u64::from(rest.items()),
         }
         Ok(())
     }
@@ -135,7 +142,14 @@ impl Work for Router {
 
     fn run(&mut self, payload: &mut Payload) -> Routed {
         let output = payload.held.hold_derived(0);
-        let mut routed = Routed { groups: Vec::new(), failures: Failures::default(), output, refusal: None };
+        let mut routed = Routed {
+            groups: Vec::new(),
+            failures: Failures::default(),
+            output,
+            refusal: None,
+            copied: 0,
+            unmatched: 0,
+        };
         if let Err(refusal) = self.divide(payload, &mut routed) {
             routed.groups.clear();
             routed.refusal = Some(refusal);

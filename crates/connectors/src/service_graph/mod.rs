@@ -17,7 +17,7 @@ use std::time::Duration;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Ack, Budget, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Connector, ConnectorOutput,
-    Counter, Cx, Event, LogField, Logger, MetricsLevel, Outcome, Payload, StartError, WallTime,
+    Counter, Cx, Event, HeldItems, LogField, Logger, MetricsLevel, Outcome, Payload, StartError, WallTime,
 };
 
 use crate::ordered_work::{Finished, JOB_KEY, NEXT_TURN_KEY, OrderedWork};
@@ -66,6 +66,7 @@ impl ComponentType for ServiceGraphFactory {
             ],
             offset: config.metrics_timestamp_offset.0,
             budget,
+            points_in_flight: 0,
             counters: Counters {
                 dropped_spans: counter(
                     "otelcol_connector_servicegraph_dropped_spans",
@@ -94,9 +95,6 @@ const FLUSH_TIMER: u64 = 10;
 const EXPIRY_TIMER: u64 = 11;
 const CLEANING_TIMER: u64 = 12;
 const TASKS_KEY: u64 = 13;
-
-/// The id of the acks of metrics.
-const METRICS_ACK: u64 = 0;
 
 /// Series in one payload of metrics.
 const SERIES_PER_PAYLOAD: usize = 500;
@@ -160,6 +158,8 @@ struct GraphConnector {
     /// Nanoseconds that metrics are older.
     offset: i64,
     budget: Arc<Budget>,
+    /// Data points that are passed on and not settled.
+    points_in_flight: u64,
     counters: Counters,
     /// A shutdown has begun: what still comes is passed on at once.
     is_draining: bool,
@@ -182,9 +182,10 @@ impl GraphConnector {
         }
     }
 
-    fn finish(&mut self, finished: Finished<ServiceGraph>) {
-        let Finished { payload, ack, output } = finished;
-        self.counters.add(output);
+    fn finish(&mut self, finished: Finished<ServiceGraph>, output: &mut ConnectorOutput) {
+        let Finished { payload, ack, items, output: counts } = finished;
+        self.counters.add(counts);
+        output.record_dropped("aggregated", u64::from(items));
         // Its charge ends before its sender is answered.
         drop(payload);
         ack.settle(Outcome::Delivered);
@@ -216,7 +217,11 @@ impl GraphConnector {
             if body.items() > 0 {
                 let held = self.budget.hold(body.len() as u64);
                 let payload = Payload { signal: Signal::Metrics, body, metadata: None, held };
-                output.send(payload, output.new_ack(METRICS_ACK));
+                // The number of the ack is that of its points: nothing else of the payload is kept.
+                let points = u64::from(payload.items());
+                self.points_in_flight += points;
+                output.record_created("aggregated", points);
+                output.send(payload, output.new_ack(points));
             }
         }
         let Tasks { flush, expires, cleans, .. } = &self.tasks;
@@ -236,8 +241,8 @@ impl Connector for GraphConnector {
     }
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput) {
-        if let Some(finished) = self.work.offer(cx, payload, ack) {
-            self.finish(finished);
+        if let Some(finished) = self.work.offer(cx, payload, ack, output) {
+            self.finish(finished, output);
         }
         if self.tasks.flush == Some(Pass::Begin) {
             self.run_tasks(cx, output);
@@ -247,14 +252,14 @@ impl Connector for GraphConnector {
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, output: &mut ConnectorOutput) {
         match local {
             JOB_KEY | NEXT_TURN_KEY => {
-                if let Some(finished) = self.work.handle_event(local) {
-                    self.finish(finished);
+                if let Some(finished) = self.work.handle_event(local, output) {
+                    self.finish(finished, output);
                 }
                 // Before the next job has the graph, so that a steady load does not stop the tasks.
                 self.run_tasks(cx, output);
                 let mut all = Vec::new();
                 self.work.go_on(cx, &mut |finished| all.push(finished));
-                all.into_iter().for_each(|finished| self.finish(finished));
+                all.into_iter().for_each(|finished| self.finish(finished, output));
             }
             FLUSH_TIMER => self.request_flush(),
             EXPIRY_TIMER => self.tasks.expires = true,
@@ -269,12 +274,14 @@ impl Connector for GraphConnector {
         self.run_tasks(cx, output);
     }
 
-    fn settled(&mut self, _: &mut Cx<'_>, _: u64, outcome: Outcome, _: &mut ConnectorOutput) {
+    fn settled(&mut self, _: &mut Cx<'_>, points: u64, outcome: Outcome, output: &mut ConnectorOutput) {
+        self.points_in_flight = self.points_in_flight.saturating_sub(points);
         let error = match &outcome {
             Outcome::Delivered => return,
             Outcome::Retry { why, .. } | Outcome::Permanent(why) => why.to_string(),
             Outcome::Lost(_) => "lost".to_owned(),
         };
+        output.record_output_dropped("refused_downstream", points);
         // The next metrics have what these ones had.
         self.counters.log.error("failed to flush metrics", &[("error", LogField::Str(&error))]);
     }
@@ -293,5 +300,9 @@ impl Connector for GraphConnector {
     /// While metrics are being passed on, the graph must not end.
     fn held_items(&self) -> u64 {
         self.work.held_items() + u64::from(self.tasks.flush.is_some())
+    }
+
+    fn items(&self) -> HeldItems {
+        HeldItems { input: self.work.held_items(), output: self.points_in_flight }
     }
 }

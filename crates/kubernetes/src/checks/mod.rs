@@ -7,6 +7,7 @@ mod files;
 mod pods;
 mod ports;
 mod resources;
+mod storage;
 
 use otelcore_config::{DiagnosticDraft, DiagnosticKind, Diagnostics, SourceLocation};
 
@@ -75,5 +76,6 @@ impl Collector<'_> {
         resources::check_memory_limit(&context);
         resources::check_grace_period(&context);
         files::check_named_files(&context);
+        storage::check_storage(&context);
     }
 }

@@ -4,6 +4,7 @@
 use otelcore_config::{Diagnostics, FeatureGates, SourceLocation, SourceText, load};
 use otelcore_kubernetes::{
     Cluster, ConfigEffects, ConfigFile, ContainerSources, ListenSocket, MemoryLimiterLimit, ServedProtocol,
+    StorageDirectory,
 };
 
 /// The facts of a configuration in these manifests.
@@ -38,6 +39,10 @@ fn effects(origin: &SourceLocation) -> ConfigEffects {
         longest_attempt: Some((5_000_000_000, "otlp".to_owned())),
         files_read: file("/tls/ca.crt"),
         files_written: file("/var/log/x"),
+        storage: file("/var/lib/otelcol/x")
+            .into_iter()
+            .map(|file| StorageDirectory { file, queues: vec![1 << 30, u64::MAX] })
+            .collect(),
     }
 }
 

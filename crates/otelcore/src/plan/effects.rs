@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use otelcore_config::{ComponentId, ConfigNode, EffectiveValue};
-use otelcore_kubernetes::{ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ServedProtocol};
+use otelcore_kubernetes::{
+    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ServedProtocol, StorageDirectory,
+};
 use otelcore_pipeline::{ComponentKind, Endpoint};
 
 use super::{ComponentConfigs, Plan, section_name};
@@ -30,7 +32,34 @@ impl Plan {
             }
         }
         self.add_telemetry(root, &mut effects);
+        self.add_storage(root, &mut effects);
         effects
+    }
+
+    /// The directories of `file_storage`, with the queues in them.
+    fn add_storage(&self, root: &ConfigNode, effects: &mut ConfigEffects) {
+        for id in self.running_ids(ComponentKind::Extension).filter(|id| id.ty == "file_storage") {
+            let key = format!("{}::{id}::directory", section_name(ComponentKind::Extension));
+            let Some(EffectiveValue::Str(path)) = value_at(&self.effective, &key) else { continue };
+            let file = ConfigFile { path: path.clone(), origin: root.nearest_origin(&key).clone(), config_path: key };
+            let mut queues = Vec::new();
+            for exporter in self.running_ids(ComponentKind::Exporter) {
+                let section = format!("{}::{exporter}::sending_queue", section_name(ComponentKind::Exporter));
+                let Some(queue) = value_at(&self.effective, &section) else { continue };
+                let is_text =
+                    |key: &str, text: &str| matches!(value_at(queue, key), Some(EffectiveValue::Str(v)) if v == text);
+                if !is_text("storage", &id.to_string()) {
+                    continue;
+                }
+                let bytes = match value_at(queue, "queue_size") {
+                    Some(EffectiveValue::Int(v)) if is_text("sizer", "bytes") => u64::try_from(*v).unwrap_or(0),
+                    // How many bytes they are is not known.
+                    _ => 0,
+                };
+                queues.extend(self.signals_of(ComponentKind::Exporter, exporter).iter().map(|_| bytes));
+            }
+            effects.storage.push(StorageDirectory { file, queues });
+        }
     }
 
     fn configs_of(&self, kind: ComponentKind) -> &ComponentConfigs {

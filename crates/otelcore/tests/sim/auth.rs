@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use otelcore::reactor::Sim;
 use otelcore_http::Code;
 
 use crate::client::Load;
-use crate::fixture::{Fixture, JAEGER_EXPORTER, MS, SEC, seeds};
+use crate::fixture::{Fixture, JAEGER_EXPORTER, MS, SEC, new_sim, seeds};
 
 /// `user` with the password `pass`, by bcrypt of the least cost.
 const USER: &str = "user:$$2b$$04$$abcdefghijklmnopqrstuufznL8bkzdtHwLhca4To/v9Lo9bA7fR6";
@@ -16,7 +15,7 @@ const VALID_CREDENTIALS: &str = "Basic dXNlcjpwYXNz";
 const INVALID_CREDENTIALS: [&str; 2] = ["Basic dXNlcjpndWVzcw==", "Basic dXNlcjpndWVzczI="];
 
 fn fixture_with_auth(seed: u64, check_duration: Duration) -> Fixture {
-    let mut sim = Sim::new(seed);
+    let mut sim = new_sim(seed);
     sim.set_latency(MS, 2 * MS);
     let yaml = format!(
         "extensions:\n  basicauth: {{htpasswd: {{inline: \"{USER}\"}}}}\nreceivers:\n  otlp:\n    protocols: {{grpc: \

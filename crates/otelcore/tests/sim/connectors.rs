@@ -1,11 +1,10 @@
 //! Connectors: pipelines that `forward` joins.
 
-use otelcore::reactor::Sim;
 use otelcore_http::Status;
 
 use crate::backend::PlannedResponse;
 use crate::client::Load;
-use crate::fixture::{Fixture, SEC, seeds};
+use crate::fixture::{Fixture, SEC, new_sim, seeds};
 
 const COMPONENTS: &str = "receivers: {otlp: {protocols: {grpc: {endpoint: '0.0.0.0:4317'}}}}
 processors: {batch: {timeout: 10m}, batch/2: {timeout: 10m}}
@@ -19,7 +18,7 @@ service:
 ";
 
 fn fixture(seed: u64, pipelines: &str) -> Fixture {
-    Fixture::with_yaml(Sim::new(seed), seed, &format!("{COMPONENTS}{pipelines}"))
+    Fixture::with_yaml(new_sim(seed), seed, &format!("{COMPONENTS}{pipelines}"))
 }
 
 #[test]

@@ -23,16 +23,22 @@ pub(crate) fn seeds() -> std::ops::Range<u64> {
     first..first + 20
 }
 
+/// The message of `health_check`, which is recorded though it is no warning.
+pub(crate) const HEALTH_CHANGE: &str = "Health Check state change";
+
 /// The collector's log, recorded.
 #[derive(Debug, Default)]
 pub(crate) struct RecordedLog(Mutex<Vec<(String, u64)>>);
 
 impl LogSink for RecordedLog {
     fn enabled(&self, level: LogLevel) -> bool {
-        level >= LogLevel::Warn
+        level >= LogLevel::Info
     }
 
     fn log(&self, record: &LogEntry<'_>) {
+        if record.level < LogLevel::Warn && record.message != HEALTH_CHANGE {
+            return;
+        }
         let mut text = record.message.to_owned();
         let mut dropped = 0;
         for (name, value) in record.fields {
@@ -56,6 +62,13 @@ impl RecordedLog {
     pub(crate) fn drops(&self) -> Vec<(String, u64)> {
         self.0.lock().unwrap().iter().filter(|(_, n)| *n > 0).cloned().collect()
     }
+}
+
+/// A world in which the items of every component must add up after each turn.
+pub(crate) fn new_sim(seed: u64) -> Sim {
+    let mut sim = Sim::new(seed);
+    sim.set_turn_check(move |graph| assert_eq!(graph.sum_law().map_err(|e| e.to_string()), Ok(()), "seed {seed}"));
+    sim
 }
 
 /// A configuration: `otlp` in, `exporters` out, `processors` between.
@@ -101,6 +114,8 @@ pub(crate) fn new_collector(yaml: &str) -> (Collector, Arc<RecordedLog>) {
 }
 
 pub(crate) fn plan(yaml: &str) -> Plan {
+    // The sum law is about own metrics.
+    let yaml = &yaml.replace("level: none", "level: basic");
     let d = Diagnostics::new();
     let registry = Registry::default();
     let (gates, _) = FeatureGates::parse::<&str>(&[]);
@@ -128,12 +143,12 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new(seed: u64, processors: &str, exporters: &str) -> Self {
-        Self::with_sim(Sim::new(seed), seed, processors, exporters)
+        Self::with_sim(new_sim(seed), seed, processors, exporters)
     }
 
     /// The same with a latency of exactly one millisecond between nodes.
     pub(crate) fn with_exact_latency(seed: u64, processors: &str, exporters: &str) -> Self {
-        let mut sim = Sim::new(seed);
+        let mut sim = new_sim(seed);
         sim.set_latency(MS, MS);
         Self::with_sim(sim, seed, processors, exporters)
     }

@@ -1,11 +1,10 @@
 //! `headers_setter`: header fields that came with the telemetry, through `batch` and the sending queue to the destination.
 
-use otelcore::reactor::Sim;
 use otelcore_http::Status;
 
 use crate::backend::PlannedResponse;
 use crate::client::Load;
-use crate::fixture::{Fixture, SEC, seeds};
+use crate::fixture::{Fixture, SEC, new_sim, seeds};
 
 /// Two senders with a header field each, and a collector that sends it on as `x-tenant`.
 fn run(seed: u64, processors: &str, batch: &str, queue: &str, source: &str) -> (Fixture, [Load; 2]) {
@@ -17,7 +16,7 @@ fn run(seed: u64, processors: &str, batch: &str, queue: &str, source: &str) -> (
          extensions: [headers_setter]\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    traces: {{receivers: \
          [otlp], processors: [{processors}], exporters: [otlp_grpc]}}\n"
     );
-    let mut fixture = Fixture::with_yaml(Sim::new(seed), seed, &yaml);
+    let mut fixture = Fixture::with_yaml(new_sim(seed), seed, &yaml);
     // The first request is sent again.
     fixture.backend.borrow_mut().next_responses = [PlannedResponse::error(Status::unavailable("not now"))].into();
     let load =

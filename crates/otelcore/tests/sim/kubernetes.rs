@@ -16,7 +16,7 @@ use otelcore::reactor::{NodeId, Sim};
 
 use crate::backend::{SharedBackendState, backend_graph};
 use crate::client::{Load, client_graph};
-use crate::fixture::{MS, SEC, collector_graph, config_yaml, otlp_exporter, seeds};
+use crate::fixture::{MS, SEC, collector_graph, config_yaml, new_sim, otlp_exporter, seeds};
 
 const KUBECONFIG: &str = "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: \
     [{name: k, cluster: {server: 'http://api:8001'}}], users: [{name: u, user: {tokenFile: token}}]}";
@@ -217,7 +217,7 @@ struct World {
 
 impl World {
     fn new(seed: u64, options: &str, slow: usize) -> Self {
-        let mut sim = Sim::new(seed);
+        let mut sim = new_sim(seed);
         let backend = SharedBackendState::default();
         backend.borrow_mut().keeps_otlp_requests = true;
         sim.add_node("jaeger", backend_graph(&backend)).unwrap();

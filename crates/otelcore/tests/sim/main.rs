@@ -20,6 +20,7 @@ mod prometheus;
 mod reload;
 mod routing;
 mod service_graph;
+mod several_collectors;
 mod shutdown;
 mod soak;
 mod stored;

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
-use otelcore::reactor::Sim;
 use otelcore_http::Status;
 
 use crate::backend::PlannedResponse;
 use crate::client::Load;
-use crate::fixture::{Fixture, MS, SEC, collector_graph, seeds};
+use crate::fixture::{Fixture, MS, SEC, collector_graph, new_sim, seeds};
 
 /// `connectors` between traces and metrics; the backend gets the metrics.
 pub(crate) fn yaml(connectors: &str, names: &str) -> String {
@@ -75,7 +74,7 @@ const SPAN_METRICS: &str = "{span_metrics: {metrics_flush_interval: 700ms, exclu
 
 /// Starts clients, while the backend refuses some of the metrics.
 fn start(seed: u64, connectors: &str, names: &str) -> Fixture {
-    let mut fixture = Fixture::with_yaml(Sim::new(seed), seed, &yaml(connectors, names));
+    let mut fixture = Fixture::with_yaml(new_sim(seed), seed, &yaml(connectors, names));
     for n in 0..6 {
         let response =
             if n % 2 == 0 { PlannedResponse::error(Status::unavailable("later")) } else { PlannedResponse::default() };
@@ -133,7 +132,7 @@ fn span_metrics_with_deltas_count_each_span_once_through_a_reload() {
 #[test]
 fn flush_exports_the_counts_of_everything_that_is_acknowledged() {
     for seed in seeds().take(6) {
-        let mut fixture = Fixture::with_yaml(Sim::new(seed), seed, &yaml("{span_metrics: }", "span_metrics"));
+        let mut fixture = Fixture::with_yaml(new_sim(seed), seed, &yaml("{span_metrics: }", "span_metrics"));
         fixture.start_client(Load { requests: 40, spans: 5, ..Load::default() });
         fixture.sim.run_for(5 * SEC);
         assert_eq!((fixture.acknowledged().len(), fixture.held_items()), (200, 200), "seed {seed}");

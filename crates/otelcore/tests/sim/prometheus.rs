@@ -15,7 +15,7 @@ use otelcore::pipeline::{
 use otelcore::reactor::{NodeId, Sim};
 
 use crate::backend::{SharedBackendState, backend_graph};
-use crate::fixture::{MS, RecordedLog, SEC, collector_graph, seeds};
+use crate::fixture::{HEALTH_CHANGE, MS, RecordedLog, SEC, collector_graph, new_sim, seeds};
 
 /// How a target answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -177,7 +177,7 @@ type Seen = (String, Option<f64>);
 
 impl World {
     fn new(seed: u64, yaml: &str) -> Self {
-        let mut sim = Sim::new(seed);
+        let mut sim = new_sim(seed);
         let backend = SharedBackendState::default();
         sim.add_node("jaeger", backend_graph(&backend)).unwrap();
         let (a, b) = (SharedTarget::default(), SharedTarget::default());
@@ -450,9 +450,13 @@ service:
 fn default_configuration_of_the_chart_starts_whole() {
     // The variable is what the pod's address is in this world.
     let (graph, log) = collector_graph(&CHART.replace("${env:MY_POD_IP}", "0.0.0.0"));
-    let mut sim = Sim::new(1);
+    let mut sim = new_sim(1);
     sim.add_node("pod", graph).unwrap();
     sim.run_for(30 * SEC);
     assert_eq!(log.count_with(&["Failed to scrape Prometheus endpoint", "http://0.0.0.0:8888/metrics"]), 1);
-    assert_eq!(log.count_with(&[]), 1, "nothing else is in the log, which has no page of own metrics here");
+    assert_eq!(
+        log.count_with(&[]),
+        1 + log.count_with(&[HEALTH_CHANGE]),
+        "nothing else is in the log, which has no page of own metrics here"
+    );
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use otelcore::reactor::{NodeId, Sim};
+use otelcore::reactor::NodeId;
 
 use crate::backend::{SharedBackendState, backend_graph};
 use crate::client::Load;
-use crate::fixture::{Fixture, MS, SEC, seeds};
+use crate::fixture::{Fixture, MS, SEC, new_sim, seeds};
 
 /// A collector with this connector between a receiver and two backends; `queue` is that of the exporters.
 fn yaml(connectors: &str, name: &str, queue: &str) -> String {
@@ -39,7 +39,7 @@ struct TwoBackends {
 impl TwoBackends {
     fn new(seed: u64, yaml: &str) -> Self {
         let second = SharedBackendState::default();
-        let mut sim = Sim::new(seed);
+        let mut sim = new_sim(seed);
         let second_node = sim.add_node("second", backend_graph(&second)).unwrap();
         Self { fixture: Fixture::with_yaml(sim, seed, yaml), second, second_node }
     }

@@ -1,11 +1,10 @@
 //! `service_graph`: each request between services is counted once, through exports, flushes, shutdowns and reloads.
 
-use otelcore::reactor::Sim;
 use otelcore_http::Status;
 
 use crate::backend::PlannedResponse;
 use crate::client::Load;
-use crate::fixture::{Fixture, MS, SEC, collector_graph, seeds};
+use crate::fixture::{Fixture, MS, SEC, collector_graph, new_sim, seeds};
 use crate::metric_connectors::{total, yaml};
 
 /// `SpanKind`.
@@ -20,7 +19,7 @@ const PATIENT: &str = "{service_graph: {metrics_flush_interval: 700ms, store: {t
 
 /// A collector whose backend refuses some of the metrics.
 fn fixture(seed: u64, connectors: &str) -> Fixture {
-    let fixture = Fixture::with_yaml(Sim::new(seed), seed, &yaml(connectors, "service_graph"));
+    let fixture = Fixture::with_yaml(new_sim(seed), seed, &yaml(connectors, "service_graph"));
     for n in 0..6 {
         let response =
             if n % 2 == 0 { PlannedResponse::error(Status::unavailable("later")) } else { PlannedResponse::default() };

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelcore_http::Status;
-use otelcore_reactor::{DiskFaults, Sim};
+use otelcore_reactor::DiskFaults;
 use prost::Message;
 
 use crate::backend::PlannedResponse;
 use crate::client::Load;
-use crate::fixture::{Fixture, MS, SEC, config_yaml, otlp_exporter, seeds};
+use crate::fixture::{Fixture, HEALTH_CHANGE, MS, SEC, config_yaml, new_sim, otlp_exporter, seeds};
 
 const QUEUE: &str = "sending_queue: {storage: file_storage, num_consumers: 3}\n\
                      retry_on_failure: {initial_interval: 100ms, max_interval: 1s}";
@@ -28,7 +28,7 @@ fn load(client: u64) -> Load {
 }
 
 fn fixture(seed: u64, yaml: &str) -> Fixture {
-    let fixture = Fixture::with_yaml(Sim::new(seed), seed, yaml);
+    let fixture = Fixture::with_yaml(new_sim(seed), seed, yaml);
     fixture.backend.borrow_mut().keeps_otlp_requests = true;
     fixture
 }
@@ -219,4 +219,28 @@ fn full_disk_refuses_retryably_and_nothing_is_lost() {
     let texts: BTreeSet<String> = results.borrow().errors().map(|(_, status)| format!("{status:?}")).collect();
     assert!(!texts.is_empty() && texts.iter().all(|text| text.contains("no space is left on the disk")), "{texts:?}");
     finish(&mut fixture, &yaml);
+}
+
+#[test]
+fn collector_is_ready_when_its_queue_on_disk_is_open() {
+    let yaml = stored_yaml("", QUEUE)
+        .replace("extensions:\n", "extensions:\n  health_check: {endpoint: \"0.0.0.0:13133\"}\n")
+        .replace("extensions: [file_storage]", "extensions: [health_check, file_storage]");
+    let mut fixture = fixture(6, &yaml);
+    fixture.sim.run_for(SEC);
+    assert_eq!(fixture.log.count_with(&[HEALTH_CHANGE, "status=ready"]), 1);
+    fixture.sim.kill(fixture.collector);
+    let slow = DiskFaults { delay: (2000 * MS, 2000 * MS), ..DiskFaults::default() };
+    fixture.sim.disk(fixture.collector).set_faults(slow);
+    assert!(fixture.restart_collector(&yaml));
+    fixture.sim.run_for(SEC);
+    assert_eq!(fixture.log.count_with(&[HEALTH_CHANGE]), 0, "the disk is slow");
+    fixture.sim.run_for(60 * SEC);
+    assert_eq!(fixture.log.count_with(&[HEALTH_CHANGE, "status=ready"]), 1);
+    // One that can't be opened is a status, and no reason to end the process.
+    fixture.sim.kill(fixture.collector);
+    fixture.sim.disk(fixture.collector).set_faults(DiskFaults { is_read_only: true, ..DiskFaults::default() });
+    assert!(fixture.restart_collector(&yaml));
+    fixture.sim.run_for(10 * SEC);
+    assert_eq!(fixture.log.count_with(&[HEALTH_CHANGE, "status=ready"]), 1);
 }

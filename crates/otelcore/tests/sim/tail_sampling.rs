@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::client::Load;
-use crate::fixture::{Fixture, MS, SEC, collector_graph, config_yaml, otlp_exporter, seeds};
+use crate::fixture::{Fixture, MS, SEC, collector_graph, config_yaml, new_sim, otlp_exporter, seeds};
 
 /// Samples traces that have a span with this attribute, as the clients below with padding send.
 const PADDED: &str = "[{name: padded, type: string_attribute, string_attribute: {key: padding, values: [xxx]}}]";
@@ -51,7 +51,7 @@ fn late_spans_follow_the_decision_of_their_trace() {
 fn shutdown_decides_what_waits_and_the_next_process_begins_anew() {
     let yaml = config_yaml(&processor(PADDED, &["decision_wait: 30s"]), &otlp_exporter(""));
     for seed in seeds().take(5) {
-        let mut fixture = Fixture::with_yaml(otelcore::reactor::Sim::new(seed), seed, &yaml);
+        let mut fixture = Fixture::with_yaml(new_sim(seed), seed, &yaml);
         let (padded, others) = (load(1, 50, 3), load(2, 100, 0));
         [&padded, &others].into_iter().for_each(|load| drop(fixture.start_client(load.clone())));
         fixture.sim.run_for(5 * SEC);
@@ -75,7 +75,7 @@ fn shutdown_decides_what_waits_and_the_next_process_begins_anew() {
 fn reload_under_load_decides_what_waits_and_loses_nothing() {
     let yaml = config_yaml(&processor(EVERYTHING, &["decision_wait: 5s"]), &otlp_exporter(""));
     for seed in seeds().take(5) {
-        let mut fixture = Fixture::with_yaml(otelcore::reactor::Sim::new(seed), seed, &yaml);
+        let mut fixture = Fixture::with_yaml(new_sim(seed), seed, &yaml);
         for client in 1..=3 {
             let load = Load { requests: 400, interval: 17 * MS, retry: true, ..load(client, 30, 0) };
             fixture.start_client(load);
@@ -101,7 +101,7 @@ fn reload_under_load_decides_what_waits_and_loses_nothing() {
 fn killed_process_loses_what_waits_and_nothing_else() {
     let yaml = config_yaml(&processor(PADDED, &["decision_wait: 30s"]), &otlp_exporter(""));
     for seed in seeds().take(5) {
-        let mut fixture = Fixture::with_yaml(otelcore::reactor::Sim::new(seed), seed, &yaml);
+        let mut fixture = Fixture::with_yaml(new_sim(seed), seed, &yaml);
         // Each span of the second client is a trace.
         let (decided, waiting) = (load(1, 50, 3), Load { start_after: 50 * SEC, ..load(2, 0, 3) });
         [&decided, &waiting].into_iter().for_each(|load| drop(fixture.start_client(load.clone())));

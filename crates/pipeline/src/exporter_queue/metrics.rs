@@ -2,6 +2,8 @@
 //!
 //! Registers and sets them. Decides nothing.
 
+use std::cell::Cell;
+
 use otelcore_pdata::Signal;
 
 use crate::{Counter, Gauge, MetricsLevel, Telemetry};
@@ -59,11 +61,29 @@ pub(super) enum SizeMetrics {
     OnDisk,
 }
 
+/// A counter that a queue shares with earlier ones of the same exporter, and its own part of it.
+#[derive(Debug, Default)]
+pub(super) struct OwnCounter {
+    shared: Counter,
+    own: Cell<u64>,
+}
+
+impl OwnCounter {
+    pub(super) fn add(&self, n: u64) {
+        self.shared.add(n);
+        self.own.set(self.own.get().saturating_add(n));
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.own.get()
+    }
+}
+
 /// The metrics of attempts and of the queue in memory.
 #[derive(Debug)]
 pub(super) struct ExporterMetrics {
-    pub(super) sent: Counter,
-    pub(super) send_failed: Counter,
+    pub(super) sent: OwnCounter,
+    pub(super) send_failed: OwnCounter,
     pub(super) in_flight: Gauge,
     pub(super) queue: QueueMetrics,
 }
@@ -115,6 +135,7 @@ impl ExporterMetrics {
                 (QueueMetrics { enqueue_failed, size: Gauge::default() }, Gauge::default())
             }
         };
-        Self { sent: counter(sent), send_failed: counter(send_failed), in_flight, queue }
+        let own = |shared| OwnCounter { shared, own: Cell::default() };
+        Self { sent: own(counter(sent)), send_failed: own(counter(send_failed)), in_flight, queue }
     }
 }

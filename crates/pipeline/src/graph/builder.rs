@@ -11,12 +11,14 @@ use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
 use super::data_path::{ConnectorSlot, DataPath, ExporterSlot, OrderedPart, Pipeline, ProcessorSlot, StoredQueueSlot};
+use super::flows::{ConnectorFlow, ExporterFlow};
 use super::slots::{Absent, ComponentIndex, ComponentTable, ExtensionSlot, KnownInstance, PartState, ReceiverSlot};
 use super::{ComponentIdentity, GRAPH_OWNER, Graph, MAX_ATTEMPTS_PER_TURN, Phase};
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Budget, ComponentKind, Connector, Exporter, ExporterQueueConfig, Extension, Logger, OfferedCapabilities, Processor,
-    Receiver, StartError, StatusTable, Storage, StoredQueueContext, Telemetry, UsedMetadata,
+    Budget, ComponentKind, Connector, Exporter, ExporterQueueConfig, Extension, ItemFlow, Logger, MetricsLevel,
+    OfferedCapabilities, Processor, Receiver, StartError, StatusTable, Storage, StoredQueueContext, Telemetry,
+    UsedMetadata,
 };
 
 /// A receiver in a [`GraphBuilder`].
@@ -112,6 +114,8 @@ impl<'p> GraphBuilder<'p> {
             timer: None,
             phase: Phase::Running,
             statuses: Arc::default(),
+            telemetry: Telemetry::new(MetricsLevel::None),
+            is_ready: false,
             log,
         };
         Self { graph, previous: None, kept_extensions: BTreeSet::new(), last_owner: GRAPH_OWNER }
@@ -124,6 +128,7 @@ impl<'p> GraphBuilder<'p> {
         builder.graph.data_path.settlements = Rc::clone(&previous.data_path.settlements);
         builder.graph.next_owner = previous.next_owner;
         builder.graph.follows = Some(previous.generation);
+        builder.graph.telemetry = previous.telemetry.clone();
         builder.previous = Some(previous);
         builder
     }
@@ -175,6 +180,7 @@ impl<'p> GraphBuilder<'p> {
             attempts_left: 0,
             has_failed: [false; 3],
             stored: [None, None, None],
+            flows: [None, None, None],
             state: PartState::Kept,
         });
         Some(ExporterIndex(self.graph.data_path.exporters.len() - 1))
@@ -205,6 +211,13 @@ impl<'p> GraphBuilder<'p> {
 
     fn identify(&mut self, owner: u32, InstanceIdentity { identity, uses }: InstanceIdentity) {
         self.graph.identities.insert(identity, KnownInstance { owner, uses });
+    }
+
+    /// Counts the items of components in this registry. Called before components are added.
+    #[must_use]
+    pub fn with_telemetry(mut self, telemetry: &Telemetry) -> Self {
+        self.graph.telemetry = telemetry.clone();
+        self
     }
 
     /// Keeps the statuses of components in this table. Called before components are added; removes what the table has.
@@ -270,6 +283,8 @@ impl<'p> GraphBuilder<'p> {
             let name = id.to_string();
             signals.contains(&signal).then(|| ExporterQueue::new(config.clone(), signal, &name, telemetry, log.clone()))
         });
+        let flow = |signal| signals.contains(&signal).then(|| ExporterFlow::new(telemetry, &id.to_string(), signal));
+        let flows = Signal::ALL.map(flow);
         self.graph.data_path.exporters.push(ExporterSlot {
             id,
             owner,
@@ -278,6 +293,7 @@ impl<'p> GraphBuilder<'p> {
             attempts_left: MAX_ATTEMPTS_PER_TURN,
             has_failed: [false; 3],
             stored: [None, None, None],
+            flows,
             state: PartState::Live,
         });
         self.last_owner = owner;
@@ -360,7 +376,12 @@ impl<'p> GraphBuilder<'p> {
         let mut slots = Vec::with_capacity(processors.len());
         for parts in processors {
             let place = ComponentIndex::Processor(index, slots.len());
-            slots.push(self.processor_slot(parts, place, &id));
+            slots.push(self.processor_slot(parts, place, &id, signal));
+        }
+        for receiver in receivers {
+            let Some(slot) = self.graph.receivers.get(receiver.0) else { continue };
+            let (id, owner) = (slot.id.to_string(), slot.owner);
+            self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, owner, &id, signal);
         }
         self.graph.data_path.pipelines.push(Pipeline {
             id,
@@ -377,19 +398,27 @@ impl<'p> GraphBuilder<'p> {
         PipelineIndex(index)
     }
 
-    fn processor_slot(&mut self, parts: ProcessorParts, place: ComponentIndex, pipeline: &PipelineId) -> ProcessorSlot {
+    fn processor_slot(
+        &mut self,
+        parts: ProcessorParts,
+        place: ComponentIndex,
+        pipeline: &PipelineId,
+        signal: Signal,
+    ) -> ProcessorSlot {
         let ProcessorParts { id, processor, identity } = parts;
+        let flow = ItemFlow::new(&self.graph.telemetry, "processor", &id.to_string(), signal);
         if processor.is_none()
             && let Some(owner) = identity.as_ref().and_then(|known| self.keep(&known.identity))
         {
-            return ProcessorSlot { id, owner, processor: Box::new(Absent), state: PartState::Kept };
+            return ProcessorSlot { id, owner, processor: Box::new(Absent), flow, state: PartState::Kept };
         }
         let owner = self.new_owner(place);
         self.graph.statuses.add(owner, ComponentKind::Processor.name(), &id.to_string(), pipeline.to_string());
         if let Some(identity) = identity {
             self.identify(owner, identity);
         }
-        ProcessorSlot { id, owner, processor: processor.unwrap_or_else(|| Box::new(Absent)), state: PartState::Live }
+        let processor = processor.unwrap_or_else(|| Box::new(Absent));
+        ProcessorSlot { id, owner, processor, flow, state: PartState::Live }
     }
 
     /// Adds all connectors, after all pipelines.
@@ -421,6 +450,7 @@ impl<'p> GraphBuilder<'p> {
                 }
             }
             let targets = parts.targets.iter().map(|pipeline| pipeline.0).collect();
+            let flow = ConnectorFlow::new(&self.graph.telemetry, &parts.id.to_string(), parts.signals);
             data_path.connectors.push(ConnectorSlot {
                 id: parts.id,
                 owner,
@@ -428,6 +458,7 @@ impl<'p> GraphBuilder<'p> {
                 signals: parts.signals,
                 targets,
                 is_stored: false,
+                flow,
                 state,
             });
         }

@@ -175,6 +175,7 @@ impl Graph {
                 }
             }
         }
+        path.receiver_flows.adopt(std::mem::take(&mut next_path.receiver_flows));
         next_path.pipelines.extend(whole);
         next_path.pipelines.extend(taken_out);
         self.receivers = next.receivers;

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
+use super::flows::{ConnectorFlow, ExporterFlow, ReceiverFlows};
 use super::slots::{PartState, Slot};
 use super::{GRAPH_OWNER, MORE_ATTEMPTS, UndeliveredItems};
-use crate::ack::{AckTarget, Settlements};
+use crate::ack::{AckTarget, SentItems, Settlements};
 use crate::attempt::AttemptOutcome;
 use crate::component::InputTarget;
 use crate::component_status::FIRST_GRAPH_PART;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Ack, AttemptId, Budget, Connector, ConnectorOutput, Cx, Downstream, Exporter, LossReason, MonotonicTime, Outcome,
-    Outcomes, Payload, Processor, StartError, StatusReport, StatusTable, StoredQueue, World, order_by_needs,
+    Ack, AttemptId, Budget, Connector, ConnectorOutput, Cx, Downstream, Exporter, ItemFlow, LossReason, MonotonicTime,
+    Outcome, Outcomes, Payload, Processor, StartError, StatusReport, StatusTable, StoredQueue, World, order_by_needs,
 };
 
 /// The first part of an exporter's status that stands for a queue on disk, by signal.
@@ -29,6 +30,7 @@ pub(super) struct ProcessorSlot {
     pub(super) id: ComponentId,
     pub(super) owner: u32,
     pub(super) processor: Box<dyn Processor>,
+    pub(super) flow: ItemFlow,
     pub(super) state: PartState,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct ExporterSlot {
     pub(super) has_failed: [bool; 3],
     /// The queues on disk in front of `queues`, by signal.
     pub(super) stored: [Option<StoredQueueSlot>; 3],
+    /// Its counts, by signal.
+    pub(super) flows: [Option<ExporterFlow>; 3],
     pub(super) state: PartState,
 }
 
@@ -79,7 +83,16 @@ pub(super) struct ConnectorSlot {
     pub(super) targets: Vec<usize>,
     /// One of them leads to a queue on disk.
     pub(super) is_stored: bool,
+    pub(super) flow: ConnectorFlow,
     pub(super) state: PartState,
+}
+
+impl ProcessorSlot {
+    /// Counts what a call has passed on and reported.
+    fn count(&mut self, downstream: &Downstream) {
+        downstream.count_into(&mut self.flow);
+        self.flow.set_held(self.processor.held_items());
+    }
 }
 
 /// An element of the order in which a shutdown drains.
@@ -108,6 +121,7 @@ pub(super) struct DataPath {
     /// Payloads that have not reached their next component; empty between calls.
     pending: Vec<PendingPayload>,
     pub(super) settlements: Rc<Settlements>,
+    pub(super) receiver_flows: ReceiverFlows,
 }
 
 impl Pipeline {
@@ -119,6 +133,15 @@ impl Pipeline {
 }
 
 impl ExporterSlot {
+    /// Measures what it holds.
+    pub(super) fn count(&mut self) {
+        for ((flow, queue), stored) in self.flows.iter_mut().zip(&self.queues).zip(&self.stored) {
+            if let (Some(flow), Some(queue)) = (flow, queue) {
+                flow.update(queue, stored.as_ref().map(|stored| &*stored.queue));
+            }
+        }
+    }
+
     pub(super) fn add_undelivered(&self, undelivered: &mut UndeliveredItems) {
         let queues = self.queues.iter().flatten().filter(|queue| !queue.is_stored());
         let in_memory: u64 = queues.map(|s| s.held_items() + s.lost_items()).sum();
@@ -156,8 +179,10 @@ impl Slot for ConnectorSlot {
 }
 
 impl InputTarget for DataPath {
-    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
-        let ack = Ack::new(AckTarget::Receiver(cx.owner(), request), &self.settlements);
+    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload, is_new: bool) {
+        let sent = SentItems { signal: payload.signal, items: u64::from(payload.items()) };
+        let ack = Ack::new(AckTarget::Receiver(cx.owner(), request), &self.settlements).for_items(sent);
+        self.receiver_flows.record_sent(cx.owner(), sent, is_new);
         if payload.items() == 0 {
             // An empty payload enters no pipeline and is not counted, as in the Go collector.
             ack.settle(Outcome::Delivered);
@@ -215,7 +240,22 @@ impl DataPath {
             order: Vec::new(),
             pending: Vec::new(),
             settlements: Rc::new(Settlements::default()),
+            receiver_flows: ReceiverFlows::default(),
         }
+    }
+
+    /// Measures what exporters hold, at the end of a turn.
+    pub(super) fn count_exporters(&mut self) {
+        self.exporters.iter_mut().for_each(ExporterSlot::count);
+    }
+
+    /// The process has ended: what is held is dropped.
+    pub(super) fn abort_flows(&mut self) {
+        for slot in self.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.processors) {
+            slot.flow.abort();
+        }
+        self.receiver_flows.abort();
+        self.count_exporters();
     }
 
     /// Orders pipelines and connectors by the flow of data.
@@ -331,7 +371,12 @@ impl DataPath {
         let mut has_worked = false;
         while let Some((record, payload)) = stored.queue.poll_payload(&mut cx.for_owner(stored.owner)) {
             has_worked = true;
-            queue.offer(payload, Ack::new(AckTarget::StoredRecord(stored.owner, record), &self.settlements));
+            let ack = Ack::new(AckTarget::StoredRecord(stored.owner, record), &self.settlements);
+            let ack = ack.for_items(SentItems { signal: payload.signal, items: u64::from(payload.items()) });
+            if let Some(flow) = &mut slot.flows[signal] {
+                flow.record_given_out(payload.items());
+            }
+            queue.offer(payload, ack);
         }
         has_worked
     }
@@ -352,22 +397,30 @@ impl DataPath {
     pub(super) fn new_downstream(&self, pipeline: usize, index: usize) -> Downstream {
         let owner =
             self.pipelines.get(pipeline).and_then(|pipeline| pipeline.processors.get(index)).map(|slot| slot.owner);
-        Downstream { payloads: Vec::new(), ack_target: owner.map(|owner| (self.settlements.clone(), owner)) }
+        let ack_target = owner.map(|owner| (self.settlements.clone(), owner));
+        Downstream { ack_target, ..Downstream::default() }
     }
 
     pub(super) fn new_connector_output(&self, index: usize) -> ConnectorOutput {
         let owner = self.connectors.get(index).map(|slot| slot.owner);
-        ConnectorOutput { payloads: Vec::new(), ack_target: owner.map(|owner| (self.settlements.clone(), owner)) }
+        let ack_target = owner.map(|owner| (self.settlements.clone(), owner));
+        ConnectorOutput { ack_target, ..ConnectorOutput::default() }
     }
 
-    /// Passes payloads to processor `next` of a pipeline, or to its end.
-    pub(super) fn pass_all(&mut self, cx: &mut Cx<'_>, pipeline: usize, next: usize, downstream: Downstream) {
-        self.add_pending(pipeline, next, downstream);
+    /// Passes what processor `index` of a pipeline has passed on to the next one, or to the end of the pipeline.
+    pub(super) fn pass_all(&mut self, cx: &mut Cx<'_>, pipeline: usize, index: usize, downstream: Downstream) {
+        if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
+            slot.count(&downstream);
+        }
+        self.add_pending(pipeline, index + 1, downstream);
         self.pass_pending(cx);
     }
 
     /// Passes the payloads of a connector to the pipelines that it feeds.
     pub(super) fn pass_connector_output(&mut self, cx: &mut Cx<'_>, connector: usize, output: ConnectorOutput) {
+        if let Some(slot) = self.connectors.get_mut(connector) {
+            slot.flow.count(&output, slot.connector.items());
+        }
         self.add_pending_output(connector, output);
         self.pass_pending(cx);
     }
@@ -408,7 +461,9 @@ impl DataPath {
         while let Some(PendingPayload { pipeline, index, payload, ack }) = self.pending.pop() {
             let mut downstream = self.new_downstream(pipeline, index);
             if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
+                slot.flow.record_incoming(u64::from(payload.items()));
                 slot.processor.process(&mut cx.for_owner(slot.owner), payload, ack, &mut downstream);
+                slot.count(&downstream);
                 self.add_pending(pipeline, index + 1, downstream);
             } else if let Some((pipeline, index)) = self.pipelines[pipeline].continues_in {
                 self.pending.push(PendingPayload { pipeline, index, payload, ack });
@@ -426,6 +481,9 @@ impl DataPath {
             let exporter = self.pipelines[pipeline].exporters[i];
             let signal = payload.signal as usize;
             let slot = &mut self.exporters[exporter];
+            if let Some(flow) = &slot.flows[signal] {
+                flow.record_incoming(payload.items());
+            }
             if let Some(stored) = slot.stored[signal].as_mut() {
                 let ack = ack.branch().required(true);
                 stored.queue.offer(&mut cx.for_owner(stored.owner), payload.clone(), ack);
@@ -438,7 +496,9 @@ impl DataPath {
             let mut output = self.new_connector_output(connector);
             let slot = &mut self.connectors[connector];
             let ack = ack.branch().required(slot.is_stored);
+            slot.flow.record_incoming(payload.items());
             slot.connector.process(&mut cx.for_owner(slot.owner), payload.clone(), ack, &mut output);
+            slot.flow.count(&output, slot.connector.items());
             self.add_pending_output(connector, output);
         }
         // A pipeline has at least one exporter or connector, whose outcome takes precedence over this.
@@ -547,7 +607,7 @@ impl DataPath {
             } else {
                 slot.processor.flush(&mut cx, &mut downstream);
             }
-            self.pass_all(&mut cx, pipeline, index + 1, downstream);
+            self.pass_all(&mut cx, pipeline, index, downstream);
         }
     }
 }

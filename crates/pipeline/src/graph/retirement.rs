@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::data_path::{OrderedPart, ProcessorSlot};
+use super::flows::ExporterFlow;
 use super::slots::{Absent, PartState};
 use super::{GRAPH_OWNER, Graph, RETIREMENT_TIMER, UndeliveredItems};
 use crate::exporter_queue::ExporterQueue;
@@ -91,6 +92,7 @@ impl Graph {
         for (index, slot) in self.receivers.iter_mut().enumerate().filter(|(_, slot)| slot.state.is_retired()) {
             if slot.receiver.is_closed() || slot.state.is_expired(now) {
                 undelivered.add(format!("receiver {}", slot.id), slot.receiver.held_items());
+                self.data_path.receiver_flows.end(slot.owner);
                 (slot.receiver, slot.state) = (Box::new(Absent), PartState::Gone);
                 ended.insert(index);
             }
@@ -117,7 +119,10 @@ impl Graph {
                 |slot: &ProcessorSlot| slot.processor.held_items() == 0 && !settlements.has_own_acks(slot.owner);
             if pipeline.state.is_expired(now) || !is_fed && pipeline.processors.iter().all(is_empty) {
                 pipeline.add_undelivered(undelivered);
-                pipeline.processors.iter_mut().for_each(|slot| slot.processor = Box::new(Absent));
+                for slot in &mut pipeline.processors {
+                    slot.flow.abort();
+                    slot.processor = Box::new(Absent);
+                }
                 pipeline.state = PartState::Gone;
                 has_ended = true;
             }
@@ -134,6 +139,7 @@ impl Graph {
             let is_empty = slot.connector.held_items() == 0 && !path.settlements.has_own_acks(slot.owner);
             if slot.state.is_expired(now) || is_empty && !fed.contains(&index) {
                 undelivered.add(format!("connector {}", slot.id), slot.connector.held_items());
+                slot.flow.abort();
                 slot.connector.abort();
                 (slot.connector, slot.state) = (Box::new(Absent), PartState::Gone);
                 has_ended = true;
@@ -160,10 +166,18 @@ impl Graph {
                 continue;
             }
             slot.add_undelivered(undelivered);
+            for (flow, stored) in slot.flows.iter_mut().zip(&slot.stored) {
+                if let (Some(flow), Some(stored)) = (flow, stored) {
+                    flow.abort(stored.queue.waiting_items());
+                }
+            }
             slot.queues.iter_mut().flatten().for_each(|queue| {
                 queue.abort();
             });
             slot.stored.iter_mut().flatten().for_each(|stored| stored.queue.abort());
+            slot.count();
+            slot.flows.iter_mut().flatten().for_each(ExporterFlow::end);
+            slot.flows = [None, None, None];
             slot.exporter.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
             slot.exporter = Box::new(Absent);
             (slot.queues, slot.stored) = ([const { None::<ExporterQueue> }; 3], [const { None }; 3]);

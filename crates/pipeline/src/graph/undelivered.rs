@@ -1,6 +1,6 @@
 //! What was not delivered when components ended, and its report.
 
-use crate::{LogField, Logger};
+use crate::{ComponentItems, LogField, Logger};
 
 /// The items that were not delivered when the graph closed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -9,6 +9,8 @@ pub struct UndeliveredItems {
     pub items: Vec<(String, u64)>,
     /// The same for what is in queues on disk: it is not lost.
     pub stored: Vec<(String, u64)>,
+    /// What became of the items of each component that had any. Empty with own metrics off.
+    pub sums: Vec<ComponentItems>,
 }
 
 impl UndeliveredItems {
@@ -37,6 +39,15 @@ impl UndeliveredItems {
             log.error("Shutdown left data undelivered.", &fields);
         }
         self.report_stored(log, "Data stays in the queue on disk, and is sent after the next start.");
+        for items in &self.sums {
+            let text = items.to_string();
+            let fields = [("items", LogField::Str(&text))];
+            if items.is_balanced() {
+                log.info("Items of a component.", &fields);
+            } else {
+                log.warn("The items of a component do not add up.", &fields);
+            }
+        }
     }
 
     /// The same for components that a change of the configuration has ended.

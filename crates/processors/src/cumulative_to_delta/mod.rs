@@ -178,6 +178,8 @@ impl CumulativeToDelta {
 }
 
 impl PayloadEditor for CumulativeToDelta {
+    const DROP_REASON: &'static str = "no_delta";
+
     fn begin(&mut self, _: &Payload) {}
 
     fn output_limit(&self, _: &Payload) -> OutputLimit {

@@ -145,6 +145,8 @@ impl DeltaToCumulative {
 }
 
 impl PayloadEditor for DeltaToCumulative {
+    const DROP_REASON: &'static str = "not_accumulated";
+
     fn set_time(&mut self, now: WallTime) {
         self.now = now.0;
     }

@@ -298,6 +298,8 @@ fn is_without_points(metric: &MetricMut<'_>) -> bool {
 }
 
 impl PayloadEditor for FilterEditor {
+    const DROP_REASON: &'static str = "filtered";
+
     fn begin(&mut self, payload: &Payload) {
         self.signal = payload.signal;
         self.pass = 0;

@@ -144,6 +144,10 @@ pub(crate) struct GroupByTrace {
     storing: Option<Storing>,
     waiting: VecDeque<(Payload, Ack)>,
     waiting_bytes: usize,
+    /// Spans of payloads that wait, that are divided, and that are being stored.
+    entering_spans: u64,
+    /// Spans of payloads that are in flight or refused.
+    sent_spans: u64,
     /// Payloads whose outcome is not known yet, by ack.
     in_flight: BTreeMap<u64, Payload>,
     next_ack: u64,
@@ -180,6 +184,8 @@ impl GroupByTrace {
             storing: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            entering_spans: 0,
+            sent_spans: 0,
             in_flight: BTreeMap::new(),
             next_ack: 0,
             refused: BTreeMap::new(),
@@ -202,24 +208,36 @@ impl GroupByTrace {
     }
 
     /// Begins a payload: divides it, on a helper thread if that takes long.
-    fn begin(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack) {
+    fn begin(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         let work = (payload.body.len() as u64).saturating_mul(COST_PER_BYTE);
         if work <= StepBudget::UNITS_PER_STEP {
             let result = split(&payload.body, &self.hasher);
-            return self.begin_storing(result, payload, ack);
+            return self.begin_storing(result, payload, ack, downstream);
         }
         let (body, hasher) = (payload.body.clone(), self.hasher.clone());
         let result = cx.run_job(JOB_KEY, move || split(&body, &hasher));
         self.dividing = Some(Dividing { result, payload, ack });
     }
 
-    fn begin_storing(&mut self, result: Result<Vec<TracePart>, EditError>, payload: Payload, ack: Ack) {
+    fn begin_storing(
+        &mut self,
+        result: Result<Vec<TracePart>, EditError>,
+        payload: Payload,
+        ack: Ack,
+        downstream: &mut Downstream,
+    ) {
         match result {
             Ok(parts) => {
                 self.storing = Some(Storing { parts: parts.into_iter(), ack, _payload: payload });
             }
-            Err(error) => ack.settle(Outcome::permanent(error.to_string())),
+            Err(error) => self.refuse(&payload, ack, Outcome::permanent(error.to_string()), downstream),
         }
+    }
+
+    /// Refuses a payload that was accepted before.
+    fn refuse(&mut self, payload: &Payload, ack: Ack, outcome: Outcome, downstream: &mut Downstream) {
+        self.entering_spans -= u64::from(payload.items());
+        downstream.refuse(ack, payload.items(), outcome);
     }
 
     /// Whether traces wait until the next component has accepted others. At the shutdown, when all that is passed on was
@@ -261,7 +279,7 @@ impl GroupByTrace {
             } else if let Some((payload, ack)) = self.waiting.pop_front() {
                 self.waiting_bytes -= payload.body.len();
                 self.turn_left = self.turn_left.saturating_sub(payload.body.len() / 1024);
-                self.begin(cx, payload, ack);
+                self.begin(cx, payload, ack, downstream);
             } else {
                 break;
             }
@@ -276,6 +294,7 @@ impl GroupByTrace {
     fn store(&mut self, cx: &mut Cx<'_>, part: TracePart, downstream: &mut Downstream) {
         let TracePart { id, entries, spans } = part;
         self.stored_spans += u64::from(spans);
+        self.entering_spans -= u64::from(spans);
         let mut entries = Some(entries);
         let known = self.traces.update(id, |trace| {
             trace.entries.extend_from_slice(&entries.take().unwrap_or_default());
@@ -329,6 +348,7 @@ impl GroupByTrace {
         self.stored_spans -= u64::from(spans);
         self.metrics.traces_released.add(1);
         self.metrics.spans_released.add(u64::from(spans));
+        self.sent_spans += u64::from(spans);
         let held = self.budget.hold(entries.len() as u64);
         let body = Rope::new(entries.into(), spans);
         let ack_id = self.next_ack;
@@ -364,13 +384,14 @@ impl Processor for GroupByTrace {
 
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         if let Some(refusal) = self.refusal() {
-            return ack.settle(refusal);
+            return downstream.refuse(ack, payload.items(), refusal);
         }
         let bytes = self.waiting_bytes + payload.body.len();
         if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
-            return ack.settle(Outcome::retry("too much data waits for a processor"));
+            return downstream.refuse(ack, payload.items(), Outcome::retry("too much data waits for a processor"));
         }
         self.waiting_bytes = bytes;
+        self.entering_spans += u64::from(payload.items());
         self.waiting.push_back((payload, ack));
         self.run(cx, downstream);
     }
@@ -385,9 +406,9 @@ impl Processor for GroupByTrace {
             JOB_KEY => {
                 if let Some(Dividing { result, payload, ack }) = self.dividing.take() {
                     match result.take() {
-                        Some(result) => self.begin_storing(result, payload, ack),
+                        Some(result) => self.begin_storing(result, payload, ack, downstream),
                         // It has panicked.
-                        None => ack.settle(Outcome::Lost(LossReason::Dropped)),
+                        None => self.refuse(&payload, ack, Outcome::Lost(LossReason::Dropped), downstream),
                     }
                 }
             }
@@ -403,6 +424,10 @@ impl Processor for GroupByTrace {
 
     fn settled(&mut self, cx: &mut Cx<'_>, ack_id: u64, outcome: Outcome, downstream: &mut Downstream) {
         let Some(payload) = self.in_flight.remove(&ack_id) else { return };
+        let spans = u64::from(payload.items());
+        if !matches!(outcome, Outcome::Retry { .. }) {
+            self.sent_spans -= spans;
+        }
         match outcome {
             Outcome::Delivered => {}
             Outcome::Retry { after, .. } => {
@@ -417,6 +442,7 @@ impl Processor for GroupByTrace {
                 let reason = format!("{other:?}");
                 let fields = [("spans", LogField::Uint(payload.items().into())), ("error", LogField::Str(&reason))];
                 self.log.error("consume failed", &fields);
+                downstream.record_dropped("refused_downstream", spans);
             }
         }
         self.run(cx, downstream);
@@ -437,14 +463,6 @@ impl Processor for GroupByTrace {
     }
 
     fn held_items(&self) -> u64 {
-        let items = |payload: &Payload| u64::from(payload.items());
-        self.waiting.iter().map(|(payload, _)| items(payload)).sum::<u64>()
-            + self.dividing.as_ref().map_or(0, |dividing| items(&dividing.payload))
-            + self
-                .storing
-                .as_ref()
-                .map_or(0, |storing| storing.parts.as_slice().iter().map(|it| u64::from(it.spans)).sum())
-            + self.stored_spans
-            + self.in_flight.values().chain(self.refused.values()).map(items).sum::<u64>()
+        self.entering_spans + self.stored_spans + self.sent_spans
     }
 }

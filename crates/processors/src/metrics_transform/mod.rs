@@ -164,6 +164,8 @@ struct MetricsTransformEditor {
 impl Editor for MetricsTransformEditor {}
 
 impl PayloadEditor for MetricsTransformEditor {
+    const DROP_REASON: &'static str = "aggregated";
+
     const REBUILDS: bool = true;
 
     fn begin(&mut self, _: &Payload) {}

@@ -312,6 +312,8 @@ fn consistent_randomness(is_valid: bool, state: &SamplingState, trace_id: &[u8])
 }
 
 impl PayloadEditor for SamplerEditor {
+    const DROP_REASON: &'static str = "not_sampled";
+
     fn begin(&mut self, payload: &Payload) {
         self.signal = payload.signal;
     }

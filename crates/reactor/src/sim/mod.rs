@@ -62,7 +62,11 @@ pub struct Sim {
     event_hash: u64,
     /// Reads a counter that grows as this thread computes.
     meter: fn() -> u64,
+    /// Called with the graph of a node after each of its turns, and when it has ended.
+    turn_check: TurnCheck,
 }
+
+type TurnCheck = Box<dyn FnMut(&Graph)>;
 
 impl std::fmt::Debug for Sim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,7 +78,8 @@ impl Sim {
     /// An empty world at time zero. All its random choices are drawn from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { net: Rc::new(RefCell::new(SimNetwork::new(seed))), nodes: Vec::new(), event_hash: 0, meter: || 0 }
+        let net = Rc::new(RefCell::new(SimNetwork::new(seed)));
+        Self { net, nodes: Vec::new(), event_hash: 0, meter: || 0, turn_check: Box::new(|_| {}) }
     }
 
     /// The simulated clock.
@@ -92,6 +97,11 @@ impl Sim {
     /// Sets the meter of what nodes compute: it is read before and after each turn.
     pub fn set_meter(&mut self, meter: fn() -> u64) {
         self.meter = meter;
+    }
+
+    /// Sets what is checked after each turn of a node, and when its graph has ended.
+    pub fn set_turn_check(&mut self, check: impl FnMut(&Graph) + 'static) {
+        self.turn_check = Box::new(check);
     }
 
     /// How much a node has computed since the last call.
@@ -207,7 +217,7 @@ impl Sim {
             node.shutdown_deadline = now + grace;
             graph.close(&mut node.world, node.shutdown_deadline);
         }
-        node.end_if_closed(now);
+        node.end_if_closed(now, &mut self.turn_check);
     }
 
     /// Makes the graph of a node pass on what it holds back.
@@ -314,7 +324,7 @@ impl Sim {
         node.computed.turns += 1;
         node.computed.total += after - before_jobs;
         node.computed.longest_turn = node.computed.longest_turn.max(after - before_turn);
-        node.end_if_closed(now);
+        node.end_if_closed(now, &mut self.turn_check);
     }
 
     // ---- the world outside --------------------------------------------------------------------------------------
@@ -414,15 +424,16 @@ impl SimNode {
     }
 
     /// Ends the process when its graph is closed, or when the time of its shutdown is up.
-    fn end_if_closed(&mut self, now: MonotonicTime) {
+    fn end_if_closed(&mut self, now: MonotonicTime, turn_check: &mut TurnCheck) {
         let Some(graph) = &mut self.graph else { return };
         if graph.is_closed() {
             self.undelivered = Some(graph.undelivered());
         } else if now >= self.shutdown_deadline {
             self.undelivered = Some(graph.abort(&mut self.world));
         } else {
-            return;
+            return turn_check(graph);
         }
+        turn_check(graph);
         drop(self.graph.take());
         self.world.process_ended();
         self.shutdown_deadline = MonotonicTime::NEVER;

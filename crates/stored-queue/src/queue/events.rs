@@ -52,6 +52,7 @@ impl DiskQueue {
         self.durable = self.storage.as_ref().map_or(0, otelcore_storage::Log::durable_up_to);
         (self.is_behind, self.next_read) = (found.records > 0, found.first);
         self.items = self.items.saturating_add(found.items);
+        self.counts.recovered = self.counts.recovered.saturating_add(found.items);
         self.bytes = self.bytes.saturating_add(found.bytes);
         self.reports.opened(found);
     }
@@ -129,6 +130,7 @@ impl DiskQueue {
                 continue;
             }
             if record.meta.kind != self.signal as u8 {
+                self.counts.set_aside = self.counts.set_aside.saturating_add(u64::from(record.meta.items));
                 self.bury(cx.now(), record, "it has another signal than its queue".to_owned());
                 continue;
             }
@@ -163,6 +165,7 @@ impl DiskQueue {
         } else if let Some(burial) = self.burials.remove(&sequence) {
             let items = u64::from(burial.record.meta.items);
             self.metrics.dead.add(items);
+            self.burial_items = self.burial_items.saturating_sub(items);
             self.release(items, burial.record.body.len() as u64);
         }
     }

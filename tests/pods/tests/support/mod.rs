@@ -56,9 +56,9 @@ pub fn read_rendered(name: &str) -> Option<String> {
 pub fn start_jaeger(cluster: &Cluster, namespace: &str) -> bool {
     let Some(program) = tool("jaeger-all-in-one") else { return false };
     cluster.apply(&format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: jaeger-collector, namespace: {namespace}}}\nspec: {{selector: {{app: jaeger}}, ports: [{{port: 14250}}]}}\n---\n\
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: jaeger-collector, namespace: {namespace}}}\nspec: {{selector: {{app: jaeger}}, ports: [{{name: jaeger, port: 14250}}, {{name: otlp, port: 4317}}]}}\n---\n\
          apiVersion: v1\nkind: Pod\nmetadata: {{name: jaeger, namespace: {namespace}, labels: {{app: jaeger}}}}\nspec:\n  containers:\n  - name: jaeger\n    image: machine\n    \
-         command: [{}, --collector.otlp.enabled=false]\n    env: [{{name: SPAN_STORAGE_TYPE, value: memory}}]\n    \
+         command: [{}, --collector.otlp.enabled=true, --collector.otlp.grpc.host-port=:4317]\n    env: [{{name: SPAN_STORAGE_TYPE, value: memory}}]\n    \
          readinessProbe: {{tcpSocket: {{port: 14250}}, periodSeconds: 1}}\n    startupProbe: {{httpGet: {{port: 16686, path: /}}, periodSeconds: 1, failureThreshold: 300}}\n",
         program.display()
     ));

@@ -14,8 +14,8 @@ use otelcore_config::{Diagnostics, FeatureGates};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Ack, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Extension,
-    OfferedCapabilities, Outcome, Payload, StartError, Storage, StorageLocation, StorageUser, StoredQueue,
-    StoredQueueContext, StoredQueueStatus, ValueStore,
+    OfferedCapabilities, Outcome, Payload, StartError, Storage, StorageLocation, StorageUser, StoredItemCounts,
+    StoredQueue, StoredQueueContext, StoredQueueStatus, ValueStore,
 };
 use otelcore_reactor::{EventLoop, FINISH_TIMEOUT, RealWorld, with_files};
 use otelcore_storage::ValueFile;
@@ -334,5 +334,17 @@ impl StoredQueue for ReplayQueue {
 
     fn stored_items(&self) -> u64 {
         self.queue.stored_items()
+    }
+
+    fn is_opening(&self) -> bool {
+        self.queue.is_opening()
+    }
+
+    fn undelivered_items(&self) -> u64 {
+        self.queue.undelivered_items()
+    }
+
+    fn item_counts(&self) -> StoredItemCounts {
+        self.queue.item_counts()
     }
 }
