@@ -691,6 +691,7 @@ pub const CODES: &[Code] = &[
         messages: &[
             "objects of the Kubernetes API server can't be read",
             "an object of the Kubernetes API server is left out",
+            "the lease of the leader can't be read or written",
             "the token for the Kubernetes API server can't be read",
             "failed to wait for caches to sync; data is refused until they are",
         ],
@@ -770,5 +771,37 @@ pub const CODES: &[Code] = &[
         causes: &[],
         remedy: "remove `process.handles`; `process.open_file_descriptors` counts files on Linux.",
         messages: &["process.handles is only supported on Windows; disabling metric on this platform"],
+    },
+    Code {
+        id: "OC651",
+        title: "the objects to collect can't be found",
+        meaning: "The API server does not have a resource that `k8s_objects` names, or can't be asked which ones it has. It is asked again after a pause.",
+        causes: &[
+            "a name that is misspelt, or is not the plural: `pods`",
+            "a custom resource whose definition is not installed yet",
+            "an API server that can't be reached",
+        ],
+        remedy: "see the field `error`, which has the names that there are; set `error_mode: ignore` to collect the others.",
+        messages: &["the objects to collect can't be found"],
+    },
+    Code {
+        id: "OC652",
+        title: "records of objects are lost",
+        meaning: "An object of the cluster could not be turned into a log record, or the pipeline did not accept the record.",
+        causes: &["an object that is nested too deep", "an exporter whose queue was full for five minutes"],
+        remedy: "see the field `error` or `reason`.",
+        messages: &[
+            "an object becomes no record",
+            "records of objects are not delivered",
+            "records of objects can't be made",
+        ],
+    },
+    Code {
+        id: "OC653",
+        title: "versions of objects can't be stored",
+        meaning: "Up to which version changes were delivered could not be read or written. After a restart some may come twice or be missing.",
+        causes: &["a full disk", "a directory that the collector may not write"],
+        remedy: "see the field `error`.",
+        messages: &["versions of objects can't be kept in the storage"],
     },
 ];
