@@ -190,6 +190,14 @@ impl Discovery {
         &self.failed
     }
 
+    /// Whether a version of a group has a kind of objects.
+    #[must_use]
+    pub fn has_kind(&self, group: &str, version: &str, kind: &str) -> bool {
+        let groups = self.groups.iter().filter(|known| known.name == group);
+        let versions = groups.flat_map(|group| &group.versions).filter(|known| known.version == version);
+        versions.flat_map(|version| version.resources.iter().flatten()).any(|resource| resource.kind == kind)
+    }
+
     /// The resources, in the order of their groups.
     #[must_use]
     pub fn resources(&self) -> Vec<ApiResource> {

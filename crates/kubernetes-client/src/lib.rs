@@ -16,6 +16,7 @@ mod client;
 mod config;
 mod credentials;
 mod discovery;
+mod image;
 mod kubeconfig;
 mod leadership;
 mod list_watch;
@@ -33,6 +34,7 @@ pub use client::{ChangeKind, ObjectConsumer, WatchClient, WatchId};
 pub use config::{KubernetesApiConfig, KubernetesAuthType};
 pub use credentials::Credentials;
 pub use discovery::{ApiResource, Discovery};
+pub use image::{ImageName, ImageParser};
 pub use leadership::Leadership;
 pub use list_watch::{WatchMode, WatchSpec};
 pub use objects::{

@@ -84,6 +84,7 @@ built_in_types! {
     "receiver-file-log": otelcore_receiver_file_log::FileLogFactory;
     "receiver-host-metrics": otelcore_receiver_host_metrics::HostMetricsFactory;
     "receiver-jaeger": otelcore_receivers::JaegerReceiverFactory;
+    "receiver-k8s-cluster": otelcore_receiver_kubernetes::K8sClusterFactory;
     "receiver-k8s-events": otelcore_receiver_kubernetes::K8sEventsFactory;
     "receiver-k8s-objects": otelcore_receiver_kubernetes::K8sObjectsFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;

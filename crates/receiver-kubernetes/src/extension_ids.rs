@@ -1,6 +1,7 @@
 //! Keys that name an extension: `storage` and `k8s_leader_elector`.
 
 use otelcore_config::{ComponentId, Section};
+#[cfg(any(feature = "k8s_events", feature = "k8s_objects"))]
 use otelcore_pipeline::{BuildContext, ComponentKind, StartError, Storage, StorageUser, ValueStore};
 
 /// Refuses a text that is no id. An empty one names no extension.
@@ -12,6 +13,7 @@ pub(crate) fn check_id(s: &Section<'_>, key: &str, text: &str, example: &str) {
     }
 }
 
+#[cfg(any(feature = "k8s_events", feature = "k8s_objects"))]
 /// The values that a receiver keeps in the storage that is named; `None` without one. Both names of a type have the same
 /// values.
 pub(crate) fn open_values(

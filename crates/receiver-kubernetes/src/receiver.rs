@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_kubernetes_client::{ApiClient, ApiResource, ApiServer, Discovery, KubernetesApiConfig};
+use otelcore_kubernetes_client::{ApiResource, ApiServer, KubernetesApiConfig};
 use otelcore_pdata::Signal;
 use otelcore_pdata::build::Body;
 use otelcore_pipeline::{
@@ -22,6 +22,7 @@ use otelcore_pipeline::{
     ReceiverMetrics, StartError, StatusReport, TimerId,
 };
 
+use crate::discovery_run::DiscoveryRun;
 use crate::leader_condition::LeaderCondition;
 use crate::records::{ReadObject, RecordFormat, WrittenBatch, write_batch};
 use crate::running::{RunContext, Running};
@@ -91,7 +92,7 @@ enum Phase {
     Standby,
     /// The versions are read.
     Loading,
-    Discovering(Box<(ApiClient, Discovery)>),
+    Discovering(Box<DiscoveryRun>),
     /// Discovery is repeated later.
     Waiting(TimerId),
     /// The sources of which the resource was found, and what reads them.
@@ -150,10 +151,6 @@ impl ObjectReceiver {
         }
     }
 
-    fn run_keys(&self) -> u64 {
-        self.run << RUN_SHIFT
-    }
-
     // ---- from standby to running ----------------------------------------------------------------------------------
 
     fn handle_leadership(&mut self, cx: &mut Cx<'_>) {
@@ -196,36 +193,19 @@ impl ObjectReceiver {
             return self.run_sources(cx, self.parts.sources.clone(), known);
         }
         let Some(server) = self.server.clone() else { return };
-        let client = ApiClient::new(server, &self.parts.api, cx, self.log.clone(), self.run_keys());
-        self.phase = Phase::Discovering(Box::new((client, Discovery::default())));
-        self.request_document(cx);
-    }
-
-    /// Asks for the next document, or ends discovery.
-    fn request_document(&mut self, cx: &mut Cx<'_>) {
-        let Phase::Discovering(discovering) = &mut self.phase else { return };
-        let (client, discovery) = &mut **discovering;
-        match discovery.poll_request() {
-            Some(request) => drop(client.request(cx, request)),
-            None => {
-                client.close(cx);
-                let (resources, failed) = (discovery.resources(), discovery.failed_groups().join("; "));
-                self.select(cx, &resources, &failed);
-            }
-        }
+        let run = DiscoveryRun::begin(cx, server, &self.parts.api, self.log.clone(), self.run << RUN_SHIFT);
+        self.phase = Phase::Discovering(Box::new(run));
     }
 
     fn handle_discovery(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
-        if let Phase::Discovering(discovering) = &mut self.phase {
-            discovering.0.handle_event(cx, local, event);
-        }
-        while let Phase::Discovering(discovering) = &mut self.phase
-            && let Some((_, response)) = discovering.0.poll_response()
-        {
-            match discovering.1.handle_response(response) {
-                Ok(()) => self.request_document(cx),
-                Err(error) => self.fail(cx, error),
+        let Phase::Discovering(run) = &mut self.phase else { return };
+        match run.handle_event(cx, local, event) {
+            None => {}
+            Some(Ok(discovery)) => {
+                let (resources, failed) = (discovery.resources(), discovery.failed_groups().join("; "));
+                self.select(cx, &resources, &failed);
             }
+            Some(Err(error)) => self.fail(cx, error),
         }
     }
 
@@ -304,7 +284,7 @@ impl ObjectReceiver {
 
     fn close_clients(&mut self, cx: &mut Cx<'_>) {
         match &mut self.phase {
-            Phase::Discovering(discovering) => discovering.0.close(cx),
+            Phase::Discovering(run) => run.close(cx),
             Phase::Running(running) => running.1.close(cx),
             Phase::Waiting(timer) => cx.cancel_timer(*timer),
             Phase::Standby | Phase::Loading => {}

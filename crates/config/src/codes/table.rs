@@ -804,4 +804,23 @@ pub const CODES: &[Code] = &[
         remedy: "see the field `error`.",
         messages: &["versions of objects can't be kept in the storage"],
     },
+    Code {
+        id: "OC654",
+        title: "a cluster can't be watched",
+        meaning: "`k8s_cluster` sends no metrics, because the API server can't be asked which objects it has, or not all of them could be listed yet. It is tried again.",
+        causes: &[
+            "the collector's account may not list and watch a kind of objects",
+            "an API server that can't be reached, or lists very slowly",
+        ],
+        remedy: "see the field `error` and the entries before; grant what they name.",
+        messages: &["the cluster can't be watched", "Timed out waiting for initial cache sync."],
+    },
+    Code {
+        id: "OC655",
+        title: "a kind of objects that the server does not have",
+        meaning: "The API server is older than a kind of objects that `k8s_cluster` measures. The others are measured.",
+        causes: &["a Kubernetes before 1.23"],
+        remedy: "nothing, unless the kind is wanted: then upgrade the cluster.",
+        messages: &["Server doesn't support any of the group versions defined for the kind"],
+    },
 ];

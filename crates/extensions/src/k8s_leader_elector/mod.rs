@@ -80,7 +80,7 @@ impl ComponentType for K8sLeaderElectorFactory {
     const INFO: ComponentInfo = ComponentInfo {
         kind: ComponentKind::Extension,
         type_name: "k8s_leader_elector",
-        aliases: &["k8sleaderelector"],
+        aliases: &[],
         signals: &[],
         stability: "Alpha",
     };

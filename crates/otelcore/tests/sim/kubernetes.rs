@@ -182,9 +182,11 @@ impl ApiServer {
         };
         while let Some(end) = conn.incoming.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&conn.incoming[..end + 4]).into_owned();
-            let length = head.to_ascii_lowercase().split("content-length: ").nth(1).map_or(0, |rest| {
-                rest.split("\r\n").next().and_then(|length| length.parse().ok()).unwrap_or(0)
-            });
+            let length = head
+                .to_ascii_lowercase()
+                .split("content-length: ")
+                .nth(1)
+                .map_or(0, |rest| rest.split("\r\n").next().and_then(|length| length.parse().ok()).unwrap_or(0));
             if conn.incoming.len() < end + 4 + length {
                 break;
             }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use otelcore_go_text::time::calendar::DateTime;
-use otelcore_go_text::time::{Location, read_by_go_layout};
-use otelcore_kubernetes_client::ApiResource;
+use otelcore_kubernetes_client::{ApiResource, parse_time, parse_time_nanos};
 use otelcore_pdata::Value;
 use otelcore_pdata::build::{AttributesWriter, Body, LogRecordWriter};
+use otelcore_pdata::text::UtcDateTime;
 use otelcore_pdata::views::AnyValue;
 
 use crate::records::{DecodedObject, RecordFormat, path, string};
@@ -118,23 +117,14 @@ fn event_time(event: &Value) -> Option<u64> {
     times.filter_map(|name| unix_nanos(string(path(event, &[name])))).next()
 }
 
-fn seconds_and_nanos(text: &str) -> Option<(i64, u32)> {
-    if text.is_empty() {
-        return None;
-    }
-    let utc = Location::utc();
-    let time = read_by_go_layout("2006-01-02T15:04:05Z07:00", text.as_bytes(), &utc, &utc.time(0, 0)).ok()?;
-    Some((time.seconds, time.nanos))
-}
-
 fn unix_nanos(text: &str) -> Option<u64> {
-    let (seconds, nanos) = seconds_and_nanos(text)?;
-    u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?.checked_add(u64::from(nanos))
+    parse_time_nanos(text).and_then(|nanos| u64::try_from(nanos).ok())
 }
 
 /// A time as Go prints one: `2024-02-29 12:00:00 +0000 UTC`; the zero time where there is none.
 fn go_time_text(text: &str) -> String {
-    let Some((seconds, _)) = seconds_and_nanos(text) else { return "0001-01-01 00:00:00 +0000 UTC".to_owned() };
-    let t = DateTime::at(seconds);
+    let nanos = parse_time(text).and_then(|seconds| seconds.checked_mul(1_000_000_000));
+    let Some(nanos) = nanos else { return "0001-01-01 00:00:00 +0000 UTC".to_owned() };
+    let t = UtcDateTime::from_unix_nanos(nanos);
     format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02} +0000 UTC", t.year, t.month, t.day, t.hour, t.minute, t.second)
 }

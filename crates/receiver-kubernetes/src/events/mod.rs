@@ -45,7 +45,7 @@ impl ComponentType for K8sEventsFactory {
     const INFO: ComponentInfo = ComponentInfo {
         kind: ComponentKind::Receiver,
         type_name: "k8s_events",
-        aliases: &["k8sevents"],
+        aliases: &[],
         signals: &[Signal::Logs],
         stability: "Alpha",
     };

@@ -1,5 +1,9 @@
 //! The receivers in a world of their own, against a server that the test plays.
 
+#[cfg(feature = "k8s_cluster")]
+mod cluster;
+#[cfg(all(feature = "k8s_cluster", feature = "k8s_events", feature = "k8s_objects"))]
+mod differential;
 #[cfg(feature = "k8s_events")]
 mod events;
 #[cfg(feature = "k8s_objects")]
@@ -49,15 +53,20 @@ struct Test {
     targets: Vec<String>,
 }
 
-fn context() -> TestContext {
+fn context_of(signal: Signal) -> TestContext {
     let mut context = TestContext::new();
-    context.signals = vec![Signal::Logs];
+    context.signals = vec![signal];
     context
+}
+
+#[cfg(feature = "k8s_objects")]
+fn context() -> TestContext {
+    context_of(Signal::Logs)
 }
 
 impl Test {
     fn new(factory: &dyn Factory, yaml: &str) -> Self {
-        Self::with_context(factory, yaml, context(), TestWorld::new())
+        Self::with_context(factory, yaml, context_of(factory.info().signals[0]), TestWorld::new())
     }
 
     fn with_context(factory: &dyn Factory, yaml: &str, context: TestContext, mut world: TestWorld) -> Self {
@@ -167,32 +176,33 @@ impl Test {
 
     /// The records since the last call.
     fn records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        for payload in self.payloads.take() {
-            let request = ExportLogsServiceRequest::decode(&payload.body.to_bytes()[..]).unwrap();
-            for entry in request.resource_logs {
-                let resource = plain_map(&entry.resource.unwrap_or_default().attributes);
-                for scope in entry.scope_logs {
-                    for record in scope.log_records {
-                        records.push(Record {
-                            resource: resource.clone(),
-                            scope: scope.scope.clone().unwrap_or_default().name,
-                            body: record.body.as_ref().map_or(Value::Null, plain),
-                            attributes: plain_map(&record.attributes),
-                            time: record.time_unix_nano,
-                            observed: record.observed_time_unix_nano,
-                            severity: (record.severity_number, record.severity_text),
-                        });
-                    }
-                }
-            }
-        }
-        records
+        self.payloads.take().iter().flat_map(|payload| decode_records(&payload.body.to_bytes())).collect()
     }
 
     fn log_lines(&self) -> String {
         self.context.log.take_lines().join("\n")
     }
+}
+
+fn decode_records(body: &[u8]) -> Vec<Record> {
+    let mut records = Vec::new();
+    for entry in ExportLogsServiceRequest::decode(body).unwrap().resource_logs {
+        let resource = plain_map(&entry.resource.unwrap_or_default().attributes);
+        for scope in entry.scope_logs {
+            for record in scope.log_records {
+                records.push(Record {
+                    resource: resource.clone(),
+                    scope: scope.scope.clone().unwrap_or_default().name,
+                    body: record.body.as_ref().map_or(Value::Null, plain),
+                    attributes: plain_map(&record.attributes),
+                    time: record.time_unix_nano,
+                    observed: record.observed_time_unix_nano,
+                    severity: (record.severity_number, record.severity_text),
+                });
+            }
+        }
+    }
+    records
 }
 
 /// A record as it came out.
