@@ -492,6 +492,8 @@ impl WatchClient {
         if let Some(watcher) = self.watchers.get_mut(index) {
             match status.code {
                 410 => watcher.machine.restart_from_newest(),
+                // Without a list of all objects, changes since the last version would be lost.
+                _ if watcher.machine.wants_version_only() => {}
                 _ => watcher.machine.restart(),
             }
         }

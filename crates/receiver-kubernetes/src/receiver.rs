@@ -107,6 +107,8 @@ struct InFlight {
     pause: Duration,
     /// While it waits to be sent again.
     timer: Option<TimerId>,
+    /// Up to which versions changes are delivered with it.
+    versions: Vec<(String, String)>,
 }
 
 /// The receiver. See the module.
@@ -117,6 +119,7 @@ pub(crate) struct ObjectReceiver {
     log: Logger,
     metrics: ReceiverMetrics,
     versions: StoredVersions,
+    store_timer: Option<TimerId>,
     phase: Phase,
     run: u64,
     pause: Duration,
@@ -139,6 +142,7 @@ impl ObjectReceiver {
             started: 0,
             log: context.log.clone(),
             metrics: ReceiverMetrics::new(context.telemetry, &context.id.to_string(), "http", context.signals),
+            store_timer: None,
             phase: Phase::Standby,
             run: 0,
             pause: MIN_PAUSE,
@@ -261,7 +265,7 @@ impl ObjectReceiver {
         running.set_paused(cx, self.is_occupied());
         self.phase = Phase::Running(Box::new((sources, running)));
         if self.versions.has_store() {
-            cx.set_timer(STORE_TIMER, cx.now() + STORE_INTERVAL);
+            self.store_timer = Some(cx.set_timer(STORE_TIMER, cx.now() + STORE_INTERVAL));
         }
     }
 
@@ -296,6 +300,9 @@ impl ObjectReceiver {
         self.close_clients(cx);
         self.phase = Phase::Standby;
         self.writing = None;
+        if let Some(timer) = self.store_timer.take() {
+            cx.cancel_timer(timer);
+        }
         self.give_up_retry(cx);
         self.versions.write(cx);
     }
@@ -369,7 +376,8 @@ impl ObjectReceiver {
         let request = self.next_request;
         self.next_request += 1;
         let (pause, sent_at) = (FIRST_RETRY, cx.now());
-        self.in_flight = Some(InFlight { request, payload: payload.clone(), sent_at, pause, timer: None });
+        let versions = self.read_versions();
+        self.in_flight = Some(InFlight { request, payload: payload.clone(), sent_at, pause, timer: None, versions });
         input.send(cx, request, payload);
     }
 
@@ -395,15 +403,26 @@ impl ObjectReceiver {
         self.metrics.record_outcome(Signal::Logs, payload.items(), outcome);
     }
 
-    fn store_versions(&mut self, cx: &mut Cx<'_>) {
-        if !self.is_occupied()
-            && let Phase::Running(running) = &self.phase
-        {
-            running.1.store_versions(&running.0, &mut self.versions);
+    /// Up to which versions changes have been read.
+    fn read_versions(&self) -> Vec<(String, String)> {
+        match &self.phase {
+            Phase::Running(running) if self.versions.has_store() => running.1.read_versions(&running.0),
+            _ => Vec::new(),
         }
+    }
+
+    /// Notes up to which versions changes are delivered, if nothing is on its way.
+    fn note_versions(&mut self) {
+        if !self.is_occupied() {
+            self.read_versions().iter().for_each(|(key, version)| self.versions.set(key, version));
+        }
+    }
+
+    fn store_versions(&mut self, cx: &mut Cx<'_>) {
+        self.note_versions();
         self.versions.write(cx);
         if matches!(self.phase, Phase::Running(_)) {
-            cx.set_timer(STORE_TIMER, cx.now() + STORE_INTERVAL);
+            self.store_timer = Some(cx.set_timer(STORE_TIMER, cx.now() + STORE_INTERVAL));
         }
     }
 }
@@ -483,19 +502,18 @@ impl Receiver for ObjectReceiver {
             self.log.error("records of objects are not delivered", &fields);
         }
         self.finish(&in_flight.payload, &outcome);
+        in_flight.versions.iter().for_each(|(key, version)| self.versions.set(key, version));
+        if self.is_closed {
+            self.versions.write(cx);
+        }
         if let Phase::Running(running) = &mut self.phase {
-            running.1.store_versions(&running.0, &mut self.versions);
             running.1.set_paused(cx, self.writing.is_some());
         }
     }
 
     fn close(&mut self, cx: &mut Cx<'_>, _: MonotonicTime) {
         self.is_closed = true;
-        if !self.is_occupied()
-            && let Phase::Running(running) = &self.phase
-        {
-            running.1.store_versions(&running.0, &mut self.versions);
-        }
+        self.note_versions();
         self.stop(cx);
     }
 

@@ -141,17 +141,19 @@ impl Running {
         std::mem::take(&mut self.batch)
     }
 
-    /// Stores up to which versions changes have been read. For a moment at which all of them are delivered.
-    pub(crate) fn store_versions(&self, sources: &[ObjectSource], versions: &mut StoredVersions) {
-        if !self.batch.is_empty() || !versions.has_store() {
-            return;
+    /// Up to which versions changes have been read, by the keys of the storage. Empty while some of them wait in the batch.
+    pub(crate) fn read_versions(&self, sources: &[ObjectSource]) -> Vec<(String, String)> {
+        if !self.batch.is_empty() {
+            return Vec::new();
         }
-        for (index, watch) in self.watches.iter().enumerate() {
-            let is_watched = sources.get(watch.source).is_some_and(|s| matches!(s.mode, ReadMode::Watch { .. }));
-            if let Some(version) = self.client.version(WatchId(index)).filter(|_| is_watched) {
-                versions.set(&watch.key, version);
-            }
-        }
+        let is_watched = |watch: &RunningWatch| {
+            sources.get(watch.source).is_some_and(|source| matches!(source.mode, ReadMode::Watch { .. }))
+        };
+        let watched = self.watches.iter().enumerate().filter(|(_, watch)| is_watched(watch));
+        let version = |(index, watch): (usize, &RunningWatch)| {
+            Some((watch.key.clone(), self.client.version(WatchId(index))?.to_owned()))
+        };
+        watched.filter_map(version).collect()
     }
 
     pub(crate) fn close(&mut self, cx: &mut Cx<'_>) {

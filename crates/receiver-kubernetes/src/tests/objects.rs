@@ -107,6 +107,19 @@ fn initial_state_is_sent_once_as_added() {
 }
 
 #[test]
+fn watch_that_ends_with_an_error_goes_on_from_the_last_version() {
+    let mut test = Test::new(&Objects, "{objects: [{name: pods, mode: watch}]}");
+    test.list(PODS, 7, &[]);
+    test.run();
+    test.event(PODS, "ADDED", &object("a", "shop", 8));
+    test.take_targets();
+    test.event(PODS, "ERROR", &json!({"kind": "Status", "code": 500, "message": "etcd"}));
+    test.run_for(Duration::from_secs(5));
+    let targets = test.take_targets();
+    assert!(targets.len() == 1 && targets[0].ends_with("&resourceVersion=8"), "{targets:?}");
+}
+
+#[test]
 fn version_that_is_configured_is_watched_from_and_pulled_exactly() {
     let mut test = Test::new(
         &Objects,

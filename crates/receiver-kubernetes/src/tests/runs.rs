@@ -1,8 +1,14 @@
 //! When the receiver runs, and what becomes of payloads that are refused.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use otelcore_pipeline::Outcome;
+use otelcore_pipeline::{
+    FileSystem, MonotonicTime, OfferedCapabilities, Outcome, Storage, StorageLocation, StorageUser, StoredQueue,
+    StoredQueueContext, ValueChange, ValueStore,
+};
 use serde_json::json;
 
 use super::{Test, context, names, object, with_elector};
@@ -127,6 +133,86 @@ fn long_objects_become_records_in_a_job_and_keep_their_order() {
     test.event(PODS, "ADDED", &long("a"));
     test.event(PODS, "ADDED", &object("b", "shop", 10));
     assert_eq!(names(&test.records()), ["a", "b"]);
+}
+
+/// A storage whose values are in the test.
+#[derive(Debug, Default)]
+struct TestStorage(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+
+#[derive(Debug)]
+struct TestValues(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+
+impl ValueStore for TestValues {
+    fn load(&mut self, _: &mut dyn FileSystem) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn apply(&mut self, _: &mut dyn FileSystem, changes: Vec<ValueChange>) -> std::io::Result<()> {
+        for change in changes {
+            match change {
+                ValueChange::Set(key, value) => drop(self.0.lock().unwrap().insert(key, value)),
+                ValueChange::Delete(key) => drop(self.0.lock().unwrap().remove(&key)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Storage for TestStorage {
+    fn location(&self, _: &StorageUser<'_>) -> StorageLocation {
+        unreachable!("a receiver of objects has values only")
+    }
+
+    fn open_values(&self, user: &StorageUser<'_>) -> Box<dyn ValueStore> {
+        assert_eq!(user.id.to_string(), "k8s_objects");
+        Box::new(TestValues(self.0.clone()))
+    }
+
+    fn open_queue(&self, _: StoredQueueContext<'_>) -> Box<dyn StoredQueue> {
+        unreachable!("a receiver of objects has values only")
+    }
+}
+
+fn with_storage(values: &Arc<Mutex<BTreeMap<String, Vec<u8>>>>) -> Test {
+    let mut context = context();
+    let mut offered = OfferedCapabilities::default();
+    offered.add::<dyn Storage>(Rc::new(TestStorage(values.clone())));
+    context.capabilities.add(&"file_storage".parse().unwrap(), offered);
+    let yaml = "{storage: file_storage, objects: [{name: pods, mode: watch, namespaces: [shop]}]}";
+    let mut test = Test::with_context(&Objects, yaml, context, TestWorld::new());
+    test.list("/api/v1/namespaces/shop/pods", 7, &[]);
+    test.run();
+    test
+}
+
+#[test]
+fn watch_goes_on_after_a_restart_from_the_version_that_was_delivered() {
+    let values = Arc::default();
+    let path = "/api/v1/namespaces/shop/pods";
+    let mut test = with_storage(&values);
+    test.event(path, "ADDED", &object("a", "shop", 8));
+    assert_eq!(names(&test.records()), ["a"]);
+    test.run_for(6 * SEC);
+    let stored = |values: &Arc<Mutex<BTreeMap<String, Vec<u8>>>>| {
+        values.lock().unwrap().get("latestResourceVersion/pods.shop").cloned().unwrap_or_default()
+    };
+    assert_eq!(stored(&values), b"8");
+    // What is not delivered does not count.
+    test.payloads.push_outcome(Outcome::retry("full"));
+    test.event(path, "ADDED", &object("b", "shop", 9));
+    test.graph.close(&mut test.world, MonotonicTime::NEVER);
+    test.run();
+    assert!(test.graph.is_closed());
+    assert_eq!(stored(&values), b"8");
+    let mut test = with_storage(&values);
+    let targets = test.take_targets();
+    assert!(targets.last().unwrap().ends_with("&resourceVersion=8"), "{targets:?}");
+    // What is delivered is stored at the end.
+    test.event(path, "ADDED", &object("b", "shop", 9));
+    test.graph.close(&mut test.world, MonotonicTime::NEVER);
+    test.run();
+    assert!(test.graph.is_closed());
+    assert_eq!(stored(&values), b"9");
 }
 
 #[test]
