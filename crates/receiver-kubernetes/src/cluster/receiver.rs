@@ -309,8 +309,8 @@ impl ClusterReceiver {
 
     fn handle_sync_timer(&mut self, cx: &mut Cx<'_>) {
         if !self.is_collecting && matches!(self.phase, Phase::Watching(_)) {
-            let error = "Timed out waiting for initial cache sync.";
-            self.log.error(error, &[]);
+            self.log.error("Timed out waiting for initial cache sync.", &[]);
+            let error = "not all objects could be listed yet";
             cx.report_status(SYNC_PART, StatusReport::RecoverableError(error));
         }
     }
