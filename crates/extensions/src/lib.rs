@@ -14,6 +14,8 @@ mod header_syntax;
 mod headers_setter;
 #[cfg(feature = "health_check")]
 mod health_check;
+#[cfg(feature = "k8s_leader_elector")]
+mod k8s_leader_elector;
 #[cfg(feature = "memory_ballast")]
 mod memory_ballast;
 #[cfg(feature = "pprof")]
@@ -33,6 +35,8 @@ pub use file_storage::{CompactionConfig, FileStorageConfig, FileStorageFactory};
 pub use headers_setter::{HeaderAction, HeaderConfig, HeadersSetterConfig, HeadersSetterFactory};
 #[cfg(feature = "health_check")]
 pub use health_check::{HealthCheckConfig, HealthCheckFactory, PipelineCheckConfig, ResponseBodyConfig};
+#[cfg(feature = "k8s_leader_elector")]
+pub use k8s_leader_elector::{K8sLeaderElectorConfig, K8sLeaderElectorFactory};
 #[cfg(feature = "memory_ballast")]
 pub use memory_ballast::{MemoryBallastConfig, MemoryBallastFactory};
 #[cfg(feature = "pprof")]

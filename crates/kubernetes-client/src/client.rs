@@ -8,7 +8,7 @@
 //! What is not read stays at the server: a turn reads a bounded number of bytes, and nothing while the consumer has paused
 //! the client. Never keeps an object.
 
-mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -91,6 +91,8 @@ enum WatchState {
     Requested,
     /// The body is being read.
     Reading,
+    /// There is nothing to ask for.
+    Idle,
     /// The text of a refusal is being read.
     Refused { status: u16, text: Vec<u8>, retry_after: Option<Duration> },
 }
@@ -172,8 +174,14 @@ impl WatchClient {
     /// See [`ApiServer::find`].
     pub fn start(config: &KubernetesApiConfig, cx: &mut Cx<'_>, log: Logger, base: u64) -> Result<Self, StartError> {
         let server = ApiServer::find(config, cx)?;
+        Ok(Self::for_server(server, config, cx, log, base))
+    }
+
+    /// A client for a server that was found with this configuration.
+    #[must_use]
+    pub fn for_server(server: ApiServer, config: &KubernetesApiConfig, cx: &Cx<'_>, log: Logger, base: u64) -> Self {
         let rate = RequestRate::new(config.requests_per_second(), config.burst(), cx.now());
-        Ok(Self::new(server, None, rate, log, base))
+        Self::new(server, None, rate, log, base)
     }
 
     /// A client for a server that is known. `auth` applies further credentials to each request.
@@ -249,6 +257,24 @@ impl WatchClient {
         self.request_turn(cx);
     }
 
+    /// Lists the objects of a watch in [`crate::WatchMode::List`] again. False, and without effect, while it is listed.
+    pub fn list_again(&mut self, cx: &mut Cx<'_>, watch: WatchId) -> bool {
+        let Some(watcher) = self.watchers.get_mut(watch.0) else { return false };
+        if !matches!(watcher.state, WatchState::Idle) {
+            return false;
+        }
+        watcher.machine.restart();
+        watcher.state = WatchState::Waiting(cx.now());
+        self.request_turn(cx);
+        true
+    }
+
+    /// Up to which version the objects of a watch have been passed on; `None` while they are listed.
+    #[must_use]
+    pub fn version(&self, watch: WatchId) -> Option<&str> {
+        self.watchers.get(watch.0)?.machine.version()
+    }
+
     /// While it is paused, nothing is read and nothing is passed on.
     pub fn set_paused(&mut self, cx: &mut Cx<'_>, is_paused: bool) {
         self.is_paused = is_paused;
@@ -291,9 +317,14 @@ impl WatchClient {
         }
     }
 
-    /// Closes all connections.
+    /// Closes all connections. Watches that have failed do not count for the component's status any more.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.is_closed = true;
+        for (index, watcher) in self.watchers.iter_mut().enumerate() {
+            if watcher.error.take().is_some() {
+                cx.report_status(self.base + index as u64, StatusReport::Ok);
+            }
+        }
         self.http.close(cx);
         if let Some((_, id)) = self.timer.take() {
             cx.cancel_timer(id);
@@ -340,7 +371,7 @@ impl WatchClient {
         let now = cx.now();
         let Some(watcher) = self.watchers.get_mut(index) else { return };
         let is_list = watcher.machine.is_list();
-        if watcher.machine.is_first_page() {
+        if watcher.machine.is_first_page() && !watcher.machine.wants_version_only() {
             consumer.begin_list(WatchId(index));
         }
         watcher.splitter = JsonSplitter::new(if is_list { BodyKind::List } else { BodyKind::Stream });
@@ -372,7 +403,9 @@ impl WatchClient {
 
     /// The watch of a request in progress. There are few of them.
     fn watch_of(&self, token: u64) -> Option<usize> {
-        let is_request = |watcher: &Watcher| watcher.token == token && !matches!(watcher.state, WatchState::Waiting(_));
+        let is_request = |watcher: &Watcher| {
+            watcher.token == token && !matches!(watcher.state, WatchState::Waiting(_) | WatchState::Idle)
+        };
         self.watchers.iter().position(is_request)
     }
 
@@ -439,6 +472,7 @@ impl WatchClient {
                     }
                     Ok(())
                 }
+                PieceKind::Object if watcher.machine.is_list() && watcher.machine.wants_version_only() => Ok(()),
                 PieceKind::Object if watcher.machine.is_list() => {
                     consumer.apply(cx, WatchId(index), ChangeKind::Listed, watcher.splitter.piece())
                 }
@@ -458,6 +492,8 @@ impl WatchClient {
         if let Some(watcher) = self.watchers.get_mut(index) {
             match status.code {
                 410 => watcher.machine.restart_from_newest(),
+                // Without a list of all objects, changes since the last version would be lost.
+                _ if watcher.machine.wants_version_only() => {}
                 _ => watcher.machine.restart(),
             }
         }
@@ -503,10 +539,11 @@ impl WatchClient {
         let is_short = cx.now().since(watcher.began) < MIN_WATCH && !watcher.has_events;
         if watcher.machine.is_list() {
             let ListMetadata { resource_version, continue_token } = std::mem::take(&mut watcher.page);
-            if resource_version.is_empty() {
+            if resource_version.is_empty() && watcher.machine.needs_version() {
                 return self.fail(cx, index, "the list has no resourceVersion".to_owned(), None);
             }
-            if watcher.machine.end_page(&resource_version, &continue_token) {
+            let has_objects = !watcher.machine.wants_version_only();
+            if watcher.machine.end_page(&resource_version, &continue_token) && has_objects {
                 consumer.end_list(cx, WatchId(index));
             }
             self.succeed(cx, index);
@@ -554,7 +591,8 @@ impl WatchClient {
         let Some(watcher) = self.watchers.get_mut(index) else { return };
         self.readable.remove(&watcher.token);
         self.http.cancel_request(cx, watcher.token);
-        watcher.state = WatchState::Waiting(cx.now() + pause);
+        let is_idle = watcher.machine.is_idle();
+        watcher.state = if is_idle { WatchState::Idle } else { WatchState::Waiting(cx.now() + pause) };
     }
 
     fn request_turn(&mut self, cx: &mut Cx<'_>) {

@@ -5,6 +5,7 @@
 //!     ^                     |
 //!     +--- 410 Gone --------+
 //! ```
+//! [`WatchMode`] says which of these there are. Where only the version of a list is needed, the list has one object.
 //! A pure machine: it knows neither connections nor objects.
 
 use std::time::Duration;
@@ -19,6 +20,26 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A watch ends after five to ten minutes, as in client-go.
 const MIN_WATCH: Duration = Duration::from_secs(300);
 
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum WatchMode {
+    /// All objects, and then their changes. After a gap in the changes: all objects again.
+    #[default]
+    ListAndWatch,
+    /// All objects once, and then changes. Changes in a gap are lost.
+    ListOnceAndWatch,
+    /// Changes only. Changes in a gap are lost.
+    Watch {
+        /// The version after which they begin; empty for the newest one.
+        from: String,
+    },
+    /// All objects, at the start and whenever [`crate::WatchClient::list_again`] is called.
+    List {
+        /// The version that is listed; empty for the newest one.
+        version: String,
+    },
+}
+
 /// The resource to list and watch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct WatchSpec {
@@ -30,6 +51,8 @@ pub struct WatchSpec {
     pub field_selector: String,
     /// Only the metadata of the objects is needed.
     pub metadata_only: bool,
+    /// What is asked for.
+    pub mode: WatchMode,
 }
 
 impl WatchSpec {
@@ -42,6 +65,12 @@ impl WatchSpec {
             namespace => format!("{root}/namespaces/{}/{resource}", escaped(namespace)),
         };
         Self { path, ..Self::default() }
+    }
+
+    /// The path of an object of this name.
+    #[must_use]
+    pub fn object_path(&self, name: &str) -> String {
+        format!("{}/{}", self.path, escaped(name))
     }
 
     /// What is asked for, for logs: `pods`.
@@ -69,6 +98,8 @@ enum Position {
     List { continue_token: String },
     /// A watch from a version.
     Watch { version: String },
+    /// Nothing until the list is asked for again.
+    Idle,
 }
 
 #[derive(Debug)]
@@ -76,13 +107,45 @@ pub(crate) struct ListWatch {
     pub(crate) spec: WatchSpec,
     position: Position,
     list_version: ListVersion,
+    /// The objects have been listed once.
+    is_listed: bool,
     failures: u32,
 }
 
 impl ListWatch {
     pub(crate) fn new(spec: WatchSpec) -> Self {
-        let position = Position::List { continue_token: String::new() };
-        Self { spec, position, list_version: ListVersion::Any, failures: 0 }
+        let position = match &spec.mode {
+            WatchMode::Watch { from } if !from.is_empty() => Position::Watch { version: from.clone() },
+            _ => Position::List { continue_token: String::new() },
+        };
+        Self { spec, position, list_version: ListVersion::Any, is_listed: false, failures: 0 }
+    }
+
+    /// Of a list only the version is needed.
+    pub(crate) fn wants_version_only(&self) -> bool {
+        match self.spec.mode {
+            WatchMode::Watch { .. } => true,
+            WatchMode::ListOnceAndWatch => self.is_listed,
+            WatchMode::ListAndWatch | WatchMode::List { .. } => false,
+        }
+    }
+
+    /// There is no next request.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.position == Position::Idle
+    }
+
+    /// Whether a list can't be used without its version.
+    pub(crate) fn needs_version(&self) -> bool {
+        !matches!(self.spec.mode, WatchMode::List { .. })
+    }
+
+    /// The version of the last event, or of the list.
+    pub(crate) fn version(&self) -> Option<&str> {
+        match &self.position {
+            Position::Watch { version } => Some(version),
+            Position::List { .. } | Position::Idle => None,
+        }
     }
 
     pub(crate) fn is_list(&self) -> bool {
@@ -102,12 +165,20 @@ impl ListWatch {
     /// Path and query of the next request.
     pub(crate) fn target(&self, watch_duration: Duration) -> String {
         let mut query = match &self.position {
-            Position::List { continue_token } if continue_token.is_empty() => match &self.list_version {
-                ListVersion::Any => format!("limit={PAGE_SIZE}&resourceVersion=0"),
-                // With a limit this would be the version itself, which the server may not have any more.
-                ListVersion::NotOlderThan(version) => format!("resourceVersion={}", escaped(version)),
-                ListVersion::Newest => format!("limit={PAGE_SIZE}"),
-            },
+            Position::Idle => String::new(),
+            Position::List { .. } if self.wants_version_only() => "limit=1".to_owned(),
+            Position::List { continue_token } if continue_token.is_empty() => {
+                match (&self.spec.mode, &self.list_version) {
+                    (WatchMode::List { version }, _) if version.is_empty() => format!("limit={PAGE_SIZE}"),
+                    (WatchMode::List { version }, _) => {
+                        format!("limit={PAGE_SIZE}&resourceVersion={}&resourceVersionMatch=Exact", escaped(version))
+                    }
+                    (_, ListVersion::Any) => format!("limit={PAGE_SIZE}&resourceVersion=0"),
+                    // With a limit this would be the version itself, which the server may not have any more.
+                    (_, ListVersion::NotOlderThan(version)) => format!("resourceVersion={}", escaped(version)),
+                    (_, ListVersion::Newest) => format!("limit={PAGE_SIZE}"),
+                }
+            }
             Position::List { continue_token } => format!("limit={PAGE_SIZE}&continue={}", escaped(continue_token)),
             Position::Watch { version } => format!(
                 "watch=true&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
@@ -125,15 +196,19 @@ impl ListWatch {
         format!("{}?{query}", self.spec.path)
     }
 
-    /// A page has ended. True if it was the last one: then the watch begins.
+    /// A page has ended. True if it was the last one: then the watch begins, if there is one.
     pub(crate) fn end_page(&mut self, version: &str, continue_token: &str) -> bool {
         self.failures = 0;
-        if !continue_token.is_empty() {
+        if !continue_token.is_empty() && !self.wants_version_only() {
             self.position = Position::List { continue_token: continue_token.to_owned() };
             return false;
         }
+        self.is_listed = true;
         self.list_version = ListVersion::NotOlderThan(version.to_owned());
-        self.position = Position::Watch { version: version.to_owned() };
+        self.position = match self.spec.mode {
+            WatchMode::List { .. } => Position::Idle,
+            _ => Position::Watch { version: version.to_owned() },
+        };
         true
     }
 
@@ -163,6 +238,7 @@ impl ListWatch {
     pub(crate) fn reset(&mut self) {
         self.restart();
         self.list_version = ListVersion::Any;
+        self.is_listed = false;
     }
 
     /// A request has failed; returns the pause before the next one.
@@ -177,7 +253,7 @@ impl ListWatch {
     }
 }
 
-/// A value in a query, escaped.
+/// A value in a path or a query, escaped.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -219,6 +295,67 @@ mod tests {
         assert_eq!(target(&machine), format!("/api/v1/pods?limit=500{selectors}"));
     }
 
+    fn targets(mode: WatchMode) -> impl Fn(&ListWatch) -> String {
+        move |machine| {
+            assert_eq!(machine.spec.mode, mode);
+            machine.target(Duration::from_secs(300)).trim_start_matches("/api/v1/pods?").to_owned()
+        }
+    }
+
+    fn machine(mode: WatchMode) -> ListWatch {
+        ListWatch::new(WatchSpec { mode, ..WatchSpec::new("", "v1", "pods", "") })
+    }
+
+    const WATCH: &str = "watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion=";
+
+    #[test]
+    fn watch_without_a_list_asks_for_the_version_of_one_object() {
+        let mode = WatchMode::Watch { from: String::new() };
+        let (mut machine, target) = (machine(mode.clone()), targets(mode));
+        assert_eq!(target(&machine), "limit=1");
+        assert!(machine.wants_version_only() && machine.end_page("7", "more"));
+        assert_eq!((target(&machine), machine.version()), (format!("{WATCH}7"), Some("7")));
+        machine.restart_from_newest();
+        assert_eq!(target(&machine), "limit=1");
+    }
+
+    #[test]
+    fn watch_from_a_version_begins_there_and_asks_for_the_newest_one_when_it_is_gone() {
+        let mode = WatchMode::Watch { from: "41".to_owned() };
+        let (mut machine, target) = (machine(mode.clone()), targets(mode));
+        assert_eq!(target(&machine), format!("{WATCH}41"));
+        machine.restart_from_newest();
+        assert_eq!(target(&machine), "limit=1");
+    }
+
+    #[test]
+    fn objects_are_listed_once_and_then_only_watched() {
+        let mode = WatchMode::ListOnceAndWatch;
+        let (mut machine, target) = (machine(mode.clone()), targets(mode));
+        assert_eq!(target(&machine), "limit=500&resourceVersion=0");
+        assert!(!machine.end_page("7", "more") && machine.end_page("7", ""));
+        assert_eq!(target(&machine), format!("{WATCH}7"));
+        machine.restart_from_newest();
+        assert_eq!(target(&machine), "limit=1");
+    }
+
+    #[test]
+    fn list_without_a_watch_ends_idle_and_is_repeated_on_request() {
+        let mode = WatchMode::List { version: String::new() };
+        let (mut machine, target) = (machine(mode.clone()), targets(mode));
+        assert_eq!(target(&machine), "limit=500");
+        assert!(!machine.end_page("7", "more"));
+        assert_eq!(target(&machine), "limit=500&continue=more");
+        assert!(machine.end_page("7", "") && machine.is_idle());
+        machine.restart();
+        assert_eq!(target(&machine), "limit=500");
+        let mode = WatchMode::List { version: "9".to_owned() };
+        assert_eq!(
+            targets(mode.clone())(&self::machine(mode)),
+            "limit=500&resourceVersion=9&resourceVersionMatch=Exact"
+        );
+    }
+
     #[test]
     fn path_has_the_group_and_the_namespace() {
         assert_eq!(
@@ -227,6 +364,7 @@ mod tests {
         );
         assert_eq!(WatchSpec::new("", "v1", "pods", "a/b").path, "/api/v1/namespaces/a%2Fb/pods");
         assert_eq!(WatchSpec::new("", "v1", "pods", "").resource(), "pods");
+        assert_eq!(WatchSpec::new("", "v1", "pods", "a").object_path("b/c"), "/api/v1/namespaces/a/pods/b%2Fc");
     }
 
     #[test]

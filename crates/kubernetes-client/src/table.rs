@@ -51,6 +51,11 @@ impl<T> ObjectTable<T> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
+    /// The entries of all objects, by their keys.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.values().map(|(_, value)| value)
+    }
+
     /// Removes the entry of an object.
     pub fn remove(&mut self, key: &str) -> Option<T> {
         self.entries.remove(key).map(|(_, value)| value)

@@ -61,6 +61,7 @@ built_in_types! {
     "extension-file-storage": otelcore_extensions::FileStorageFactory;
     "extension-headers-setter": otelcore_extensions::HeadersSetterFactory;
     "extension-health-check": otelcore_extensions::HealthCheckFactory;
+    "extension-k8s-leader-elector": otelcore_extensions::K8sLeaderElectorFactory;
     "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;
     "extension-pprof": otelcore_extensions::PprofFactory;
     "processor-attributes": otelcore_processors::AttributesFactory;
@@ -83,6 +84,9 @@ built_in_types! {
     "receiver-file-log": otelcore_receiver_file_log::FileLogFactory;
     "receiver-host-metrics": otelcore_receiver_host_metrics::HostMetricsFactory;
     "receiver-jaeger": otelcore_receivers::JaegerReceiverFactory;
+    "receiver-k8s-cluster": otelcore_receiver_kubernetes::K8sClusterFactory;
+    "receiver-k8s-events": otelcore_receiver_kubernetes::K8sEventsFactory;
+    "receiver-k8s-objects": otelcore_receiver_kubernetes::K8sObjectsFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
     "receiver-prometheus": otelcore_receiver_prometheus::PrometheusReceiverFactory;
     "receiver-zipkin": otelcore_receivers::ZipkinReceiverFactory;

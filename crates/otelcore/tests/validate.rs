@@ -212,10 +212,7 @@ fn old_key_names_are_accepted_with_a_warning() {
 #[test]
 fn contrib_components_are_reported_as_not_supported_yet() {
     for (section, names) in [
-        (
-            "receivers",
-            &["awscontainerinsightreceiver", "prometheus_simple", "podman_stats", "vcenter", "k8s_cluster"][..],
-        ),
+        ("receivers", &["awscontainerinsightreceiver", "prometheus_simple", "podman_stats", "vcenter"][..]),
         ("processors", &["experimental_metricsgeneration", "log_dedup", "unroll", "schema"]),
         ("exporters", &["alibabacloud_logservice", "splunk_hec", "honeycombmarker", "loadbalancing"]),
         ("extensions", &["asapclient", "oidc", "docker_observer", "otlp_encoding", "memory_limiter"]),

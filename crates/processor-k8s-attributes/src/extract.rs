@@ -8,8 +8,8 @@ use otelcore_pdata::Value;
 
 use crate::association::{Associations, PodValue, Source, push_value};
 use crate::fields::{Field, Origin};
-use crate::image::ImageParser;
 use crate::rules::{Rules, Tags};
+use otelcore_kubernetes_client::ImageParser;
 
 /// A pod with this annotation is left out.
 const IGNORE_ANNOTATION: &str = "opentelemetry.io/k8s-processor/ignore";

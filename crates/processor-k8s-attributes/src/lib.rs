@@ -15,7 +15,6 @@ mod config;
 mod enrich;
 mod extract;
 mod fields;
-mod image;
 mod metrics;
 mod processor;
 mod rules;

@@ -18,11 +18,11 @@ use crate::association::Associations;
 use crate::config::K8sAttributesConfig;
 use crate::enrich::Enricher;
 use crate::fields::Kind;
-use crate::image::ImageParser;
 use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::tables::Tables;
 use crate::watches::{TableWriter, remove_unlisted, watch_specs};
+use otelcore_kubernetes_client::ImageParser;
 
 /// Units of work for a byte: each attribute is looked for among those of the resource.
 const COST_PER_BYTE: u64 = 24;

@@ -12,10 +12,10 @@ use crate::config::K8sAttributesConfig;
 use crate::enrich::Enricher;
 use crate::extract::PodRecord;
 use crate::fields::{Field, Kind, Origin};
-use crate::image::ImageParser;
 use crate::metrics::Metrics;
 use crate::rules::{Rules, Tags, selectors};
 use crate::tables::{Change, object_key};
+use otelcore_kubernetes_client::ImageParser;
 
 /// What must be watched for a configuration. `node` is the node of `filter`.
 pub(crate) fn watch_specs(config: &K8sAttributesConfig, rules: &Rules, node: &str) -> Vec<(Kind, WatchSpec)> {

@@ -93,6 +93,8 @@ pub struct MetricSpec {
     pub kind: MetricKind,
     /// The keys of its points, in the order in which values are recorded.
     pub attributes: &'static [&'static str],
+    /// Those of them that can't be left out.
+    pub required: &'static [&'static str],
 }
 
 /// A metric as it is configured.
@@ -117,7 +119,8 @@ impl MetricSetting {
         strategy: AggregationStrategy,
         attributes: &[String],
     ) -> Self {
-        let kept = spec.attributes.iter().map(|key| attributes.iter().any(|kept| kept == key)).collect();
+        let is_kept = |key: &&str| spec.required.contains(key) || attributes.iter().any(|kept| kept == key);
+        let kept = spec.attributes.iter().map(is_kept).collect();
         Self { spec, is_enabled, strategy, kept }
     }
 }
@@ -134,10 +137,16 @@ pub fn check_attributes(s: &Section<'_>, spec: &MetricSpec, attributes: &[String
             s.error(&format!("{}::attributes", spec.name), message);
         }
     }
+    // A metric without other attributes has no list of them.
+    let has_list = spec.attributes.len() > spec.required.len();
+    for required in spec.required.iter().filter(|key| has_list && !attributes.iter().any(|kept| kept == *key)) {
+        let message = format!("{required} is a required attribute for {} metric and must be included", spec.name);
+        s.error(&format!("{}::attributes", spec.name), message);
+    }
 }
 
 /// Declares the metrics of a scraper: the section `metrics`, and an enum with the position of each metric. The crate that
-/// uses it depends on `otelcore_config`.
+/// uses it depends on `otelcore_config`. Attributes that can't be left out follow the others: `["a"] required ["b"]`.
 ///
 /// ```
 /// otelcore_scraped_metrics::metric_table! {
@@ -162,14 +171,14 @@ macro_rules! metric_table {
     (@kind gauge) => { $crate::MetricKind::Gauge };
     (@kind sum) => { $crate::MetricKind::Sum { is_monotonic: false } };
     (@kind counter) => { $crate::MetricKind::Sum { is_monotonic: true } };
-    (@default $enabled:ident $kind:ident) => {
+    (@default $enabled:ident $kind:ident [] $required:tt) => {
         $crate::MetricSwitchConfig { enabled: $crate::metric_table!(@on $enabled) }
     };
-    (@default $enabled:ident $kind:ident $($attribute:literal)+) => {
+    (@default $enabled:ident $kind:ident [$($attribute:literal)+] [$($required:literal)*]) => {
         $crate::MetricConfig {
             enabled: $crate::metric_table!(@on $enabled),
             aggregation_strategy: $crate::metric_table!(@strategy $kind),
-            attributes: vec![$($attribute.to_owned()),+],
+            attributes: vec![$($attribute.to_owned(),)+ $($required.to_owned(),)*],
         }
     };
     (
@@ -177,7 +186,7 @@ macro_rules! metric_table {
         $name:ident $metric:ident {
             $(
                 $variant:ident $field:ident $key:literal $enabled:ident $kind:ident $unit:literal
-                [$($attribute:literal)*] $description:literal;
+                [$($attribute:literal)*] $(required [$($required:literal)*])? $description:literal;
             )+
         }
     ) => {
@@ -188,7 +197,7 @@ macro_rules! metric_table {
                 $(
                     #[doc = $description]
                     #[config(key = $key)]
-                    pub $field: $crate::metric_table!(@type $($attribute)*) = $crate::metric_table!(@default $enabled $kind $($attribute)*),
+                    pub $field: $crate::metric_table!(@type $($attribute)*) = $crate::metric_table!(@default $enabled $kind [$($attribute)*] [$($($required)*)?]),
                 )+
             }
         }
@@ -212,7 +221,8 @@ macro_rules! metric_table {
                     unit: $unit,
                     description: $description,
                     kind: $crate::metric_table!(@kind $kind),
-                    attributes: &[$($attribute),*],
+                    attributes: &[$($attribute,)* $($($required,)*)?],
+                    required: &[$($($required),*)?],
                 },)+
             ];
 

@@ -129,6 +129,16 @@ impl Recorder {
     /// Writes the points as the metrics of one resource, and forgets them. `start` is the start time of all of them, in
     /// nanoseconds since the epoch. Returns the number of metrics; nothing is written where there is none.
     pub fn emit(&mut self, body: &mut Body, start: u64, resource: impl FnOnce(&mut AttributesWriter<'_>)) -> usize {
+        self.emit_resource(body, start, |writer| resource(&mut writer.attributes()))
+    }
+
+    /// The same, for a resource that has more than attributes.
+    pub fn emit_resource(
+        &mut self,
+        body: &mut Body,
+        start: u64,
+        resource: impl FnOnce(&mut ResourceWriter<'_>),
+    ) -> usize {
         let count = self.metrics.iter().filter(|metric| !metric.points.is_empty()).count();
         if count == 0 {
             return 0;
@@ -137,10 +147,7 @@ impl Recorder {
         if !self.schema_url.is_empty() {
             entry.schema_url(self.schema_url.as_bytes());
         }
-        {
-            let mut writer: ResourceWriter<'_> = entry.resource();
-            resource(&mut writer.attributes());
-        }
+        resource(&mut entry.resource());
         let mut scope = entry.scope_metrics();
         scope.scope().name(self.scope.as_bytes()).version(env!("CARGO_PKG_VERSION").as_bytes());
         for metric in &mut self.metrics {

@@ -164,6 +164,23 @@ impl ResourceAttributes {
         self.values.iter().all(includes)
     }
 
+    /// Whether resources have this attribute.
+    #[must_use]
+    pub fn is_enabled(&self, attribute: impl Into<usize>) -> bool {
+        self.settings.get(attribute.into()).is_some_and(|setting| setting.is_enabled)
+    }
+
+    /// The key of an attribute.
+    #[must_use]
+    pub fn key(&self, attribute: impl Into<usize>) -> &'static str {
+        self.settings.get(attribute.into()).map(|setting| setting.key).unwrap_or_default()
+    }
+
+    /// The attributes that are set, by their positions.
+    pub fn values(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.values.iter().map(|(attribute, value)| (*attribute, value.as_str()))
+    }
+
     /// Writes the attributes.
     pub fn write(&self, attributes: &mut AttributesWriter<'_>) {
         for (attribute, value) in &self.values {

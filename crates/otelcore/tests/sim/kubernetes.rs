@@ -18,9 +18,9 @@ use crate::backend::{SharedBackendState, backend_graph};
 use crate::client::{Load, client_graph};
 use crate::fixture::{MS, SEC, collector_graph, config_yaml, new_sim, otlp_exporter, seeds};
 
-const KUBECONFIG: &str = "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: \
+pub(crate) const KUBECONFIG: &str = "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: \
     [{name: k, cluster: {server: 'http://api:8001'}}], users: [{name: u, user: {tokenFile: token}}]}";
-const TOKEN: &str = "/etc/kube/token";
+pub(crate) const TOKEN: &str = "/etc/kube/token";
 
 const LISTENER: u64 = 0;
 const FIRST_CONNECTION: u64 = 1;
@@ -28,7 +28,7 @@ const TICK: u64 = 1 << 40;
 
 /// The cluster, which outlives the processes of its API server.
 #[derive(Default)]
-struct Cluster {
+pub(crate) struct Cluster {
     /// Pods by name, as JSON without a version.
     pods: BTreeMap<String, String>,
     version: u64,
@@ -37,16 +37,21 @@ struct Cluster {
     /// Watches from an older version get 410.
     oldest: u64,
     /// The token that is accepted.
-    token: String,
+    pub(crate) token: String,
     lists: u64,
     refused: u64,
-    gone: u64,
+    pub(crate) gone: u64,
+    /// The lease of an election, as JSON, and its version.
+    lease: Option<serde_json::Value>,
+    lease_version: u64,
+    /// Watches that are open.
+    pub(crate) watches: usize,
 }
 
-type SharedCluster = Rc<RefCell<Cluster>>;
+pub(crate) type SharedCluster = Rc<RefCell<Cluster>>;
 
 impl Cluster {
-    fn set_pod(&mut self, name: &str, ip: &str) {
+    pub(crate) fn set_pod(&mut self, name: &str, ip: &str) {
         self.version += 1;
         let kind = if self.pods.contains_key(name) { "MODIFIED" } else { "ADDED" };
         let pod = format!(
@@ -65,9 +70,34 @@ impl Cluster {
     }
 
     /// Forgets the events, so that watches from before get 410.
-    fn compact(&mut self) {
+    pub(crate) fn compact(&mut self) {
         self.oldest = self.version;
         self.history.clear();
+    }
+
+    /// Who holds the lease.
+    pub(crate) fn leader(&self) -> String {
+        let holder = self.lease.as_ref().map(|lease| lease["spec"]["holderIdentity"].clone());
+        holder.and_then(|holder| holder.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Responds to a request for the lease: a write needs the version that the server has.
+    fn lease_response(&mut self, method: &str, body: &str) -> (&'static str, String) {
+        let version = |lease: &serde_json::Value| lease["metadata"]["resourceVersion"].clone();
+        match (method, &self.lease) {
+            ("GET", Some(lease)) => return ("200 OK", lease.to_string()),
+            ("GET", None) => return ("404 Not Found", "{}".to_owned()),
+            (_, old) => {
+                let mut new: serde_json::Value = serde_json::from_str(body).unwrap();
+                if old.as_ref().map(version).unwrap_or_default() != version(&new) {
+                    return ("409 Conflict", "{}".to_owned());
+                }
+                self.lease_version += 1;
+                new["metadata"]["resourceVersion"] = self.lease_version.to_string().into();
+                self.lease = Some(new);
+            }
+        }
+        ("200 OK", self.lease.as_ref().unwrap().to_string())
     }
 }
 
@@ -89,7 +119,7 @@ struct ApiServer {
     slow: usize,
 }
 
-fn api_server(cluster: &SharedCluster, slow: usize) -> Graph {
+pub(crate) fn api_server(cluster: &SharedCluster, slow: usize) -> Graph {
     let mut builder = GraphBuilder::new(Arc::new(Budget::default()), Logger::new(Arc::new(NoopLogSink)));
     let (conns, next) = (BTreeMap::new(), FIRST_CONNECTION);
     let server = ApiServer { cluster: cluster.clone(), listener: None, conns, next, slow };
@@ -102,7 +132,7 @@ fn chunk(text: &str) -> String {
 }
 
 impl ApiServer {
-    fn respond(cluster: &mut Cluster, conn: &mut Conn, request: &str) {
+    fn respond(cluster: &mut Cluster, conn: &mut Conn, request: &str, body: &str) {
         let whole =
             |status: &str, body: &str| format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let target = request.split(' ').nth(1).unwrap_or_default();
@@ -111,6 +141,16 @@ impl ApiServer {
         let response = if !authorized {
             cluster.refused += 1;
             whole("401 Unauthorized", r#"{"message":"Unauthorized","code":401}"#)
+        } else if target.contains("/leases") {
+            let (status, body) = cluster.lease_response(request.split(' ').next().unwrap_or_default(), body);
+            whole(status, &body)
+        } else if let Some(document) = match target {
+            "/api" => Some(r#"{"versions":["v1"]}"#),
+            "/apis" => Some(r#"{"groups":[]}"#),
+            "/api/v1" => Some(r#"{"resources":[{"name":"pods","kind":"Pod"}]}"#),
+            _ => None,
+        } {
+            whole("200 OK", document)
         } else if target.contains("watch=true") {
             let version: u64 = version.unwrap_or(0);
             if version < cluster.oldest {
@@ -141,8 +181,18 @@ impl ApiServer {
             }
         };
         while let Some(end) = conn.incoming.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            let request: Vec<u8> = conn.incoming.drain(..end + 4).collect();
-            Self::respond(&mut self.cluster.borrow_mut(), conn, &String::from_utf8_lossy(&request));
+            let head = String::from_utf8_lossy(&conn.incoming[..end + 4]).into_owned();
+            let length = head
+                .to_ascii_lowercase()
+                .split("content-length: ")
+                .nth(1)
+                .map_or(0, |rest| rest.split("\r\n").next().and_then(|length| length.parse().ok()).unwrap_or(0));
+            if conn.incoming.len() < end + 4 + length {
+                break;
+            }
+            let request: Vec<u8> = conn.incoming.drain(..end + 4 + length).collect();
+            let body = String::from_utf8_lossy(&request[end + 4..]).into_owned();
+            Self::respond(&mut self.cluster.borrow_mut(), conn, &head, &body);
         }
         if let Some(watched) = &mut conn.watched {
             let cluster = self.cluster.borrow();
@@ -168,6 +218,7 @@ impl ApiServer {
         if is_ended {
             self.conns.remove(&key);
         }
+        self.cluster.borrow_mut().watches = self.conns.values().filter(|conn| conn.watched.is_some()).count();
     }
 }
 

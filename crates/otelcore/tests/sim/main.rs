@@ -13,6 +13,7 @@ mod fixture;
 mod forwarding;
 mod headers;
 mod kubernetes;
+mod kubernetes_objects;
 mod limits;
 mod metric_connectors;
 mod processors;

@@ -15,28 +15,29 @@ const DIGEST: &str = "[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-
 /// Digest algorithms, and how many digits theirs have.
 const ALGORITHMS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
-/// The parts of a name.
+/// The parts of the name of an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct ImageName<'a> {
+pub struct ImageName<'a> {
     /// With its domain, if it has one.
-    pub(crate) repository: &'a str,
+    pub repository: &'a str,
     /// Empty for none.
-    pub(crate) tag: &'a str,
+    pub tag: &'a str,
     /// `sha256:..`; empty for none.
-    pub(crate) digest: &'a str,
+    pub digest: &'a str,
 }
 
 impl ImageName<'_> {
     /// `service.version`: tag and digest, as far as there are any.
-    pub(crate) fn version(&self) -> String {
+    #[must_use]
+    pub fn version(&self) -> String {
         let separator = if self.tag.is_empty() || self.digest.is_empty() { "" } else { "@" };
         [self.tag, separator, self.digest].concat()
     }
 }
 
-/// Reads names.
+/// Reads names of images.
 #[derive(Debug)]
-pub(crate) struct ImageParser {
+pub struct ImageParser {
     pattern: GoRegexp,
 }
 
@@ -55,14 +56,19 @@ fn is_identifier(text: &str) -> bool {
 }
 
 impl ImageParser {
-    pub(crate) fn new() -> Result<Self, PatternError> {
+    /// A parser.
+    ///
+    /// # Errors
+    /// Never: the pattern is valid.
+    pub fn new() -> Result<Self, PatternError> {
         let domain = format!(r"(?:{HOST}(?:\.{HOST})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?");
         let name = format!("(?:{domain}/)?{PATH}(?:/{PATH})*");
         Ok(Self { pattern: GoRegexp::compile(&format!("^({name})(?::({TAG}))?(?:@({DIGEST}))?$"))? })
     }
 
     /// The parts of a name; `None` if it is not one.
-    pub(crate) fn parse<'a>(&self, image: &'a str) -> Option<ImageName<'a>> {
+    #[must_use]
+    pub fn parse<'a>(&self, image: &'a str) -> Option<ImageName<'a>> {
         let groups = self.pattern.find(image.as_bytes())?;
         let group = |index: usize| -> &'a str {
             let range: Option<Range<usize>> = groups.get(index).cloned().flatten();
@@ -74,7 +80,8 @@ impl ImageParser {
     }
 
     /// The full name with the digest, for `imageID` of a container; `None` without a repository or a digest.
-    pub(crate) fn canonical(&self, image_id: &str) -> Option<String> {
+    #[must_use]
+    pub fn canonical(&self, image_id: &str) -> Option<String> {
         if is_identifier(image_id) || is_digest(image_id) {
             return None;
         }
