@@ -8,7 +8,7 @@
 //! What is not read stays at the server: a turn reads a bounded number of bytes, and nothing while the consumer has paused
 //! the client. Never keeps an object.
 
-mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

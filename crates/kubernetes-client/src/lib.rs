@@ -8,6 +8,7 @@
 //! Nothing here writes to the server, and no list is in memory as a whole.
 #![forbid(unsafe_code)]
 
+mod api_client;
 mod client;
 mod config;
 mod credentials;
@@ -22,6 +23,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use api_client::{ApiClient, ApiRequest, ApiResponse};
 pub use client::{ChangeKind, ObjectConsumer, WatchClient, WatchId};
 pub use config::{KubernetesApiConfig, KubernetesAuthType};
 pub use credentials::Credentials;

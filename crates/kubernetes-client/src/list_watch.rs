@@ -44,6 +44,12 @@ impl WatchSpec {
         Self { path, ..Self::default() }
     }
 
+    /// The path of an object of this name.
+    #[must_use]
+    pub fn object_path(&self, name: &str) -> String {
+        format!("{}/{}", self.path, escaped(name))
+    }
+
     /// What is asked for, for logs: `pods`.
     #[must_use]
     pub fn resource(&self) -> &str {

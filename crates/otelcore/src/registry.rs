@@ -83,6 +83,7 @@ built_in_types! {
     "receiver-file-log": otelcore_receiver_file_log::FileLogFactory;
     "receiver-host-metrics": otelcore_receiver_host_metrics::HostMetricsFactory;
     "receiver-jaeger": otelcore_receivers::JaegerReceiverFactory;
+    "receiver-kubelet-stats": otelcore_receiver_kubelet_stats::KubeletStatsFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
     "receiver-prometheus": otelcore_receiver_prometheus::PrometheusReceiverFactory;
     "receiver-zipkin": otelcore_receivers::ZipkinReceiverFactory;

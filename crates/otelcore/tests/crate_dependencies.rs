@@ -36,6 +36,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processor-resource-detection", &["kubernetes-client", "net", "pipeline", "http", "pdata", "config", "go-regexp"]),
     ("scraped-metrics", &["pipeline", "pdata", "config", "go-regexp"]),
     ("receiver-host-metrics", &["scraped-metrics", "pipeline", "pdata", "config", "go-regexp"]),
+    ("receiver-kubelet-stats", &["scraped-metrics", "kubernetes-client", "net", "pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("receiver-file-log", &["stanza", "pipeline", "pdata", "config", "go-text", "go-regexp"]),
     ("receiver-prometheus", &["prometheus-discovery", "net", "pipeline", "exposition", "pdata", "config", "go-number"]),
