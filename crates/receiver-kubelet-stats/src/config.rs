@@ -13,7 +13,16 @@ use otelcore_net::tls::TlsCommonConfig;
 pub(crate) use metrics::{KubeletAttribute, KubeletMetric};
 pub use metrics::{KubeletAttributesConfig, KubeletMetricsConfig};
 
-use crate::target::kubelet_url;
+/// The URL that an endpoint means, without a slash at its end.
+pub(crate) fn kubelet_url(auth: KubernetesAuthType, endpoint: &str) -> String {
+    let has_scheme = endpoint.starts_with("http://") || endpoint.starts_with("https://");
+    let scheme = match auth {
+        _ if has_scheme => "",
+        KubernetesAuthType::None => "http://",
+        _ => "https://",
+    };
+    format!("{scheme}{}", endpoint.trim_end_matches('/'))
+}
 
 config_struct! {
     /// `dialer` of the endpoint.

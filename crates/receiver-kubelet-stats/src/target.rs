@@ -8,7 +8,7 @@ use otelcore_kubernetes_client::{ApiServer, Credentials, KubernetesApiConfig, Ku
 use otelcore_net::config::HttpClientConfig;
 use otelcore_pipeline::{Cx, LogField, Logger, StartError};
 
-use crate::config::KubeletStatsConfig;
+use crate::config::{KubeletStatsConfig, kubelet_url};
 
 /// The authorities of the cluster.
 const AUTHORITIES_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
@@ -21,17 +21,6 @@ const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 const SECURE_PORT: u16 = 10250;
 /// The port without.
 const READ_ONLY_PORT: u16 = 10255;
-
-/// The URL that an endpoint means, without a slash at its end.
-pub(crate) fn kubelet_url(auth: KubernetesAuthType, endpoint: &str) -> String {
-    let has_scheme = endpoint.starts_with("http://") || endpoint.starts_with("https://");
-    let scheme = match auth {
-        _ if has_scheme => "",
-        KubernetesAuthType::None => "http://",
-        _ => "https://",
-    };
-    format!("{scheme}{}", endpoint.trim_end_matches('/'))
-}
 
 /// Finds the kubelet, and checks the files that the requests need. For the start of the receiver.
 ///

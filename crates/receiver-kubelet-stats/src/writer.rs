@@ -1,6 +1,6 @@
 //! Makes metrics of the answers of a kubelet. Runs in jobs: an answer may be long.
 //!
-//! Does no IO and reads no clock. What the claims of volumes stand for is looked up by [`crate::claims`] between two jobs.
+//! Does no IO and reads no clock. What the claims of volumes stand for is looked up between two jobs.
 
 use std::collections::BTreeMap;
 
