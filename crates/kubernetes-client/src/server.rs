@@ -82,8 +82,11 @@ impl ApiServer {
         Self { url, client, credentials }.checked(cx)
     }
 
-    /// Checks the files that it names.
-    fn checked(self, cx: &mut Cx<'_>) -> Result<Self, StartError> {
+    /// Checks the files that it names. For the start of a component: it reads them.
+    ///
+    /// # Errors
+    /// A file can't be read or is not valid.
+    pub fn checked(self, cx: &mut Cx<'_>) -> Result<Self, StartError> {
         let server = self;
         if let Credentials::TokenFile(path) = &server.credentials {
             let token = cx.read_file(path)?;

@@ -40,6 +40,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         "receiver-kubernetes",
         &["kubernetes-client", "scraped-metrics", "pipeline", "pdata", "config", "go-text", "go-regexp"],
     ),
+    ("receiver-kubelet-stats", &["scraped-metrics", "kubernetes-client", "net", "pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("receiver-file-log", &["stanza", "pipeline", "pdata", "config", "go-text", "go-regexp"]),
     ("receiver-prometheus", &["prometheus-discovery", "net", "pipeline", "exposition", "pdata", "config", "go-number"]),

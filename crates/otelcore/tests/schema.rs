@@ -230,6 +230,7 @@ const OTHER_DEFAULTS: &[(&str, &str, &str)] = &[
     ("extensions/file_storage", "fsync", "what is acknowledged survives a loss of power"),
     ("processors/resource_detection", "compression", "the word for what Go's empty text means"),
     ("processors/resource_detection", "write_buffer_size", "that of confighttp's own constructor"),
+    ("receivers/kubelet_stats", "k8s_api_config::auth_type", "Go's empty word is refused"),
     ("receivers/jaeger", "keepalive", "configgrpc's own, as for otlp; the Go receiver has none"),
     ("receivers/jaeger", "keepalive::enforcement_policy", "as `keepalive`"),
     ("receivers/jaeger", "keepalive::server_parameters", "as `keepalive`"),

@@ -45,6 +45,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/jaegerreceiver"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/kubeletstatsreceiver"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
@@ -99,6 +100,7 @@ var components = []component{
 	{"processors/resource_detection", contrib + "processor/resourcedetectionprocessor", resourcedetectionprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/tail_sampling", contrib + "processor/tailsamplingprocessor", tailsamplingprocessor.NewFactory().CreateDefaultConfig()},
 	{"receivers/host_metrics", contrib + "receiver/hostmetricsreceiver", hostmetricsreceiver.NewFactory().CreateDefaultConfig()},
+	{"receivers/kubelet_stats", contrib + "receiver/kubeletstatsreceiver", kubeletstatsreceiver.NewFactory().CreateDefaultConfig()},
 	{"receivers/jaeger", contrib + "receiver/jaegerreceiver", jaegerreceiver.NewFactory().CreateDefaultConfig()},
 	{"receivers/zipkin", contrib + "receiver/zipkinreceiver", zipkinreceiver.NewFactory().CreateDefaultConfig()},
 }

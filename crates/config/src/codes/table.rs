@@ -751,14 +751,15 @@ pub const CODES: &[Code] = &[
     },
     Code {
         id: "OC641",
-        title: "metrics of the machine can't be scraped",
+        title: "metrics of the machine or the kubelet can't be scraped",
         meaning: "A scraper could not read something. What it could read is sent. The error is logged again when it changes.",
         causes: &[
             "a file of `/proc` that the collector may not read: processes of other users, for example",
             "a mount point that the collector's container does not have",
             "a network file system that does not answer",
+            "a kubelet that can't be reached, whose certificate is of another authority, or that refuses the collector's account",
         ],
-        remedy: "see the fields `scraper` and `error`; set `root_path`, exclude what is not needed, or mute errors of processes.",
+        remedy: "see the fields `scraper` and `error`, and grant what it names; set `root_path`, exclude what is not needed, or mute errors of processes.",
         messages: &["Error scraping metrics"],
     },
     Code {
@@ -767,7 +768,7 @@ pub const CODES: &[Code] = &[
         meaning: "The time for a scrape had come while the one before was still running.",
         causes: &[
             "a `collection_interval` that is too short for many processes",
-            "a process or a file system that does not answer",
+            "a process, a file system or a kubelet that does not answer",
         ],
         remedy: "raise `collection_interval`, or set `timeout`.",
         messages: &["a scrape is left out, because the one before has not ended"],
@@ -779,6 +780,30 @@ pub const CODES: &[Code] = &[
         causes: &[],
         remedy: "remove `process.handles`; `process.open_file_descriptors` counts files on Linux.",
         messages: &["process.handles is only supported on Windows; disabling metric on this platform"],
+    },
+    Code {
+        id: "OC644",
+        title: "a container or a volume whose metrics are not sent",
+        meaning: "A label of it is not known, or there is no room in the payload. It is logged once, until `error` changes.",
+        causes: &[
+            "a pod that has just been created, whose containers have no identifiers yet",
+            "a claim of a volume that is not bound, or that the collector's account may not read",
+            "a node with very many containers",
+        ],
+        remedy: "grant what the field `error` names, or leave the label out of `extra_metadata_labels`.",
+        messages: &[
+            "failed to fetch container metrics",
+            "Failed to gather additional volume metadata. Skipping metric collection.",
+            "metrics of more pods, containers or volumes are left out",
+        ],
+    },
+    Code {
+        id: "OC645",
+        title: "the endpoint of the kubelet is a guess",
+        meaning: "Without `endpoint` this machine is asked: in a pod without the host's network, that has no kubelet.",
+        causes: &["no `endpoint`, or a variable in it that is empty"],
+        remedy: "write `endpoint: ${env:K8S_NODE_NAME}:10250`, and set the variable in the pod.",
+        messages: &["Kubelet endpoint not defined, using default endpoint"],
     },
     Code {
         id: "OC651",

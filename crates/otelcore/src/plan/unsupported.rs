@@ -17,7 +17,7 @@ const RECEIVERS: &str = "
     chrony ciscoos cloudflare cloudfoundry collectd couchdb datadog dockerstats elasticsearch envoyals expvar
     faro file filestats flinkmetrics fluentforward github gitlab googlecloudmonitoring googlecloudpubsub
     googlecloudspanner haproxy httpcheck huaweicloudcesreceiver icmpcheck iis influxdb jmx
-    journald kafka kafkametrics kubeletstats libhoney loki macosunifiedlogging
+    journald kafka kafkametrics libhoney loki macosunifiedlogging
     memcached mongodb mongodbatlas mysql namedpipe netflow nginx nsxt ntp opencensus oracledb otelarrow
     otlpjsonfile podman podmanstats postgresql pprof profiling prometheusremotewrite prometheussimple
     pulsar purefa purefb rabbitmq receivercreator redis riak saphana sapm sematext signalfx simpleprometheus
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn type_of_the_go_collector_is_known_by_old_and_new_id() {
         for (kind, ids) in [
-            (ComponentKind::Receiver, &["filestats", "file_stats", "docker_stats", "kubelet_stats"][..]),
+            (ComponentKind::Receiver, &["filestats", "file_stats", "docker_stats"][..]),
             (ComponentKind::Processor, &["logdedup", "log_dedup"]),
             (ComponentKind::Exporter, &["load_balancing", "aws_xray"]),
             (ComponentKind::Extension, &["k8s_observer", "zpages", "healthcheckv2"]),

@@ -12,6 +12,7 @@ mod delivery;
 mod fixture;
 mod forwarding;
 mod headers;
+mod kubelet;
 mod kubernetes;
 mod kubernetes_objects;
 mod limits;

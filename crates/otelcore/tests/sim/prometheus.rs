@@ -19,7 +19,7 @@ use crate::fixture::{HEALTH_CHANGE, MS, RecordedLog, SEC, collector_graph, new_s
 
 /// How a target answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Behaviour {
+pub(crate) enum Behaviour {
     #[default]
     Page,
     /// It never answers.
@@ -32,16 +32,19 @@ enum Behaviour {
 
 /// What a test sets for a target. It outlives the target's process.
 #[derive(Default)]
-struct TargetState {
-    page: String,
+pub(crate) struct TargetState {
+    pub(crate) page: String,
     /// Documents in JSON by path, in place of the page.
     documents: BTreeMap<&'static str, String>,
-    behaviour: Behaviour,
-    requests: Vec<MonotonicTime>,
-    sent: usize,
+    pub(crate) behaviour: Behaviour,
+    /// Requests without this bearer token get 401.
+    pub(crate) token: Option<String>,
+    pub(crate) requests: Vec<MonotonicTime>,
+    pub(crate) refused: usize,
+    pub(crate) sent: usize,
 }
 
-type SharedTarget = Rc<RefCell<TargetState>>;
+pub(crate) type SharedTarget = Rc<RefCell<TargetState>>;
 
 struct Conn {
     io: Box<dyn Stream>,
@@ -60,7 +63,7 @@ struct TargetServer {
 const LISTENER: u64 = 0;
 const TICK: u64 = 1 << 40;
 
-fn target_graph(state: &SharedTarget) -> Graph {
+pub(crate) fn target_graph(state: &SharedTarget) -> Graph {
     let mut builder = GraphBuilder::new(Arc::new(Budget::default()), Logger::new(Arc::new(NoopLogSink)));
     let server = TargetServer { state: state.clone(), listener: None, conns: BTreeMap::new(), next: 1 };
     builder.add_receiver("target".parse().unwrap(), Box::new(server));
@@ -83,11 +86,17 @@ impl TargetServer {
             let request: Vec<u8> = conn.incoming.drain(..end + 4).collect();
             state.requests.push(now);
             let request = String::from_utf8(request).unwrap();
+            let authorized = state
+                .token
+                .as_ref()
+                .is_none_or(|token| request.contains(&format!("Authorization: Bearer {token}\r\n")));
+            state.refused += usize::from(!authorized);
             let document = state.documents.get(request.split(' ').nth(1).unwrap());
             let media_type = if document.is_some() { "application/json" } else { "text/plain; version=0.0.4" };
             let page = document.unwrap_or(&state.page);
             let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\n");
             let response = match state.behaviour {
+                _ if !authorized => "HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nUnauthorized".to_owned(),
                 Behaviour::Silent => String::new(),
                 Behaviour::Endless => format!("{head}\r\n"),
                 _ => format!("{head}Content-Length: {}\r\n\r\n{page}", page.len()),
