@@ -590,6 +590,11 @@ impl ExporterQueue {
         self.items + self.blocked_items
     }
 
+    /// Items that were given up, since it was made.
+    pub(crate) fn failed_items(&self) -> u64 {
+        self.metrics.send_failed.get()
+    }
+
     /// Items given up since the drain began.
     pub(crate) fn lost_items(&self) -> u64 {
         self.lost_items

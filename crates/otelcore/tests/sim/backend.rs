@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelcore_http::grpc::CallId;
@@ -74,6 +75,8 @@ pub(crate) struct BackendState {
     pub(crate) otlp_requests: Vec<ExportTraceServiceRequest>,
     /// The requests of metrics that were accepted.
     pub(crate) metrics_requests: Vec<ExportMetricsServiceRequest>,
+    /// The requests of logs that were accepted.
+    pub(crate) logs_requests: Vec<ExportLogsServiceRequest>,
     /// The longest message that it accepts from its next start on; 4 MiB by default.
     pub(crate) max_message: Option<u32>,
 }
@@ -126,6 +129,7 @@ impl Admission<CallHead> for AcceptAll {
             "/jaeger.api_v2.CollectorService/PostSpans" => Ok(0),
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Ok(1),
             "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Ok(2),
+            "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Ok(3),
             _ => Err(unknown_service(path)),
         }
     }
@@ -152,6 +156,11 @@ impl Backend {
         } else if call.head.method == 2 {
             if refusal.is_none() {
                 state.metrics_requests.push(ExportMetricsServiceRequest::decode(call.message).unwrap());
+            }
+            Vec::new()
+        } else if call.head.method == 3 {
+            if refusal.is_none() {
+                state.logs_requests.push(ExportLogsServiceRequest::decode(call.message).unwrap());
             }
             Vec::new()
         } else {

@@ -15,6 +15,7 @@ mod headers;
 mod kubernetes;
 mod limits;
 mod metric_connectors;
+mod own_telemetry;
 mod processors;
 mod prometheus;
 mod reload;

@@ -307,7 +307,7 @@ impl Sim {
         while let Some(key) = world.timers.pop_due(now) {
             deliver(world, key, Event::Timer);
         }
-        for key in std::mem::take(&mut world.ready_requests) {
+        for key in world.take_ready_requests() {
             deliver(world, key, Event::Ready);
         }
         let after = (self.meter)();

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use otelcore_pipeline::{
     DatagramDrops, DatagramSocket, Endpoint, FileJob, Job, Key, Listener, MAX_FILE_JOBS, MemorySample, MonotonicTime,
-    PeerAddr, ProcessSample, Stream, TimerId, TooManyFileJobs, WallTime, World,
+    Notifier, PeerAddr, ProcessSample, Stream, TimerId, TooManyFileJobs, WallTime, World,
 };
 
 use super::net::{ResolveResult, SimNetwork, SimPort};
@@ -34,11 +35,26 @@ struct WaitingWork {
 /// Of a file job that runs when its process ends, how many operations are carried out: fewer than this.
 const OPERATIONS_BEFORE_END: usize = 8;
 
+/// The keys whose notifiers were called.
+type NotifiedKeys = Arc<Mutex<BTreeSet<Key>>>;
+
+struct SimNotifier {
+    key: Key,
+    notified: NotifiedKeys,
+}
+
+impl Notifier for SimNotifier {
+    fn notify(&self) {
+        self.notified.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key);
+    }
+}
+
 pub(crate) struct NodeWorld {
     net: Rc<RefCell<SimNetwork>>,
     index: usize,
     pub(crate) timers: Timers,
-    pub(crate) ready_requests: BTreeSet<Key>,
+    ready_requests: BTreeSet<Key>,
+    notified: NotifiedKeys,
     jobs: Vec<WaitingWork>,
     started: MonotonicTime,
     /// Nanoseconds by which the wall clock differs from that of the simulation.
@@ -53,6 +69,7 @@ impl NodeWorld {
             index: number,
             timers,
             ready_requests,
+            notified: NotifiedKeys::default(),
             jobs: Vec::new(),
             started: MonotonicTime::default(),
             wall_clock_offset: 0,
@@ -63,6 +80,7 @@ impl NodeWorld {
     pub(crate) fn process_ended(&mut self) {
         self.timers = Timers::default();
         self.ready_requests.clear();
+        self.notified = NotifiedKeys::default();
         self.end_file_jobs();
         let mut net = self.net.borrow_mut();
         self.started = net.now;
@@ -72,7 +90,15 @@ impl NodeWorld {
     pub(crate) fn is_ready(&self) -> bool {
         let net = self.net.borrow();
         let host = &net.hosts[self.index];
-        !self.ready_requests.is_empty() || !host.ready.is_empty() || !host.lookup_results.is_empty()
+        let is_notified = !self.notified.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        is_notified || !self.ready_requests.is_empty() || !host.ready.is_empty() || !host.lookup_results.is_empty()
+    }
+
+    /// The keys whose event was requested since the last call.
+    pub(crate) fn take_ready_requests(&mut self) -> BTreeSet<Key> {
+        let mut keys = std::mem::take(&mut self.ready_requests);
+        keys.append(&mut self.notified.lock().unwrap_or_else(PoisonError::into_inner));
+        keys
     }
 
     /// When the first timer is due or the first job ends.
@@ -203,6 +229,10 @@ impl World for NodeWorld {
 
     fn request_ready(&mut self, key: Key) {
         self.ready_requests.insert(key);
+    }
+
+    fn notifier(&mut self, key: Key) -> Arc<dyn Notifier> {
+        Arc::new(SimNotifier { key, notified: self.notified.clone() })
     }
 
     fn run_job(&mut self, key: Key, job: Job) {
