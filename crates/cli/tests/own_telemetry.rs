@@ -54,7 +54,7 @@ fn page_line(item: &Value) -> Option<(String, f64)> {
     let attributes = item["attributes"].as_object().unwrap();
     let labels = attributes.iter().map(|(key, value)| {
         let value = value.as_str().map_or_else(|| value["s"].as_str().unwrap_or_default(), |text| text);
-        format!("{key}=\"{value}\"")
+        format!("{}=\"{value}\"", key.replace('.', "_"))
     });
     let labels = labels.collect::<Vec<_>>().join(",");
     let name = text(item, "name");

@@ -1,11 +1,13 @@
 //! Builds a collector from a plan, and starts it.
 
 mod build;
+mod descriptors;
 mod extension_order;
 pub(crate) mod logs;
 pub(crate) mod own_metrics;
 pub(crate) mod push;
 mod reload;
+mod views;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -225,7 +227,8 @@ impl Collector {
     pub fn metrics(&self) -> Vec<u8> {
         let uptime = self.started.get().map(Instant::elapsed).unwrap_or_default();
         self.process_metrics.update(&otelcore_reactor::process_sample(uptime), &self.budget);
-        own_metrics::render_page(&self.telemetry.collect(), &self.resource, false)
+        let metrics = views::apply_views(&self.plan.telemetry.metrics.views, self.telemetry.collect());
+        own_metrics::render_page(&metrics, &self.resource, false)
     }
 
     /// The status of each component since the start. Any thread may call this.

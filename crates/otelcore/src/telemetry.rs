@@ -2,6 +2,7 @@
 
 mod logs;
 mod push;
+mod views;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub(crate) use self::logs::{LogConfig, LogEncoding};
 pub(crate) use self::push::{LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference};
 #[cfg(feature = "exporter-otlp")]
 pub(crate) use self::push::{PushCompression, PushProtocol};
+pub(crate) use self::views::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig, fits as fits_pattern};
 
 config_struct! {
     /// What the collector says about itself.
@@ -47,12 +49,13 @@ impl TelemetryConfig {
 config_struct! {
     /// `service::telemetry::metrics`.
     #[config(check = Self::check)]
-    #[config(unsupported("views", "views of own metrics are not supported yet"))]
     pub(crate) struct MetricsConfig {
         /// How many metrics there are.
         pub(crate) level: OwnMetricsLevel,
         /// Where metrics are read; without the key, a page at `localhost:8888`.
         pub(crate) readers: Vec<ReaderConfig>,
+        /// Which metrics are left out, renamed, or lose attributes; with the level `detailed` only.
+        pub(crate) views: Vec<ViewConfig>,
         /// Of the page, as `host:port`.
         #[config(deprecated = "`readers:` with `- pull: {exporter: {prometheus: {host: ..., port: ...}}}`")]
         pub(crate) address: Option<String>,
@@ -271,6 +274,14 @@ impl MetricsConfig {
             .help("write `level: none` to have no metrics");
         }
         self.pages = pages;
+        if !self.views.is_empty() && self.level.0 != MetricsLevel::Detailed {
+            s.error(
+                "views",
+                "service::telemetry::metrics::views can only be set when service::telemetry::metrics::level is detailed",
+            )
+            .kind(DiagnosticKind::Invalid)
+            .help("write `level: detailed`");
+        }
     }
 }
 

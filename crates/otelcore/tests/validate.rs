@@ -262,6 +262,11 @@ fn telemetry_values_are_checked() {
         ("{metrics: {readers: [{periodic: {exporter: {}}}]}}", "no valid metric exporter"),
         ("{metrics: {readers: [{periodic: }]}}", "no valid metric reader"),
         ("{metrics: {readers: [{periodic: {exporter: {console: {a: 1}}}}]}}", "'console' is not supported"),
+        (
+            "{metrics: {views: [{selector: {instrument_name: a}}]}}",
+            "service::telemetry::metrics::views can only be set when service::telemetry::metrics::level is detailed",
+        ),
+        ("{metrics: {level: detailed, views: [{stream: {name: a}}]}}", "view: no selector provided"),
         ("{logs: {processors: [{}]}}", "unsupported log processor type, must be one of simple or batch"),
         ("{logs: {processors: [{batch: {exporter: {}}}]}}", "no valid log exporter"),
         (

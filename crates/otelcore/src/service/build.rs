@@ -110,13 +110,14 @@ impl ComponentBuilder<'_, '_> {
             }
         }
         for (index, settings) in collector.plan.telemetry.metrics.pages.iter().enumerate() {
-            let content = format!("{settings:?} {:?}", collector.resource);
+            let views = &collector.plan.telemetry.metrics.views;
+            let content = format!("{settings:?} {views:?} {:?}", collector.resource);
             let identity = identity(format!("metrics page {index}"), content);
             if self.graph.keep_extension(&identity).is_some() {
                 continue;
             }
             let page = OwnMetricsPage::new(
-                settings.clone(),
+                (settings.clone(), views.clone()),
                 collector.telemetry.clone(),
                 collector.process_metrics.clone(),
                 collector.resource.clone(),
@@ -135,6 +136,7 @@ impl ComponentBuilder<'_, '_> {
         let collector = self.collector;
         let context = PushContext {
             telemetry: &collector.telemetry,
+            views: &collector.plan.telemetry.metrics.views,
             process_metrics: &collector.process_metrics,
             resource: &collector.resource,
             budget: &collector.budget,

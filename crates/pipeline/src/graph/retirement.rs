@@ -62,7 +62,7 @@ impl Graph {
                 slot.extension.set_ready(&mut cx, false);
                 slot.extension.close(&mut cx, deadline);
                 let has_ended = slot.extension.is_closed();
-                if has_ended && slot.is_internal || unused_extensions.contains(&slot.owner) {
+                if has_ended && (slot.is_internal || unused_extensions.contains(&slot.owner)) {
                     (slot.extension, slot.state) = (Box::new(Absent), PartState::Gone);
                 }
             }

@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 
 use otelcore_pdata::Rope;
 use otelcore_pdata::build::{AttributesWriter, Body, ScopeMetricsWriter};
-use otelcore_pipeline::{FamilyKind, Labels, MetricFamily, SeriesSample, SeriesValue};
+use otelcore_pipeline::{FamilyKind, Labels, SeriesSample, SeriesValue};
 
-use super::descriptors::{Descriptor, descriptor};
 use super::write_resource;
+use crate::service::views::OwnMetric;
 use crate::telemetry::TemporalityPreference;
 
 const DELTA: i32 = 1;
 const CUMULATIVE: i32 = 2;
 
 /// The values of the last push.
-type LastValues = BTreeMap<(&'static str, Labels), SeriesValue>;
+type LastValues = BTreeMap<(String, Labels), SeriesValue>;
 
 /// See the module.
 pub(super) struct MetricsWriter {
@@ -30,8 +30,7 @@ pub(super) struct MetricsWriter {
 
 /// The points of one metric.
 struct Points<'a> {
-    family: &'a MetricFamily,
-    descriptor: Descriptor,
+    family: &'a OwnMetric,
     samples: Vec<(&'a Labels, SeriesValue)>,
     is_delta: bool,
 }
@@ -43,13 +42,13 @@ impl MetricsWriter {
     }
 
     /// A request with these metrics as they are at `now`, in nanoseconds since the epoch. `None` if there is no point.
-    pub(super) fn write(&mut self, families: &[MetricFamily], resource: &[(String, String)], now: u64) -> Option<Rope> {
+    pub(super) fn write(&mut self, families: &[OwnMetric], resource: &[(String, String)], now: u64) -> Option<Rope> {
         let mut by_scope: BTreeMap<&'static str, Vec<Points<'_>>> = BTreeMap::new();
         let mut values = LastValues::new();
         for family in families {
             let points = self.points(family, &mut values);
             if !points.samples.is_empty() {
-                by_scope.entry(points.descriptor.scope).or_default().push(points);
+                by_scope.entry(points.family.descriptor.scope).or_default().push(points);
             }
         }
         let times = Times { start: self.start_time, last: self.last_time, now };
@@ -71,7 +70,7 @@ impl MetricsWriter {
     }
 
     /// What is pushed of a family. With deltas that is what has changed; `values` gets the current ones.
-    fn points<'a>(&self, family: &'a MetricFamily, values: &mut LastValues) -> Points<'a> {
+    fn points<'a>(&self, family: &'a OwnMetric, values: &mut LastValues) -> Points<'a> {
         use TemporalityPreference::{Cumulative, Delta, LowMemory};
         let is_delta = match (self.temporality, family.kind) {
             (Cumulative, _) | (_, FamilyKind::Gauge) => false,
@@ -85,14 +84,14 @@ impl MetricsWriter {
                 samples.push((labels, value.clone()));
                 continue;
             }
-            let key = (family.name, labels.clone());
+            let key = (family.name.clone().into_owned(), labels.clone());
             let delta = difference(value, self.last_values.get(&key));
             values.insert(key, value.clone());
             if family.is_fractional || !is_zero(&delta) {
                 samples.push((labels, delta));
             }
         }
-        Points { family, descriptor: descriptor(family.name), samples, is_delta }
+        Points { family, samples, is_delta }
     }
 }
 
@@ -128,7 +127,8 @@ struct Times {
 
 impl Points<'_> {
     fn write(&self, scope: &mut ScopeMetricsWriter<'_>, times: Times) {
-        let Self { family, descriptor, samples, is_delta } = self;
+        let Self { family, samples, is_delta } = self;
+        let descriptor = family.descriptor;
         let start = if *is_delta { times.last } else { times.start };
         let temporality = if *is_delta { DELTA } else { CUMULATIVE };
         let mut metric = scope.metric();
@@ -200,6 +200,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::service::views::apply_views;
 
     const BASIC: MetricsLevel = MetricsLevel::Basic;
 
@@ -239,7 +240,7 @@ mod tests {
     }
 
     fn push(writer: &mut MetricsWriter, telemetry: &Telemetry, now: u64) -> Vec<String> {
-        writer.write(&telemetry.collect(), &[], now).as_ref().map(lines).unwrap_or_default()
+        writer.write(&apply_views(&[], telemetry.collect()), &[], now).as_ref().map(lines).unwrap_or_default()
     }
 
     #[test]

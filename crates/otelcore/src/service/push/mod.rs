@@ -4,7 +4,6 @@
 //! concerned. What waits is bounded: one push of metrics, or the log's bounded buffer. Its own records are not pushed.
 
 mod client;
-mod descriptors;
 pub(crate) mod log_buffer;
 mod logs;
 mod metrics;
@@ -25,7 +24,10 @@ pub(crate) use self::client::check_files;
 use self::log_buffer::{LogBuffer, PUSH_SCOPE_KIND};
 use self::metrics::MetricsWriter;
 use super::own_metrics::ProcessMetrics;
-use crate::telemetry::{LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference, duration_or};
+use super::views::apply_views;
+use crate::telemetry::{
+    LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference, ViewConfig, duration_or,
+};
 
 /// The scope of the metrics and records of the service itself, as in the Go collector.
 const SERVICE_SCOPE: &str = "go.opentelemetry.io/collector/service";
@@ -43,6 +45,7 @@ const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 /// What the parts have in common.
 pub(super) struct PushContext<'a> {
     pub(super) telemetry: &'a Telemetry,
+    pub(super) views: &'a [ViewConfig],
     pub(super) process_metrics: &'a ProcessMetrics,
     pub(super) resource: &'a [(String, String)],
     pub(super) budget: &'a Arc<Budget>,
@@ -80,6 +83,7 @@ enum Source {
 
 struct MetricsSource {
     telemetry: Telemetry,
+    views: Vec<ViewConfig>,
     process_metrics: ProcessMetrics,
     budget: Arc<Budget>,
     temporality: TemporalityPreference,
@@ -142,6 +146,7 @@ impl TelemetryPush {
         let Some(otlp) = &reader.exporter.otlp else { return Ok(None) };
         let source = MetricsSource {
             telemetry: context.telemetry.clone(),
+            views: context.views.to_vec(),
             process_metrics: context.process_metrics.clone(),
             budget: context.budget.clone(),
             temporality: otlp.temporality_preference,
@@ -222,7 +227,8 @@ impl TelemetryPush {
         match &mut self.source {
             Source::Metrics(source) => {
                 if self.state == State::Running && cx.now() >= source.next_push {
-                    source.next_push = (source.next_push + source.interval).max(cx.now());
+                    let planned = source.next_push + source.interval;
+                    source.next_push = if planned > cx.now() { planned } else { cx.now() + source.interval };
                     // While a push is on its way, the values of the next one can wait for their turn.
                     if self.sender.held_items() == 0 {
                         self.push_metrics(cx);
@@ -243,7 +249,7 @@ impl TelemetryPush {
     fn push_metrics(&mut self, cx: &mut Cx<'_>) {
         let Source::Metrics(source) = &mut self.source else { return };
         source.process_metrics.update(&cx.sample_process(), &source.budget);
-        let families = source.telemetry.collect();
+        let families = apply_views(&source.views, source.telemetry.collect());
         let now = cx.wall_time().0;
         let body = source.writer.as_mut().and_then(|writer| writer.write(&families, &self.resource, now));
         if let Some(body) = body {

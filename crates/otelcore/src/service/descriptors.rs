@@ -4,13 +4,13 @@
 
 /// What a metric is in OTLP, apart from its name and description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     /// The name of the scope.
-    pub(super) scope: &'static str,
+    pub(crate) scope: &'static str,
     /// UCUM unit.
-    pub(super) unit: &'static str,
+    pub(crate) unit: &'static str,
     /// A gauge on the page that is a sum that goes up and down.
-    pub(super) is_up_down_counter: bool,
+    pub(crate) is_up_down_counter: bool,
 }
 
 /// The scope of the metrics that only this collector has.
@@ -189,8 +189,27 @@ const UP_DOWN_COUNTERS: &[&str] = &[
     "otelcol_processor_batch_metadata_cardinality",
 ];
 
+/// Metrics that are read when they are collected.
+const OBSERVABLE: &[&str] = &[
+    "otelcol_cumulativetodelta_streams_tracked",
+    "otelcol_deltatocumulative_streams_tracked",
+    "otelcol_exporter_queue_capacity",
+    "otelcol_exporter_queue_size",
+    "otelcol_process_cpu_seconds",
+    "otelcol_process_memory_rss",
+    "otelcol_process_runtime_heap_alloc_bytes",
+    "otelcol_process_runtime_total_sys_memory_bytes",
+    "otelcol_process_uptime",
+    "otelcol_processor_batch_metadata_cardinality",
+];
+
+/// Whether the Go collector reads the metric when metrics are collected.
+pub(crate) fn is_observable(name: &str) -> bool {
+    OBSERVABLE.contains(&name)
+}
+
 /// What the metric of this name is.
-pub(super) fn descriptor(name: &str) -> Descriptor {
+pub(crate) fn descriptor(name: &str) -> Descriptor {
     let is_up_down_counter = UP_DOWN_COUNTERS.contains(&name);
     for (scope, metrics) in SCOPES {
         if let Some((_, unit)) = metrics.iter().find(|(known, _)| *known == name) {
