@@ -156,7 +156,7 @@ impl Plan {
             settings.check_files(read).err().map(|why| format!("\"{id}\" {}: {why}", kind.name()))
         });
         let pushes = self.telemetry.push_targets().into_iter().filter_map(|(place, config)| {
-            crate::service::push::check_files(config, read).err().map(|why| format!("{place}: {why}"))
+            crate::telemetry::check_push_files(config, read).err().map(|why| format!("{place}: {why}"))
         });
         components.chain(pushes).collect()
     }

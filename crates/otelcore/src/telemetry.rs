@@ -2,6 +2,7 @@
 
 mod logs;
 mod push;
+mod push_client;
 mod views;
 
 use std::time::Duration;
@@ -14,8 +15,9 @@ use otelcore_pipeline::{Endpoint, MetricsLevel};
 pub(crate) use self::logs::SamplingConfig;
 pub(crate) use self::logs::{LogConfig, LogEncoding};
 pub(crate) use self::push::{LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference};
-#[cfg(feature = "exporter-otlp")]
-pub(crate) use self::push::{PushCompression, PushProtocol};
+#[cfg(feature = "commands")]
+pub(crate) use self::push_client::check_push_files;
+pub(crate) use self::push_client::push_exporter;
 pub(crate) use self::views::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig, fits as fits_pattern};
 
 config_struct! {

@@ -310,7 +310,7 @@ impl LogProcessorConfig {
     /// The peer, unless there is none, which is an error of the configuration.
     pub(crate) fn otlp(&self) -> Option<&OtlpPushConfig> {
         let exporter = self.batch.as_ref().map(|batch| &batch.exporter);
-        exporter.or(self.simple.as_ref().map(|simple| &simple.exporter))?.otlp.as_ref()
+        exporter.or_else(|| Some(&self.simple.as_ref()?.exporter))?.otlp.as_ref()
     }
 
     fn check(&mut self, s: &mut Section<'_>) {

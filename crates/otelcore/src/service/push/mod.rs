@@ -3,7 +3,6 @@
 //! Each is a part of the service with a queue and an exporter of its own, in no pipeline, so that the pipelines of the user are not
 //! concerned. What waits is bounded: one push of metrics, or the log's bounded buffer. Its own records are not pushed.
 
-mod client;
 pub(crate) mod log_buffer;
 mod logs;
 mod metrics;
@@ -19,14 +18,13 @@ use otelcore_pipeline::{
     MonotonicTime, Payload, PeriodicCount, QueueConfig, QueuedExporter, RetryConfig, StartError, Telemetry, TimerId,
 };
 
-#[cfg(feature = "commands")]
-pub(crate) use self::client::check_files;
 use self::log_buffer::{LogBuffer, PUSH_SCOPE_KIND};
 use self::metrics::MetricsWriter;
 use super::own_metrics::ProcessMetrics;
 use super::views::apply_views;
 use crate::telemetry::{
     LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference, ViewConfig, duration_or,
+    push_exporter,
 };
 
 /// The scope of the metrics and records of the service itself, as in the Go collector.
@@ -195,7 +193,7 @@ impl TelemetryPush {
         let scope =
             LogScope { kind: PUSH_SCOPE_KIND, id: id.to_owned(), signal: signal.name(), pipeline: String::new() };
         let log = context.log.with_scope(scope);
-        let exporter = client::exporter(otlp, signal, context.budget, log.clone())?;
+        let exporter = push_exporter(otlp, signal, context.budget, log.clone())?;
         let retry = RetryConfig { max_elapsed_time: timeout, ..RetryConfig::default() };
         // A new payload comes when the one before has ended, and at the end those that are left.
         let queue = QueueConfig { num_consumers: 1, queue_size: i64::MAX, ..QueueConfig::default() };

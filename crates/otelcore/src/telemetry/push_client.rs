@@ -5,14 +5,14 @@ use std::sync::Arc;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{Budget, Exporter, Logger, StartError};
 
-use crate::telemetry::OtlpPushConfig;
+use super::push::OtlpPushConfig;
 
 /// Makes the exporter of one signal. Opens nothing.
 ///
 /// # Errors
 /// A value that can't be used.
 #[cfg(feature = "exporter-otlp")]
-pub(super) fn exporter(
+pub(crate) fn push_exporter(
     config: &OtlpPushConfig,
     signal: Signal,
     budget: &Arc<Budget>,
@@ -21,7 +21,7 @@ pub(super) fn exporter(
     use otelcore_exporter_otlp::{OtlpGrpcFactory, OtlpHttpFactory};
     use otelcore_pipeline::{BuildContext, Capabilities, Component, ComponentType, MetricsLevel, Telemetry};
 
-    use crate::telemetry::PushProtocol;
+    use super::push::PushProtocol;
 
     let id: otelcore_config::ComponentId = "otlp".parse().map_err(|e| StartError::Config(format!("otlp: {e}")))?;
     let context = BuildContext {
@@ -51,7 +51,7 @@ pub(super) fn exporter(
 /// # Errors
 /// Always.
 #[cfg(not(feature = "exporter-otlp"))]
-pub(super) fn exporter(
+pub(crate) fn push_exporter(
     _: &OtlpPushConfig,
     _: Signal,
     _: &Arc<Budget>,
@@ -72,7 +72,7 @@ mod configs {
     use otelcore_net::tls::{TlsClientConfig, TlsCommonConfig};
     use otelcore_pdata::Signal;
 
-    use crate::telemetry::{OtlpPushConfig, PushCompression};
+    use super::super::push::{OtlpPushConfig, PushCompression};
 
     fn tls(config: &OtlpPushConfig) -> TlsClientConfig {
         let common = TlsCommonConfig {
@@ -137,7 +137,10 @@ mod configs {
 /// # Errors
 /// What is wrong with them.
 #[cfg(feature = "commands")]
-pub(crate) fn check_files(config: &OtlpPushConfig, read: otelcore_pipeline::ReadFile<'_>) -> Result<(), StartError> {
+pub(crate) fn check_push_files(
+    config: &OtlpPushConfig,
+    read: otelcore_pipeline::ReadFile<'_>,
+) -> Result<(), StartError> {
     #[cfg(feature = "exporter-otlp")]
     configs::grpc(config).client.check_files(read)?;
     let _ = (config, read);
