@@ -2,6 +2,8 @@
 //! Metrics are compared with the page of the same collector, and with what the Go collector pushes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
+#[path = "support/sink.rs"]
+mod sink;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::sink::OtlpHttpBackend;
+use sink::OtlpHttpBackend;
 use support::*;
 
 /// What the Go collector 0.155 pushed: scope, name, unit, type and whether it is monotonic.
