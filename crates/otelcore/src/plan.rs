@@ -152,10 +152,13 @@ impl Plan {
             (ComponentKind::Extension, &self.extensions),
         ];
         let all = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |(id, settings)| (kind, id, settings)));
-        all.filter_map(|(kind, id, settings)| {
+        let components = all.filter_map(|(kind, id, settings)| {
             settings.check_files(read).err().map(|why| format!("\"{id}\" {}: {why}", kind.name()))
-        })
-        .collect()
+        });
+        let pushes = self.telemetry.push_targets().into_iter().filter_map(|(place, config)| {
+            crate::telemetry::check_push_files(config, read).err().map(|why| format!("{place}: {why}"))
+        });
+        components.chain(pushes).collect()
     }
 
     /// Every key with its effective value, for `print-config`.
@@ -174,6 +177,12 @@ impl Plan {
     #[must_use]
     pub(crate) fn log_tree(&self) -> &str {
         &self.trees.log
+    }
+
+    /// The same of own metrics.
+    #[must_use]
+    pub(crate) fn metrics_tree(&self) -> &str {
+        &self.trees.metrics
     }
 
     /// The signals of the pipelines that use a component, sorted.

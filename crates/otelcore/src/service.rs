@@ -1,10 +1,13 @@
 //! Builds a collector from a plan, and starts it.
 
 mod build;
+mod descriptors;
 mod extension_order;
 pub(crate) mod logs;
 pub(crate) mod own_metrics;
+pub(crate) mod push;
 mod reload;
+mod views;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +25,7 @@ use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport
 use crate::plan::Plan;
 use logs::{HostLog, LogLineWriter, ReplaceableLog};
 use own_metrics::ProcessMetrics;
+use push::log_buffer::LogBuffer;
 pub use reload::ReloadError;
 
 /// The time that a shutdown may take unless the user sets another: five seconds less than Kubernetes' default.
@@ -61,6 +65,8 @@ pub struct Collector {
     next_log: Option<Arc<dyn LogSink>>,
     /// A part of the service that the caller adds; it is kept through changes of the configuration.
     internal_part: Option<InternalPart>,
+    /// The records of each processor of the log, which wait for being pushed.
+    log_buffers: Vec<Arc<LogBuffer>>,
     /// In a host program: the log whose outputs are opened at the start.
     host_log: Option<Arc<HostLog>>,
     outputs: Outputs,
@@ -117,10 +123,12 @@ impl Collector {
         let settings = plan.telemetry.logs.clone();
         let outputs = Outputs::new();
         let opened = open_outputs(&settings.output_paths, &outputs)?;
+        let buffers = log_buffers(&plan);
         let lines = LogLineWriter::new(settings, &resource, opened, otelcore_reactor::unix_time_nanos);
+        let lines = lines.with_buffers(&buffers);
         let log = ReplaceableLog::new(Arc::new(lines));
         let mut collector = Self::assemble(plan, build_info, (instance, resource), Logger::new(log.clone()), outputs);
-        collector.replaceable_log = Some(log);
+        (collector.replaceable_log, collector.log_buffers) = (Some(log), buffers);
         Ok(collector)
     }
 
@@ -150,6 +158,7 @@ impl Collector {
             replaceable_log: None,
             next_log: None,
             internal_part: None,
+            log_buffers: Vec::new(),
             host_log: None,
         }
     }
@@ -158,7 +167,17 @@ impl Collector {
     #[must_use]
     pub fn with_log(plan: Plan, build_info: BuildInfo, sink: Arc<dyn LogSink>) -> Self {
         let (instance, resource) = resource(&plan, &build_info, None);
-        Self::assemble(plan, build_info, (instance, resource), Logger::new(sink), Outputs::new())
+        let buffers = log_buffers(&plan);
+        let sink = if buffers.is_empty() {
+            sink
+        } else {
+            let config = plan.telemetry.logs.clone();
+            let lines = LogLineWriter::new(config, &resource, Vec::new(), otelcore_reactor::unix_time_nanos);
+            Arc::new(HostLog::new(sink, lines.with_buffers(&buffers)))
+        };
+        let mut collector = Self::assemble(plan, build_info, (instance, resource), Logger::new(sink), Outputs::new());
+        collector.log_buffers = buffers;
+        collector
     }
 
     /// A collector in a host program: log records go to `sink` as far as `service::telemetry::logs` admits them, and as
@@ -168,11 +187,13 @@ impl Collector {
         let (instance, resource) = resource(&plan, &build_info, None);
         let lines =
             LogLineWriter::new(plan.telemetry.logs.clone(), &resource, Vec::new(), otelcore_reactor::unix_time_nanos);
-        let log = Arc::new(HostLog::new(sink, lines));
+        let buffers = log_buffers(&plan);
+        let log = Arc::new(HostLog::new(sink, lines.with_buffers(&buffers)));
         let replaceable = ReplaceableLog::new(log.clone());
         let logger = Logger::new(replaceable.clone());
         let mut collector = Self::assemble(plan, build_info, (instance, resource), logger, Outputs::new());
         (collector.replaceable_log, collector.host_log) = (Some(replaceable), Some(log));
+        collector.log_buffers = buffers;
         collector
     }
 
@@ -206,7 +227,8 @@ impl Collector {
     pub fn metrics(&self) -> Vec<u8> {
         let uptime = self.started.get().map(Instant::elapsed).unwrap_or_default();
         self.process_metrics.update(&otelcore_reactor::process_sample(uptime), &self.budget);
-        own_metrics::render_page(&self.telemetry.collect(), &self.resource, false)
+        let metrics = views::apply_views(&self.plan.telemetry.metrics.views, self.telemetry.collect());
+        own_metrics::render_page(&metrics, &self.resource, false)
     }
 
     /// The status of each component since the start. Any thread may call this.
@@ -292,6 +314,11 @@ fn open_outputs(paths: &[String], outputs: &Outputs) -> Result<Vec<Box<dyn io::W
         opened.push(Box::new(output));
     }
     Ok(opened)
+}
+
+/// A buffer for each processor of the log.
+fn log_buffers(plan: &Plan) -> Vec<Arc<LogBuffer>> {
+    plan.telemetry.logs.processors.iter().map(push::new_log_buffer).collect()
 }
 
 /// The collector's own resource: three default attributes, and what the user configures. `instance` is the default

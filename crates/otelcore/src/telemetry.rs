@@ -1,6 +1,11 @@
 //! `service::telemetry`: the configuration of the collector's own logs, metrics and identity.
 
 mod logs;
+mod push;
+mod push_client;
+mod views;
+
+use std::time::Duration;
 
 use otelcore_config::declare::{Config, ConfigValue, Field, Shape};
 use otelcore_config::{DiagnosticKind, EffectiveValue, NodeValue, Section, config_struct};
@@ -9,6 +14,11 @@ use otelcore_pipeline::{Endpoint, MetricsLevel};
 #[cfg(test)]
 pub(crate) use self::logs::SamplingConfig;
 pub(crate) use self::logs::{LogConfig, LogEncoding};
+pub(crate) use self::push::{LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference};
+#[cfg(feature = "commands")]
+pub(crate) use self::push_client::check_push_files;
+pub(crate) use self::push_client::push_exporter;
+pub(crate) use self::views::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig, fits as fits_pattern};
 
 config_struct! {
     /// What the collector says about itself.
@@ -24,15 +34,30 @@ config_struct! {
     }
 }
 
+#[cfg(feature = "commands")]
+impl TelemetryConfig {
+    /// Every peer that own telemetry is pushed to, with the place of its keys.
+    pub(crate) fn push_targets(&self) -> Vec<(String, &OtlpPushConfig)> {
+        let readers = self.metrics.pushes().filter_map(|(index, reader)| {
+            Some((format!("service::telemetry::metrics::readers[{index}]"), &reader.exporter.otlp.as_ref()?.peer))
+        });
+        let processors = self.logs.processors.iter().enumerate().filter_map(|(index, processor)| {
+            Some((format!("service::telemetry::logs::processors[{index}]"), processor.otlp()?))
+        });
+        readers.chain(processors).collect()
+    }
+}
+
 config_struct! {
     /// `service::telemetry::metrics`.
     #[config(check = Self::check)]
-    #[config(unsupported("views", "views of own metrics are not supported yet"))]
     pub(crate) struct MetricsConfig {
         /// How many metrics there are.
         pub(crate) level: OwnMetricsLevel,
         /// Where metrics are read; without the key, a page at `localhost:8888`.
         pub(crate) readers: Vec<ReaderConfig>,
+        /// Which metrics are left out, renamed, or lose attributes; with the level `detailed` only.
+        pub(crate) views: Vec<ViewConfig>,
         /// Of the page, as `host:port`.
         #[config(deprecated = "`readers:` with `- pull: {exporter: {prometheus: {host: ..., port: ...}}}`")]
         pub(crate) address: Option<String>,
@@ -48,8 +73,11 @@ config_struct! {
 config_struct! {
     /// One of `readers`.
     #[config(check = Self::check)]
-    #[config(unsupported("periodic", "own metrics can be scraped but not pushed yet; write a `pull` reader"))]
+    // Producers would add metrics of other libraries; there are none in this program.
+    #[config(unsupported("producers", "metric producers are not supported"))]
     pub(crate) struct ReaderConfig {
+        /// Pushes.
+        pub(crate) periodic: Option<PeriodicReaderConfig>,
         /// A page that is scraped.
         pub(crate) pull: Option<PullConfig>,
     }
@@ -186,6 +214,15 @@ impl MetricsPageConfig {
 
 impl ReaderConfig {
     fn check(&mut self, s: &mut Section<'_>) {
+        if self.pull.is_some() && self.periodic.is_some() {
+            s.error("periodic", "must not specify multiple metric reader type")
+                .kind(DiagnosticKind::Invalid)
+                .help("write two readers: `- periodic: ...` and `- pull: ...`");
+        } else if self.pull.is_none() && self.periodic.is_none() && !s.contains_key("pull") {
+            s.error_for_keys(&["pull"], "no valid metric reader")
+                .kind(DiagnosticKind::Invalid)
+                .help("write `pull: {exporter: {prometheus: {host: localhost, port: 8888}}}`");
+        }
         if s.contains_key("pull") && self.pull.is_none() {
             s.error("pull", "must specify one exporter")
                 .kind(DiagnosticKind::Invalid)
@@ -207,6 +244,12 @@ impl PullExporterConfig {
 }
 
 impl MetricsConfig {
+    /// The readers that push, each with its index in `readers`.
+    pub(crate) fn pushes(&self) -> impl Iterator<Item = (usize, &PeriodicReaderConfig)> {
+        let readers = self.readers.iter().enumerate();
+        readers.filter_map(|(index, reader)| Some((index, reader.periodic.as_ref()?)))
+    }
+
     fn check(&mut self, s: &mut Section<'_>) {
         self.page_is_named = s.contains_key("readers") || s.contains_key("address");
         let mut pages = if s.contains_key("readers") { Vec::new() } else { vec![MetricsPageConfig::default()] };
@@ -224,7 +267,8 @@ impl MetricsConfig {
         pages.extend(self.readers.iter().filter_map(|reader| reader.pull.as_ref()?.exporter.prometheus.clone()));
         if self.level.0 == MetricsLevel::None {
             pages.clear();
-        } else if pages.is_empty() {
+            self.readers.clear();
+        } else if pages.is_empty() && self.pushes().next().is_none() {
             s.error(
                 "readers",
                 "service::telemetry: collector telemetry metrics reader should exist when metric level is not none",
@@ -232,7 +276,20 @@ impl MetricsConfig {
             .help("write `level: none` to have no metrics");
         }
         self.pages = pages;
+        if !self.views.is_empty() && self.level.0 != MetricsLevel::Detailed {
+            s.error(
+                "views",
+                "service::telemetry::metrics::views can only be set when service::telemetry::metrics::level is detailed",
+            )
+            .kind(DiagnosticKind::Invalid)
+            .help("write `level: detailed`");
+        }
     }
+}
+
+/// Milliseconds as a configuration has them; what is not above zero is the default.
+pub(crate) fn duration_or(millis: i64, default: u64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).ok().filter(|millis| *millis > 0).unwrap_or(default))
 }
 
 /// The configured attributes of the collector's own resource; null removes a default. They are a list

@@ -248,12 +248,37 @@ fn telemetry_values_are_checked() {
         ("{traces: {propagators: [x]}}", "unsupported trace propagator: x"),
         ("{logs: {level: loud}}", "'level' unrecognized level: \"loud\""),
         ("{logs: {encoding: xml}}", "unsupported value \"xml\""),
+        (
+            "{metrics: {readers: [{periodic: {exporter: {otlp: {protocol: tcp, endpoint: a}}}}]}}",
+            "unsupported protocol \"tcp\"",
+        ),
+        (
+            "{metrics: {readers: [{periodic: {exporter: {otlp: {protocol: grpc}}}}]}}",
+            "requires a non-empty \"endpoint\"",
+        ),
+        ("{metrics: {readers: [{periodic: {exporter: {}}}]}}", "no valid metric exporter"),
+        ("{metrics: {readers: [{periodic: }]}}", "no valid metric reader"),
+        ("{metrics: {readers: [{periodic: {exporter: {console: {a: 1}}}}]}}", "'console' is not supported"),
+        (
+            "{metrics: {views: [{selector: {instrument_name: a}}]}}",
+            "service::telemetry::metrics::views can only be set when service::telemetry::metrics::level is detailed",
+        ),
+        ("{metrics: {level: detailed, views: [{stream: {name: a}}]}}", "view: no selector provided"),
+        ("{logs: {processors: [{}]}}", "unsupported log processor type, must be one of simple or batch"),
+        ("{logs: {processors: [{batch: {exporter: {}}}]}}", "no valid log exporter"),
+        (
+            "{traces: {processors: [{batch: {exporter: {otlp: {protocol: grpc, endpoint: a}}}}]}}",
+            "makes no traces of its own",
+        ),
     ] {
         let (code, output) = validate(&with(telemetry), &[]);
         assert!(code == 1 && output.contains(wanted), "{telemetry}\n{output}");
     }
+    let otlp = "exporter: {otlp: {protocol: grpc, endpoint: 'http://a:4317'}}";
+    let pushes =
+        format!("{{metrics: {{readers: [{{periodic: {{{otlp}}}}}]}}, logs: {{processors: [{{simple: {{{otlp}}}}}]}}}}");
     for telemetry in
-        ["{metrics: {level: }}", "{metrics: {level: Basic}}", "{traces: {level: NONE}}", "{logs: {level: ''}}"]
+        ["{metrics: {level: }}", "{metrics: {level: Basic}}", "{traces: {level: NONE}}", "{logs: {level: ''}}", &pushes]
     {
         let (code, output) = validate(&with(telemetry), &[]);
         assert_eq!(code, 0, "{telemetry}\n{output}");

@@ -227,6 +227,17 @@ pub trait Extension {
         let _ = (cx, local, event);
     }
 
+    /// The last step of a shutdown, when nothing is left in any pipeline, or the end of an extension that a change of the configuration
+    /// removes: it sends what it still holds by `deadline`, and is waited for until [`Extension::is_closed`].
+    fn close(&mut self, cx: &mut Cx<'_>, deadline: MonotonicTime) {
+        let _ = (cx, deadline);
+    }
+
+    /// True when, after [`Extension::close`], it holds nothing that is to be sent.
+    fn is_closed(&self) -> bool {
+        true
+    }
+
     /// Adds what it offers to other components. Called once, after it is created.
     fn offer_capabilities(&self, offered: &mut OfferedCapabilities) {
         let _ = offered;

@@ -59,6 +59,8 @@ enum Phase {
     ClosingReceivers(MonotonicTime),
     /// Processors pass on what they held back, and queues send what they hold.
     Draining(MonotonicTime),
+    /// Extensions send what they hold themselves.
+    ClosingExtensions,
     Closed,
 }
 
@@ -458,7 +460,7 @@ impl Graph {
                 self.drain(world, deadline);
                 true
             }
-            Phase::Draining(_) => {
+            Phase::Draining(deadline) => {
                 let data_path = &mut self.data_path;
                 if data_path.has_items() {
                     return false;
@@ -471,6 +473,16 @@ impl Graph {
                 }
                 for slot in &mut data_path.exporters {
                     slot.exporter.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
+                }
+                self.phase = Phase::ClosingExtensions;
+                for slot in &mut self.extensions {
+                    slot.extension.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses), deadline);
+                }
+                true
+            }
+            Phase::ClosingExtensions => {
+                if !self.extensions.iter().all(|slot| slot.extension.is_closed()) {
+                    return false;
                 }
                 self.phase = Phase::Closed;
                 self.statuses.set_all(ComponentStatus::Stopped, world.wall_time());

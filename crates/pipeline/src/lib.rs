@@ -11,7 +11,8 @@
 //! 2. `world` with `datagram` and `file_system`, and `cx`, the view that one component has of it
 //! 3. what components exchange: `attempt`, `capabilities`, `auth`
 //! 4. between graph and exporter: `exporter_queue`; inside exporters: `pieces`, `delivery`
-//! 5. `component`: the traits, and what makes components; `component_type`; `storage`: queues on disk; inside processors: `edit_queue`
+//! 5. `component`: the traits, and what makes components; `component_type`; `storage`: queues on disk; inside processors: `edit_queue`;
+//!    inside extensions: `queued_exporter`
 //! 6. `graph`
 #![forbid(unsafe_code)]
 
@@ -38,6 +39,7 @@ mod payload;
 mod payload_splitter;
 mod periodic_count;
 mod pieces;
+mod queued_exporter;
 mod size_limit;
 mod start_error;
 mod storage;
@@ -86,6 +88,7 @@ pub use payload::{Metadata, Payload, UsedMetadata};
 pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
+pub use queued_exporter::QueuedExporter;
 pub use start_error::{StartError, error_with_text, os_error};
 pub use storage::{
     Storage, StorageLocation, StorageUser, StoredItemCounts, StoredQueue, StoredQueueContext, StoredQueueStatus,

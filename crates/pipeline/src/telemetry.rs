@@ -71,6 +71,8 @@ pub struct MetricFamily {
     pub help: &'static str,
     /// Counter, gauge or histogram.
     pub kind: FamilyKind,
+    /// Whether its numbers are fractions; such a counter is read from the system, and not counted.
+    pub is_fractional: bool,
     /// The series.
     pub samples: Vec<SeriesSample>,
 }
@@ -215,7 +217,8 @@ impl Telemetry {
                     .map(|(labels, cells)| SeriesSample { labels: labels.clone(), value: cells.read() })
                     .collect();
                 samples.sort_by(|a, b| a.labels.cmp(&b.labels));
-                MetricFamily { name: e.name, help: e.help, kind: e.kind, samples }
+                let is_fractional = e.series.iter().any(|(_, cells)| matches!(cells, SeriesCells::Float(_)));
+                MetricFamily { name: e.name, help: e.help, kind: e.kind, is_fractional, samples }
             })
             .collect();
         families.sort_by_key(|f| f.name);

@@ -460,6 +460,14 @@ pub const CODES: &[Code] = &[
         messages: &["The items of a component do not add up."],
     },
     Code {
+        id: "OC327",
+        title: "own log records are dropped",
+        meaning: "`service::telemetry::logs::processors` gets more records than can be pushed, and `max_queue_size` or 16 MiB of them wait already. The oldest are dropped; they are counted in `otelcore_own_telemetry_dropped_items`, and the log itself has them all.",
+        causes: &["a destination that can't be reached", "the level `debug`"],
+        remedy: "correct the destination, which another message names; raise `max_queue_size` or the level.",
+        messages: &["Own log records were dropped: they come faster than they can be pushed."],
+    },
+    Code {
         id: "OC330",
         title: "files can't be read",
         meaning: "The `file_log` receiver can't find or read some files. They are tried again at each poll; the others are read.",

@@ -9,11 +9,12 @@ use otelcore_pipeline::ComponentKind;
 
 use super::section_name;
 
-/// The trees of components by section and id, and that of the log.
+/// The trees of components by section and id, and those of the log and of own metrics.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConfigTrees {
     components: BTreeMap<(&'static str, ComponentId), String>,
     pub(super) log: String,
+    pub(super) metrics: String,
 }
 
 impl ConfigTrees {
@@ -36,7 +37,8 @@ impl ConfigTrees {
             }
         }
         let log = ["service::telemetry::logs", "service::telemetry::resource"].map(|path| text_of(root.get_path(path)));
-        Self { components, log: log.join(" ") }
+        let metrics = text_of(root.get_path("service::telemetry::metrics"));
+        Self { components, log: log.join(" "), metrics }
     }
 
     /// The tree of a component; empty if there is none.

@@ -15,6 +15,7 @@ use otelcore_pipeline::{
 use super::Collector;
 use super::extension_order::extension_order;
 use super::own_metrics::OwnMetricsPage;
+use super::push::{PushContext, TelemetryPush};
 use crate::plan::PipelinePlan;
 
 /// Builds what the plan of `collector` describes.
@@ -91,7 +92,7 @@ struct ComponentBuilder<'a, 'p> {
 }
 
 impl ComponentBuilder<'_, '_> {
-    /// Adds the pages of the own metrics, and the part that the caller has added.
+    /// Adds the pages of the own metrics, what pushes own telemetry, and the part that the caller has added.
     fn add_internal_parts(&mut self) -> Result<(), StartError> {
         let collector = self.collector;
         let service: ComponentId = "service".parse().map_err(|e| StartError::Config(format!("service: {e}")))?;
@@ -109,13 +110,14 @@ impl ComponentBuilder<'_, '_> {
             }
         }
         for (index, settings) in collector.plan.telemetry.metrics.pages.iter().enumerate() {
-            let content = format!("{settings:?} {:?}", collector.resource);
+            let views = &collector.plan.telemetry.metrics.views;
+            let content = format!("{settings:?} {views:?} {:?}", collector.resource);
             let identity = identity(format!("metrics page {index}"), content);
             if self.graph.keep_extension(&identity).is_some() {
                 continue;
             }
             let page = OwnMetricsPage::new(
-                settings.clone(),
+                (settings.clone(), views.clone()),
                 collector.telemetry.clone(),
                 collector.process_metrics.clone(),
                 collector.resource.clone(),
@@ -125,7 +127,48 @@ impl ComponentBuilder<'_, '_> {
             self.graph.add_internal(Box::new(page), collector.log.clone());
             self.graph.set_identity(InstanceIdentity { identity, uses: BTreeSet::new() });
         }
+        self.add_pushes(&service)
+    }
+
+    /// Adds the parts that push own metrics and logs. One goes on through a change of the configuration if nothing of its signal has
+    /// changed.
+    fn add_pushes(&mut self, service: &ComponentId) -> Result<(), StartError> {
+        let collector = self.collector;
+        let context = PushContext {
+            telemetry: &collector.telemetry,
+            views: &collector.plan.telemetry.metrics.views,
+            process_metrics: &collector.process_metrics,
+            resource: &collector.resource,
+            budget: &collector.budget,
+            log: &collector.log,
+        };
+        let identity = |place: String, tree: &str| ComponentIdentity {
+            kind: ComponentKind::Extension,
+            id: service.clone(),
+            place,
+            content: format!("{tree} {:?}", collector.resource),
+        };
+        let telemetry = &collector.plan.telemetry;
+        for (index, reader) in telemetry.metrics.pushes() {
+            let identity = identity(format!("metrics push {index}"), collector.plan.metrics_tree());
+            if self.graph.keep_extension(&identity).is_none() {
+                self.add_push(TelemetryPush::of_reader(index, reader, &context)?, identity);
+            }
+        }
+        for (index, (config, buffer)) in telemetry.logs.processors.iter().zip(&collector.log_buffers).enumerate() {
+            let identity = identity(format!("log push {index}"), collector.plan.log_tree());
+            if self.graph.keep_extension(&identity).is_none() {
+                self.add_push(TelemetryPush::of_log_processor(index, config, buffer, &context)?, identity);
+            }
+        }
         Ok(())
+    }
+
+    fn add_push(&mut self, push: Option<TelemetryPush>, identity: ComponentIdentity) {
+        if let Some(push) = push {
+            self.graph.add_internal(Box::new(push), self.collector.log.clone());
+            self.graph.set_identity(InstanceIdentity { identity, uses: BTreeSet::new() });
+        }
     }
 
     fn add_extensions(&mut self) -> Result<(), StartError> {

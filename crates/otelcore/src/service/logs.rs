@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use otelcore_pdata::text::{UtcDateTime, put_json_string};
 use otelcore_pipeline::{LogEntry, LogField, LogLevel, LogSink};
 
+use super::push::log_buffer::LogBuffer;
 use crate::telemetry::{LogConfig, LogEncoding};
 
 fn json_text(text: &str) -> String {
@@ -36,6 +37,8 @@ pub(crate) struct LogLineWriter {
     /// The JSON object of the collector's own resource.
     resource: String,
     clock: fn() -> u64,
+    /// Where records are pushed from.
+    buffers: Vec<Arc<LogBuffer>>,
     state: Mutex<State>,
 }
 
@@ -53,8 +56,15 @@ impl LogLineWriter {
             config,
             resource,
             clock,
+            buffers: Vec::new(),
             state: Mutex::new(State { outputs, counts: BTreeMap::new(), line: Vec::new() }),
         }
+    }
+
+    /// The same, and records that have the level and are not left out go to `buffers` too.
+    pub(crate) fn with_buffers(mut self, buffers: &[Arc<LogBuffer>]) -> Self {
+        self.buffers = buffers.to_vec();
+        self
     }
 
     fn is_sampled(&self, state: &mut State, record: &LogEntry<'_>, now: u64) -> bool {
@@ -122,7 +132,11 @@ impl LogLineWriter {
         if !self.is_sampled(&mut state, record, now) {
             return false;
         }
-        if state.outputs.is_empty() || record.level < self.config.level.0 {
+        if record.level < self.config.level.0 {
+            return true;
+        }
+        self.buffers.iter().for_each(|buffer| buffer.push(record, now));
+        if state.outputs.is_empty() {
             return true;
         }
         let state = &mut *state;
@@ -174,7 +188,8 @@ impl LogSink for HostLog {
     fn enabled(&self, level: LogLevel) -> bool {
         let config = &self.line_writer.config;
         let is_level = level >= config.level.0;
-        (is_level || !config.set_keys.level) && self.host.enabled(level) || is_level && self.has_outputs()
+        (is_level || !config.set_keys.level) && self.host.enabled(level)
+            || is_level && (self.has_outputs() || !self.line_writer.buffers.is_empty())
     }
 
     fn log(&self, record: &LogEntry<'_>) {

@@ -5,19 +5,21 @@ use otelcore_exposition::{MetricType, PageName, SeriesHead, TextDialect, write_f
 use otelcore_net::config::HttpServerConfig;
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
-    Budget, Cx, Event, Extension, FamilyKind, Gauge, Logger, MetricFamily, MetricsLevel, ProcessSample, SeriesValue,
-    StartError, Telemetry,
+    Budget, Cx, Event, Extension, FamilyKind, Gauge, Logger, MetricsLevel, ProcessSample, SeriesValue, StartError,
+    Telemetry,
 };
 use otelcore_prometheus_translation::{label_name, merge_equal_names};
 use std::sync::Arc;
 
 use otelcore_reactor::Outputs;
 
-use crate::telemetry::MetricsPageConfig;
+use super::views::{OwnMetric, apply_views};
+use crate::telemetry::{MetricsPageConfig, ViewConfig};
 
 /// The page of the own metrics.
 pub(crate) struct OwnMetricsPage {
     config: MetricsPageConfig,
+    views: Vec<ViewConfig>,
     server: PageServer,
     telemetry: Telemetry,
     resource: Vec<(String, String)>,
@@ -79,7 +81,7 @@ impl ProcessMetrics {
 
 impl OwnMetricsPage {
     pub(crate) fn new(
-        config: MetricsPageConfig,
+        (config, views): (MetricsPageConfig, Vec<ViewConfig>),
         telemetry: Telemetry,
         process_metrics: ProcessMetrics,
         resource: Vec<(String, String)>,
@@ -87,7 +89,7 @@ impl OwnMetricsPage {
         log: Logger,
     ) -> Self {
         let server = PageServer::new(&HttpServerConfig::for_page_server(&config.endpoint()), None, log, &telemetry);
-        Self { config, server, telemetry, resource, process_metrics, budget }
+        Self { config, views, server, telemetry, resource, process_metrics, budget }
     }
 }
 
@@ -102,19 +104,19 @@ impl Extension for OwnMetricsPage {
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
-        let Self { server, telemetry, resource, process_metrics: process, config: settings, budget } = self;
+        let Self { server, telemetry, resource, process_metrics: process, config: settings, views, budget } = self;
         server.handle_event(cx, local, &event, |cx, head| {
             if head.path() != "/metrics" {
                 return not_found();
             }
             process.update(&cx.sample_process(), budget);
-            let body = render_page(&telemetry.collect(), resource, !settings.without_type_suffix);
+            let body = render_page(&apply_views(views, telemetry.collect()), resource, !settings.without_type_suffix);
             Page::new(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body)
         });
     }
 }
 
-pub(crate) fn render_page(families: &[MetricFamily], resource: &[(String, String)], type_suffix: bool) -> Vec<u8> {
+pub(crate) fn render_page(families: &[OwnMetric], resource: &[(String, String)], type_suffix: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(8192);
     let mut label_block = Vec::new();
     for family in families {

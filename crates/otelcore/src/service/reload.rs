@@ -10,7 +10,7 @@ use otelcore_pipeline::{GraphChange, LogField, LogSink, StartError};
 use otelcore_reactor::EventLoop;
 
 use super::logs::{HostLog, LogLineWriter};
-use super::{Collector, open_outputs, resource};
+use super::{Collector, log_buffers, open_outputs, resource};
 use crate::plan::Plan;
 
 /// Why a new configuration is not used. The running one goes on.
@@ -68,6 +68,7 @@ impl Collector {
             replaceable_log: self.replaceable_log.clone(),
             next_log: None,
             internal_part: self.internal_part.clone(),
+            log_buffers: self.log_buffers.clone(),
             host_log: self.host_log.clone(),
             plan,
         };
@@ -82,7 +83,9 @@ impl Collector {
         let config = self.plan.telemetry.logs.clone();
         let has_lines = self.host_log.is_none() || config.set_keys.output_paths;
         let outputs = if has_lines { open_outputs(&config.output_paths, &self.outputs)? } else { Vec::new() };
-        let lines = LogLineWriter::new(config, &self.resource, outputs, otelcore_reactor::unix_time_nanos);
+        self.log_buffers = log_buffers(&self.plan);
+        let lines = LogLineWriter::new(config, &self.resource, outputs, otelcore_reactor::unix_time_nanos)
+            .with_buffers(&self.log_buffers);
         let log: Arc<dyn LogSink> = match &self.host_log {
             Some(before) => {
                 let log = Arc::new(HostLog::new(before.host().clone(), lines));

@@ -8,10 +8,11 @@ use otelcore_config::{EffectiveValue, NodeValue, Section, config_enum, config_st
 use otelcore_pdata::text::put_json_string;
 use otelcore_pipeline::{LogField, LogLevel};
 
+use super::push::LogProcessorConfig;
+
 config_struct! {
     /// `service::telemetry::logs`.
     #[config(check = Self::check)]
-    #[config(unsupported("processors", "own logs can be written but not exported yet"))]
     pub(crate) struct LogConfig {
         /// The lowest level that is written: `debug`, `info`, `warn` or `error`.
         pub(crate) level: LogLevelConfig,
@@ -35,6 +36,8 @@ config_struct! {
         pub(crate) error_output_paths: Vec<String> = vec!["stderr".to_owned()],
         /// Fields of every line.
         pub(crate) initial_fields: InitialFieldsConfig,
+        /// Where records are pushed, besides.
+        pub(crate) processors: Vec<LogProcessorConfig>,
         /// Leaves the resource out of the lines.
         pub(crate) disable_zap_resource: bool,
         /// Which keys the configuration sets, in contrast to a default.

@@ -17,6 +17,7 @@ mod kubernetes;
 mod kubernetes_objects;
 mod limits;
 mod metric_connectors;
+mod own_telemetry;
 mod processors;
 mod prometheus;
 mod reload;

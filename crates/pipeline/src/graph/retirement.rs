@@ -59,8 +59,11 @@ impl Graph {
         for slot in &mut self.extensions {
             if slot.state.begin() {
                 retired += 1;
-                slot.extension.set_ready(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses), false);
-                if slot.is_internal || unused_extensions.contains(&slot.owner) {
+                let mut cx = Cx::new(world, slot.owner).with_statuses(&self.statuses);
+                slot.extension.set_ready(&mut cx, false);
+                slot.extension.close(&mut cx, deadline);
+                let has_ended = slot.extension.is_closed();
+                if has_ended && (slot.is_internal || unused_extensions.contains(&slot.owner)) {
                     (slot.extension, slot.state) = (Box::new(Absent), PartState::Gone);
                 }
             }
@@ -81,7 +84,7 @@ impl Graph {
             | self.end_connectors(now, &mut undelivered)
             | self.end_exporters(world, &mut undelivered);
         undelivered.report_change(&self.log);
-        if !self.has_retired_parts() {
+        if !self.has_retired_parts(now) {
             self.remove_ended();
         }
         has_ended
@@ -187,13 +190,17 @@ impl Graph {
         has_ended
     }
 
-    /// Whether there are retired parts other than extensions, which end with the last of them.
-    fn has_retired_parts(&self) -> bool {
+    /// Whether there are retired parts other than extensions that are closed, which end with the last of them.
+    fn has_retired_parts(&self, now: MonotonicTime) -> bool {
         let path = &self.data_path;
         self.receivers.iter().any(|slot| slot.state.is_retired())
             || path.pipelines.iter().any(|pipeline| pipeline.state.is_retired())
             || path.connectors.iter().any(|slot| slot.state.is_retired())
             || path.exporters.iter().any(|slot| slot.state.is_retired())
+            || self
+                .extensions
+                .iter()
+                .any(|slot| slot.state.is_retired() && !slot.state.is_expired(now) && !slot.extension.is_closed())
     }
 
     /// Removes the parts that have ended, which are behind all live ones.

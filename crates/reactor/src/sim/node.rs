@@ -228,12 +228,12 @@ impl World for NodeWorld {
         self.timers.cancel(id);
     }
 
-    fn notifier(&mut self, key: Key) -> Arc<dyn Notifier> {
-        Arc::new(SimNotifier { key, notified: self.notified.clone() })
-    }
-
     fn request_ready(&mut self, key: Key) {
         self.ready_requests.insert(key);
+    }
+
+    fn notifier(&mut self, key: Key) -> Arc<dyn Notifier> {
+        Arc::new(SimNotifier { key, notified: self.notified.clone() })
     }
 
     fn run_job(&mut self, key: Key, job: Job) {
