@@ -10,6 +10,9 @@ use otelcore_scraped_metrics::PointValue;
 
 use super::metrics::{ClusterAttribute, ClusterMetric};
 
+/// Attributes and their values.
+pub(super) type Attributes = Vec<(ClusterAttribute, Cow<'static, str>)>;
+
 /// The entity of a resource: its type, the attribute by which it is known, and those that describe it.
 #[derive(Debug)]
 pub(super) struct EntitySpec {
@@ -56,7 +59,7 @@ pub(super) struct EndpointCount {
 pub(super) struct Entry {
     pub(super) resources: Vec<EntryResource>,
     /// Of a node: attributes and metrics of a resource beside the others.
-    pub(super) node: Option<(Vec<(ClusterAttribute, Cow<'static, str>)>, Vec<NodeMetric>)>,
+    pub(super) node: Option<(Attributes, Vec<NodeMetric>)>,
     /// `NAMESPACE/NAME` of the service: of itself, or of the slice of its endpoints.
     pub(super) service: Box<str>,
     pub(super) endpoints: Vec<EndpointCount>,

@@ -34,12 +34,12 @@ pub(super) fn snake_case(name: &str) -> String {
             b' ' | b'_' | b'-' | b'.' => out.push(b'_'),
             other => out.push(other.to_ascii_lowercase()),
         }
-        let ends_word = match (this, next) {
+        let ends_word = matches!(
+            (this, next),
             (Class::Lower | Class::Digit, Class::Upper)
-            | (Class::Upper | Class::Lower, Class::Digit)
-            | (Class::Digit, Class::Lower) => true,
-            _ => false,
-        };
+                | (Class::Upper | Class::Lower, Class::Digit)
+                | (Class::Digit, Class::Lower)
+        );
         if ends_word {
             out.push(b'_');
         }

@@ -307,6 +307,13 @@ impl ClusterReceiver {
         }
     }
 
+    /// Removes some of the objects that new lists lack.
+    fn remove_unlisted(&mut self, cx: &mut Cx<'_>) {
+        if self.tables.as_mut().is_some_and(|tables| tables.remove_unlisted()) {
+            cx.request_ready(REMOVE_TURN);
+        }
+    }
+
     fn handle_sync_timer(&mut self, cx: &mut Cx<'_>) {
         if !self.is_collecting && matches!(self.phase, Phase::Watching(_)) {
             self.log.error("Timed out waiting for initial cache sync.", &[]);
@@ -335,11 +342,7 @@ impl Receiver for ClusterReceiver {
             COLLECT_TIMER => self.collect(cx),
             WRITE_JOB => self.end_writing(cx, input),
             SYNC_TIMER => self.handle_sync_timer(cx),
-            REMOVE_TURN => {
-                if self.tables.as_mut().is_some_and(|tables| tables.remove_unlisted()) {
-                    cx.request_ready(REMOVE_TURN);
-                }
-            }
+            REMOVE_TURN => self.remove_unlisted(cx),
             _ if local >> RUN_SHIFT == self.run && self.run > 0 => {
                 self.handle_discovery(cx, local, &event);
                 self.handle_watch_event(cx, local, &event);

@@ -21,7 +21,7 @@ struct SourceFormat {
 pub(super) struct ObjectFormat(Vec<SourceFormat>);
 
 impl ObjectFormat {
-    pub(super) fn new(_: u64, sources: &[ObjectSource], resources: &[ApiResource]) -> Arc<dyn RecordFormat> {
+    pub(super) fn of_sources(_: u64, sources: &[ObjectSource], resources: &[ApiResource]) -> Arc<dyn RecordFormat> {
         let format = |(source, resource): (&ObjectSource, &ApiResource)| SourceFormat {
             resource: resource.name.clone(),
             excluded: source.excluded_namespaces.clone(),

@@ -36,7 +36,7 @@ impl ComponentType for K8sObjectsFactory {
                 ObjectErrorMode::Ignore => MissingResource::Log,
                 ObjectErrorMode::Silent => MissingResource::Ignore,
             },
-            make_format: ObjectFormat::new,
+            make_format: ObjectFormat::of_sources,
             condition: LeaderCondition::new(&config.k8s_leader_elector, context)?,
             values: open_values(&config.storage, Self::INFO.type_name, context)?,
         };
