@@ -63,6 +63,7 @@ built_in_types! {
     "extension-health-check": otelcore_extensions::HealthCheckFactory;
     "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;
     "extension-pprof": otelcore_extensions::PprofFactory;
+    "extension-zpages": otelcore_extensions::ZPagesFactory;
     "processor-attributes": otelcore_processors::AttributesFactory;
     "processor-batch": otelcore_processor_batch::BatchFactory;
     "processor-cumulativetodelta": otelcore_processors::CumulativeToDeltaFactory;
