@@ -151,7 +151,10 @@ mod tests {
         let records = recent.records();
         assert_eq!(records.len(), 1);
         assert_eq!(records[0].text, "failed error=down items=3");
-        assert_eq!((records[0].component.as_str(), records[0].time, records[0].number), ("exporter otlp", WallTime(7), 0));
+        assert_eq!(
+            (records[0].component.as_str(), records[0].time, records[0].number),
+            ("exporter otlp", WallTime(7), 0)
+        );
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl GraphBuilder {
         let start = self.node(NodeKind::Pipeline, name.clone(), String::new());
         self.use_in(start, index, signal);
         self.graph.pipelines.push(start);
-        let mut edge = |graph: &mut ComponentGraph, from, to, counts: &[CountSource]| {
+        let edge = |graph: &mut ComponentGraph, from, to, counts: &[CountSource]| {
             graph.edges.push(Edge { from, to, signal, pipeline: index, counts: counts.to_vec() });
         };
         // What the pipeline takes: the sum of what feeds it.
@@ -253,7 +253,10 @@ mod tests {
         description.pipelines.push(second);
         let graph = ComponentGraph::new(&description);
         let edges: Vec<String> = graph.edges.iter().map(|edge| text(&graph, edge)).collect();
-        assert!(edges.contains(&"pipeline traces/2 -> processor memory_limiter: Outgoing of receiver jaeger".to_owned()), "{edges:?}");
+        assert!(
+            edges.contains(&"pipeline traces/2 -> processor memory_limiter: Outgoing of receiver jaeger".to_owned()),
+            "{edges:?}"
+        );
         assert!(edges.contains(&"processor memory_limiter -> processor batch/\"><script>: ".to_owned()), "{edges:?}");
     }
 

@@ -102,7 +102,15 @@ mod tests {
         for host in ["localhost", "Localhost.", "app.localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "128.0.0.1", "", "notlocalhost"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "0.0.0.0",
+            "128.0.0.1",
+            "",
+            "notlocalhost",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -83,7 +83,9 @@ const PLAIN_STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:1rem;c
 pub(super) fn plain_page(title: &str, write: impl FnOnce(&mut Html)) -> String {
     let mut html = Html::default();
     html.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>").text(title);
-    html.raw("</title><meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\"><style>");
+    html.raw(
+        "</title><meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\"><style>",
+    );
     html.raw(PLAIN_STYLE).raw("</style></head><body>\n<nav><a href=\"/\">Live page</a>");
     for page in ["servicez", "pipelinez", "extensionz", "featurez", "tracez"] {
         html.raw(" <a href=\"/debug/").raw(page).raw("\">").raw(page).raw("</a>");

@@ -165,7 +165,11 @@ fn put_node(json: &mut Json, node: &NodeState) {
         json.key("queues").begin(b'[');
         for (signal, queue) in &node.queues {
             json.begin(b'{').key("signal").string(signal.name()).key("size").optional(queue.size);
-            json.key("capacity").optional(queue.capacity).key("oldest_seconds").optional(queue.oldest_seconds).end(b'}');
+            json.key("capacity")
+                .optional(queue.capacity)
+                .key("oldest_seconds")
+                .optional(queue.oldest_seconds)
+                .end(b'}');
         }
         json.end(b']');
     }
@@ -213,8 +217,16 @@ mod tests {
         let description = example();
         let graph = ComponentGraph::new(&description);
         let text = String::from_utf8(graph_json(3, &description, &graph)).unwrap();
-        assert!(text.starts_with(r#"{"generation":3,"command":"otelcol","version":"1.2.3","pipelines":[{"id":"traces/\u003cb\u003e","#), "{text}");
-        assert!(text.contains(r#""id":"batch/\"\u003e\u003cscript\u003e""#) && !text.contains(['<', '>', '&']), "{text}");
+        assert!(
+            text.starts_with(
+                r#"{"generation":3,"command":"otelcol","version":"1.2.3","pipelines":[{"id":"traces/\u003cb\u003e","#
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#""id":"batch/\"\u003e\u003cscript\u003e""#) && !text.contains(['<', '>', '&']),
+            "{text}"
+        );
         assert!(text.ends_with(r#""extensions":["zpages","health_check"]}"#), "{text}");
     }
 

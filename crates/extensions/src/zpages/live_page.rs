@@ -79,7 +79,9 @@ impl LivePage<'_> {
         for page in ["servicez", "pipelinez", "extensionz", "featurez", "tracez"] {
             html.raw("<a href=\"/debug/").raw(page).raw("\">").raw(page).raw("</a> ");
         }
-        html.raw("</p>\n</main>\n<script type=\"application/json\" id=\"graph-data\" nonce=\"").raw(self.nonce).raw("\">");
+        html.raw("</p>\n</main>\n<script type=\"application/json\" id=\"graph-data\" nonce=\"")
+            .raw(self.nonce)
+            .raw("\">");
         html.raw(&String::from_utf8_lossy(&graph_json(self.snapshot.generation, self.description, self.graph)));
         html.raw("</script>\n<script nonce=\"").raw(self.nonce).raw("\">").raw(include_str!("page.js"));
         html.raw("</script>\n</body></html>\n");
@@ -91,7 +93,9 @@ impl LivePage<'_> {
         html.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>").text(&description.command);
         html.raw(" pipelines</title><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
         html.raw("<link rel=\"icon\" href=\"data:,\"><style nonce=\"").raw(self.nonce).raw("\">");
-        html.raw(include_str!("page.css")).raw("</style></head>\n<body data-next-log=\"").number(self.snapshot.next_log);
+        html.raw(include_str!("page.css"))
+            .raw("</style></head>\n<body data-next-log=\"")
+            .number(self.snapshot.next_log);
         html.raw("\">\n").raw(SHAPES).raw("<header><h1>").text(&description.command);
         html.raw(" <span class=\"dim\">").text(&description.version).raw("</span></h1>\n<ul class=\"facts\">");
         html.raw("<li>up <b id=\"uptime\">").number(self.snapshot.uptime.as_secs()).raw(" s</b></li>");
@@ -132,8 +136,13 @@ impl LivePage<'_> {
         }
         html.raw("</tr></thead><tbody>\n");
         let components = self.graph.nodes.iter().zip(&self.snapshot.nodes).enumerate();
-        for (index, (node, state)) in components.filter(|(_, (node, _))| node.kind != NodeKind::Pipeline).take(MAX_ROWS) {
-            html.raw("<tr id=\"n").number(index).raw("\"><th scope=\"row\">").text(&node.id).raw(" <span class=\"dim\">");
+        for (index, (node, state)) in components.filter(|(_, (node, _))| node.kind != NodeKind::Pipeline).take(MAX_ROWS)
+        {
+            html.raw("<tr id=\"n")
+                .number(index)
+                .raw("\"><th scope=\"row\">")
+                .text(&node.id)
+                .raw(" <span class=\"dim\">");
             html.raw(node.kind.name());
             if !node.instance.is_empty() {
                 html.raw(", ").text(&node.instance);
@@ -142,7 +151,8 @@ impl LivePage<'_> {
             let shape = shape_of(state);
             html.raw("<td class=\"state\" data-k=\"status\"><svg width=\"14\" height=\"14\" aria-hidden=\"true\"><use href=\"#s-").raw(shape);
             html.raw("\" data-shape=\"").raw(shape).raw("\"/></svg><span>");
-            html.text(&status_name(node.kind, state).replace('_', " ")).raw("</span></td><td class=\"n\" data-k=\"rate\"></td>");
+            html.text(&status_name(node.kind, state).replace('_', " "))
+                .raw("</span></td><td class=\"n\" data-k=\"rate\"></td>");
             write_counts(html, state);
             html.raw("</tr>\n");
         }
@@ -190,13 +200,19 @@ impl LivePage<'_> {
             ("Data are refused from this on", "m-admission_limit", optional(memory.admission_limit)),
             ("Memory of the machine or container", "m-total", optional(memory.total)),
         ] {
-            html.raw("<tr><th scope=\"row\">").raw(name).raw("</th><td class=\"n\" id=\"").raw(id).raw("\">").text(&value);
+            html.raw("<tr><th scope=\"row\">")
+                .raw(name)
+                .raw("</th><td class=\"n\" id=\"")
+                .raw(id)
+                .raw("\">")
+                .text(&value);
             html.raw("</td></tr>\n");
         }
         html.raw("</tbody></table></div>\n");
         if let Some(limit) = memory.limit.filter(|limit| *limit > 0) {
             let share = (memory.held.saturating_add(memory.kept)) as f64 / limit as f64;
-            html.raw("<p><label>Share of the limit <meter id=\"m-meter\" min=\"0\" max=\"1\" high=\"0.8\" value=\"").number(share.min(1.0));
+            html.raw("<p><label>Share of the limit <meter id=\"m-meter\" min=\"0\" max=\"1\" high=\"0.8\" value=\"")
+                .number(share.min(1.0));
             html.raw("\"></meter></label></p>\n");
         }
         html.raw("</section>\n");
@@ -208,7 +224,11 @@ impl LivePage<'_> {
         html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-log\"><table class=\"log\"><caption>The last records, the newest first</caption>");
         html.raw("<thead><tr><th scope=\"col\">Time</th><th scope=\"col\">Level</th><th scope=\"col\">Component</th><th scope=\"col\">Record</th></tr></thead><tbody id=\"log\">\n");
         for record in log.iter().rev() {
-            html.raw("<tr class=\"").raw(record.level.name()).raw("\">").cell(&time_text(record.time.0)).cell(record.level.name());
+            html.raw("<tr class=\"")
+                .raw(record.level.name())
+                .raw("\">")
+                .cell(&time_text(record.time.0))
+                .cell(record.level.name());
             html.cell(&record.component).cell(&record.text).raw("</tr>\n");
         }
         html.raw("</tbody></table></div>\n");
@@ -233,7 +253,9 @@ impl LivePage<'_> {
     }
 
     fn write_hidden(&self, html: &mut Html, what: &str) {
-        html.raw("<p>The ").raw(what).raw(" is shown at a loopback address or with <code>auth</code> only. This page can be read ");
+        html.raw("<p>The ")
+            .raw(what)
+            .raw(" is shown at a loopback address or with <code>auth</code> only. This page can be read ");
         html.raw("from other machines without it.</p></section>\n");
     }
 }

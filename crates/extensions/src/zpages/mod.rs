@@ -25,8 +25,8 @@ use otelcore_http::h1::RequestHead;
 use otelcore_net::config::{HttpServerConfig, ListenConfig};
 use otelcore_net::{ListenError, Page, PageHandler, PageResponse, PageServer, PageStep, not_found};
 use otelcore_pipeline::{
-    BuildContext, CollectorDescription, CollectorView, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event,
-    Extension, ListenAddress, MonotonicTime, ReadFile, ServedProtocol, StartError,
+    BuildContext, CollectorDescription, CollectorView, Component, ComponentInfo, ComponentKind, ComponentType, Cx,
+    Event, Extension, ListenAddress, MonotonicTime, ReadFile, ServedProtocol, StartError,
 };
 
 use self::graph::ComponentGraph;
@@ -332,7 +332,9 @@ fn foreign_host(host: &str) -> Page {
 }
 
 fn html_page(text: String, policy: &str) -> Page {
-    let policy = format!("default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; {policy}");
+    let policy = format!(
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; {policy}"
+    );
     with_headers(Page::new(200, "text/html; charset=utf-8", text)).header("Content-Security-Policy", policy)
 }
 

@@ -55,14 +55,24 @@ pub(super) fn write_picture(html: &mut Html, graph: &ComponentGraph, places: &[P
     let width = corners.iter().map(|(x, _)| x + NODE_WIDTH + MARGIN).max().unwrap_or(0);
     let height = corners.iter().map(|(_, y)| y + NODE_HEIGHT + MARGIN).max().unwrap_or(0);
     html.raw("<svg role=\"group\" aria-label=\"Pipelines as a graph; the tables below have the same facts\" width=\"");
-    html.number(width).raw("\" height=\"").number(height).raw("\" viewBox=\"0 0 ").number(width).raw(" ").number(height);
+    html.number(width)
+        .raw("\" height=\"")
+        .number(height)
+        .raw("\" viewBox=\"0 0 ")
+        .number(width)
+        .raw(" ")
+        .number(height);
     html.raw("\">\n");
     for (index, edge) in graph.edges.iter().enumerate() {
         let ((from_x, from_y), (x, to_y)) = (corners[edge.from], corners[edge.to]);
         let (from_x, from_y, to_y) = (from_x + NODE_WIDTH, from_y + NODE_HEIGHT / 2, to_y + NODE_HEIGHT / 2);
         let bend = x.saturating_sub(COLUMN - NODE_WIDTH).max(from_x);
         let middle = (bend + x) / 2;
-        html.raw("<g class=\"edge ").raw(edge.signal.name()).raw("\" id=\"p").number(index).raw("\" aria-hidden=\"true\">");
+        html.raw("<g class=\"edge ")
+            .raw(edge.signal.name())
+            .raw("\" id=\"p")
+            .number(index)
+            .raw("\" aria-hidden=\"true\">");
         html.raw("<path d=\"M").number(from_x).raw(" ").number(from_y).raw("H").number(bend);
         html.raw("C").number(middle).raw(" ").number(from_y).raw(" ").number(middle).raw(" ").number(to_y);
         html.raw(" ").number(x).raw(" ").number(to_y).raw("\"/>");

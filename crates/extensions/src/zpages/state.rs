@@ -163,11 +163,15 @@ impl FoundCounts {
         let Some((what, signal)) = counted_items(name) else { return };
         for sample in &family.samples {
             let signal = signal.or_else(|| signal_of(label(sample, "otel_signal")?));
-            let (Some(id), Some(signal), Some(value)) = (label(sample, id_label), signal, number(sample)) else { continue };
+            let (Some(id), Some(signal), Some(value)) = (label(sample, id_label), signal, number(sample)) else {
+                continue;
+            };
             let counts = self.counts.entry((kind, id.to_owned(), signal)).or_default();
             let count = match (kind, what) {
                 (_, "incoming") => &mut counts.incoming,
-                (NodeKind::Receiver, "accepted") | (NodeKind::Exporter, "sent") | (_, "outgoing") => &mut counts.outgoing,
+                (NodeKind::Receiver, "accepted") | (NodeKind::Exporter, "sent") | (_, "outgoing") => {
+                    &mut counts.outgoing
+                }
                 (_, "refused") | (NodeKind::Exporter, "enqueue_failed") => &mut counts.refused,
                 (NodeKind::Receiver, "failed") | (NodeKind::Exporter, "send_failed") => &mut counts.failed,
                 (_, "dropped") => &mut counts.dropped,
@@ -221,9 +225,9 @@ impl FoundCounts {
             let counts = self.counts.get(&(node.kind, node.id.clone(), source.signal))?;
             let value = match (node.kind, source.end) {
                 // What a receiver passes on is what its pipelines take or refuse.
-                (NodeKind::Receiver, _) => counts.incoming.or_else(|| {
-                    Some(counts.outgoing?.saturating_add(counts.refused.unwrap_or(0)))
-                }),
+                (NodeKind::Receiver, _) => {
+                    counts.incoming.or_else(|| Some(counts.outgoing?.saturating_add(counts.refused.unwrap_or(0))))
+                }
                 (_, CountedEnd::Incoming) => counts.incoming,
                 (_, CountedEnd::Outgoing) => counts.outgoing,
             }?;
@@ -283,7 +287,8 @@ mod tests {
         let counts = found.of_node(receiver);
         assert_eq!((counts.outgoing, counts.refused, counts.held), (Some(26), Some(2), None));
         let of = |from: &str, to: &str| {
-            let edge = graph.edges.iter().find(|e| graph.nodes[e.from].id == from && graph.nodes[e.to].id == to).unwrap();
+            let edge =
+                graph.edges.iter().find(|e| graph.nodes[e.from].id == from && graph.nodes[e.to].id == to).unwrap();
             found.sum(&graph, &edge.counts)
         };
         assert_eq!((of("otlp", "traces/<b>"), of("otlp", "metrics")), (Some(22), Some(6)));

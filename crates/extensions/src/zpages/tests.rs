@@ -1,5 +1,6 @@
 //! The pages of an example collector, requested over connections in a `World` of tests.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,9 +22,18 @@ fn ids(ids: &[&str]) -> Vec<ComponentId> {
     ids.iter().map(id).collect()
 }
 
-fn pipeline(id: &str, signal: Signal, receivers: &[&str], processors: &[&str], exporters: &[&str]) -> PipelineDescription {
+fn pipeline(
+    id: &str,
+    signal: Signal,
+    receivers: &[&str],
+    processors: &[&str],
+    exporters: &[&str],
+) -> PipelineDescription {
     PipelineDescription {
-        id: PipelineId { name: id.split_once('/').map(|(_, name)| name.to_owned()).unwrap_or_default(), ..signal.name().parse().unwrap() },
+        id: PipelineId {
+            name: id.split_once('/').map(|(_, name)| name.to_owned()).unwrap_or_default(),
+            ..signal.name().parse().unwrap()
+        },
         signal,
         receivers: ids(receivers),
         processors: ids(processors),
@@ -119,13 +129,19 @@ fn paths_of_the_go_extension_are_served() {
     let mut fixture = local();
     for (path, parts) in [
         ("/debug/servicez", &["Service otelcol", "1.2.3", "StartTimestamp", "href=\"pipelinez\""][..]),
-        ("/debug/pipelinez", &["<td>traces</td><td>true</td>", "<td>metrics</td><td>false</td>", "span_metrics (connector)"]),
+        (
+            "/debug/pipelinez",
+            &["<td>traces</td><td>true</td>", "<td>metrics</td><td>false</td>", "span_metrics (connector)"],
+        ),
         ("/debug/extensionz", &["health_check", "zpages"]),
         ("/debug/featurez", &["service.AllowNoPipelines", "Alpha"]),
         ("/debug/tracez", &["makes no spans of its own"]),
     ] {
         let response = fixture.get(path);
-        assert!(response.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"), "{path} {response}");
+        assert!(
+            response.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"),
+            "{path} {response}"
+        );
         assert!(parts.iter().all(|part| response.contains(part)), "{path} {response}");
     }
     for path in ["/debug/expvarz", "/debug", "/debug/nothing", "/x"] {
@@ -156,7 +172,10 @@ fn host_of_another_site_is_refused_at_a_loopback_address_only() {
     }
     for path in ["/", "/debug/servicez", "/nothing"] {
         let response = fixture.get_from(path, "evil.example:55679");
-        assert!(response.starts_with("HTTP/1.1 403 ") && response.contains("names the host \"evil.example\""), "{response}");
+        assert!(
+            response.starts_with("HTTP/1.1 403 ") && response.contains("names the host \"evil.example\""),
+            "{response}"
+        );
     }
     let mut open = Fixture::new("{endpoint: '0.0.0.0:55679'}", "0.0.0.0:55679");
     assert!(open.get_from("/debug/servicez", "collector.example").starts_with("HTTP/1.1 200 "));
@@ -231,7 +250,7 @@ fn watcher_gets_an_event_each_second_and_nothing_runs_without_one() {
     assert_eq!(first.matches("data: {").count(), 1, "{first}");
     fixture.run_for(Duration::from_secs(5));
     assert_eq!(events(&stream), 5);
-    drop(stream);
+    stream.fail(ErrorKind::ConnectionReset);
     fixture.run_for(Duration::from_secs(5));
     assert!(fixture.world.timers().iter().all(|(_, key)| *key != TICK_KEY), "{:?}", fixture.world.timers());
 }

@@ -25,3 +25,4 @@ mod soak;
 mod stored;
 mod tail_sampling;
 mod timing;
+mod zpages;
