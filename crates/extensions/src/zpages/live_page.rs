@@ -57,7 +57,7 @@ impl LivePage<'_> {
             html.raw("<option value=\"").number(index).raw("\">").text(&pipeline.id.to_string()).raw("</option>");
         }
         html.raw("</select></label></form>\n<noscript><p>Load the page again for new numbers.</p></noscript>\n");
-        html.raw("<section aria-labelledby=\"h-graph\"><h2 id=\"h-graph\">Pipelines</h2>\n");
+        html.raw("<section><h2 id=\"h-graph\">Pipelines</h2>\n");
         match self.places {
             Some(places) => {
                 html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-graph\">\n");
@@ -117,7 +117,7 @@ impl LivePage<'_> {
     }
 
     fn write_nodes(&self, html: &mut Html) {
-        html.raw("<section aria-labelledby=\"h-nodes\"><h2 id=\"h-nodes\">Components</h2>\n");
+        html.raw("<section><h2 id=\"h-nodes\">Components</h2>\n");
         html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-nodes\"><table><thead><tr>");
         for (name, class) in [
             ("Component", ""),
@@ -168,7 +168,7 @@ impl LivePage<'_> {
     }
 
     fn write_edges(&self, html: &mut Html) {
-        html.raw("<section aria-labelledby=\"h-edges\"><h2 id=\"h-edges\">Flow of items</h2>\n");
+        html.raw("<section><h2 id=\"h-edges\">Flow of items</h2>\n");
         html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-edges\"><table><thead><tr>");
         html.raw("<th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Signal</th><th scope=\"col\">Pipeline</th>");
         html.raw("<th scope=\"col\" class=\"n\">Items a second</th><th scope=\"col\" class=\"n\">Items</th></tr></thead><tbody>\n");
@@ -192,7 +192,7 @@ impl LivePage<'_> {
     fn write_memory(&self, html: &mut Html) {
         let memory = &self.snapshot.memory;
         let optional = |value: Option<u64>| value.map_or("none".to_owned(), bytes);
-        html.raw("<section aria-labelledby=\"h-memory\"><h2 id=\"h-memory\">Memory</h2>\n<div class=\"scroll\"><table><tbody>\n");
+        html.raw("<section><h2 id=\"h-memory\">Memory</h2>\n<div class=\"scroll\"><table><tbody>\n");
         for (name, id, value) in [
             ("Telemetry that is held", "m-held", bytes(memory.held)),
             ("State that components keep", "m-kept", bytes(memory.kept)),
@@ -219,9 +219,9 @@ impl LivePage<'_> {
     }
 
     fn write_log(&self, html: &mut Html) {
-        html.raw("<section aria-labelledby=\"h-log\"><h2 id=\"h-log\">Own log</h2>\n");
+        html.raw("<section><h2 id=\"h-log\">Own log</h2>\n");
         let Some(log) = self.log else { return self.write_hidden(html, "log") };
-        html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-log\"><table class=\"log\"><caption>The last records, the newest first</caption>");
+        html.raw("<div class=\"scroll tall\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-log\"><table class=\"log\"><caption>The last records, the newest first</caption>");
         html.raw("<thead><tr><th scope=\"col\">Time</th><th scope=\"col\">Level</th><th scope=\"col\">Component</th><th scope=\"col\">Record</th></tr></thead><tbody id=\"log\">\n");
         for record in log.iter().rev() {
             html.raw("<tr class=\"")
@@ -239,7 +239,7 @@ impl LivePage<'_> {
     }
 
     fn write_config(&self, html: &mut Html) {
-        html.raw("<section aria-labelledby=\"h-config\"><h2 id=\"h-config\">Effective configuration</h2>\n");
+        html.raw("<section><h2 id=\"h-config\">Effective configuration</h2>\n");
         if self.log.is_none() {
             return self.write_hidden(html, "configuration");
         }

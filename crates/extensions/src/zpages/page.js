@@ -51,7 +51,7 @@ function showNode(index, node, before, seconds) {
   if (drawn) {
     drawn.classList.toggle("bad", shape === "bad");
     drawn.classList.toggle("warn", shape === "warn");
-    const label = graph.nodes[index].kind + " " + graph.nodes[index].id + ": " + words + (node.message ? ", " + node.message : "");
+    const label = graph.nodes[index].id + " " + graph.nodes[index].kind + (node.status ? ": " + words : "") + (node.message ? ", " + node.message : "");
     if (drawn.getAttribute("aria-label") !== label) {
       drawn.setAttribute("aria-label", label);
       put(drawn.querySelector("title"), label);
@@ -82,7 +82,8 @@ function showEdge(index, items, before, seconds) {
 }
 
 function show(state) {
-  if (state.generation !== graph.generation) { location.reload(); return; }
+  // Another configuration runs, or another process.
+  if (state.generation !== graph.generation || (previous && state.uptime_ms < previous.uptime_ms)) { location.reload(); return; }
   const seconds = previous ? (state.uptime_ms - previous.uptime_ms) / 1000 : 0;
   state.nodes.forEach((node, i) => showNode(i, node, previous && previous.nodes[i], seconds));
   state.edges.forEach((items, i) => showEdge(i, items, previous && previous.edges[i], seconds));
@@ -138,7 +139,9 @@ function filter() {
 
 function connection(text) { put(byId("connection"), text); }
 
+let polls = false;
 async function poll() {
+  polls = true;
   try {
     const response = await fetch("api/v1/state");
     if (response.ok) { show(await response.json()); connection("updated every 5 s"); } else connection("no answer: " + response.status);
@@ -148,7 +151,7 @@ async function poll() {
 
 let source = null;
 function watch() {
-  if (document.hidden || source) return;
+  if (document.hidden || source || polls) return;
   source = new EventSource("events");
   source.onmessage = (event) => { failures = 0; connection("live"); show(JSON.parse(event.data)); };
   source.onerror = () => {

@@ -37,12 +37,12 @@ pub(super) fn shape_of(node: &NodeState) -> &'static str {
     }
 }
 
-/// What a node is and how it is, in words.
+/// What a node is and how it is, in words. Begins with the text that is visible.
 pub(super) fn label_of(node: &Node, state: &NodeState) -> String {
-    let Some(status) = &state.status else { return format!("{} {}", node.kind.name(), node.id) };
+    let Some(status) = &state.status else { return format!("{} {}", node.id, node.kind.name()) };
     let words = status.status.name().replace('_', " ");
     let message = if status.message.is_empty() { String::new() } else { format!(", {}", status.message) };
-    format!("{} {}: {words}{message}", node.kind.name(), node.id)
+    format!("{} {}: {words}{message}", node.id, node.kind.name())
 }
 
 fn corner(place: Place) -> (usize, usize) {
