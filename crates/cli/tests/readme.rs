@@ -22,6 +22,9 @@ fn default_start_prints_the_endpoints_and_received_spans() {
     );
     assert_eq!(status, 200, "{response}");
     assert_eq!(http_get("127.0.0.1:9464", "/metrics").0, 200);
+    let (status, page) = http_get("127.0.0.1:55679", "/");
+    assert!(status == 200 && page.contains("otlp") && page.contains("summary"), "{page}");
+    assert!(http_get("127.0.0.1:55679", "/api/v1/state").1.contains("\"edges\":[1,1,"), "the span is counted");
     collector.signal("INT");
     assert_eq!(collector.wait_for_exit(Duration::from_secs(10)), 0);
     let log = collector.log_text();
@@ -29,6 +32,7 @@ fn default_start_prints_the_endpoints_and_received_spans() {
     assert!(lines.len() >= 4, "{log}");
     assert!(lines[0].contains("127.0.0.1:4317") && lines[0].contains("127.0.0.1:4318"), "{log}");
     assert!(lines[1].contains("http://127.0.0.1:9464/metrics"), "{log}");
+    assert!(lines[1].contains("http://127.0.0.1:55679 for a live page"), "{log}");
     assert!(lines[3].starts_with("received 1 spans"), "{log}");
 }
 

@@ -24,6 +24,8 @@ mod pprof;
 mod secret;
 #[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
 mod watched_file;
+#[cfg(feature = "zpages")]
+mod zpages;
 
 #[cfg(feature = "basicauth")]
 pub use basic_auth::{BasicAuthConfig, BasicAuthFactory, ClientCredentialsConfig, HtpasswdConfig};
@@ -43,6 +45,8 @@ pub use memory_ballast::{MemoryBallastConfig, MemoryBallastFactory};
 pub use pprof::{PprofConfig, PprofFactory};
 #[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
 pub use secret::Secret;
+#[cfg(feature = "zpages")]
+pub use zpages::{ExpvarConfig, ZPagesConfig, ZPagesFactory};
 
 #[cfg(test)]
 #[cfg(all(feature = "basicauth", feature = "bearertokenauth", feature = "headers_setter"))]

@@ -53,6 +53,8 @@ pub enum PageStep {
     LastData(Bytes),
     /// Nothing yet; the work continues in the next turn.
     Pending,
+    /// Nothing until [`PageServer::resume`] is called.
+    Wait,
     /// The page can't be completed: its response is ended so that the client notices it.
     Abort,
 }
@@ -234,6 +236,11 @@ impl<B> PageServer<B> {
         self.make_pieces(cx, handler);
     }
 
+    /// Continues the pages that wait ([`PageStep::Wait`]).
+    pub fn resume<P: PageHandler<Body = B>>(&mut self, cx: &mut Cx<'_>, handler: &mut P) {
+        self.make_pieces(cx, handler);
+    }
+
     /// Whether [`MAX_CONCURRENT_REQUESTS`] is reached.
     fn is_full(&self) -> bool {
         self.streamed.len() + self.unchecked.len() >= MAX_CONCURRENT_REQUESTS
@@ -332,9 +339,14 @@ impl<B> PageServer<B> {
                 }
                 return;
             }
+            let step = handler.poll_body(cx, &mut streamed.body);
+            if matches!(step, PageStep::Wait) {
+                self.streamed.push_back(streamed);
+                blocked += 1;
+                continue;
+            }
             self.pieces_left -= 1;
             blocked = 0;
-            let step = handler.poll_body(cx, &mut streamed.body);
             if matches!(step, PageStep::Pending) {
                 self.pieces_left = 0;
             }
@@ -372,7 +384,7 @@ impl<B> PageServer<B> {
                 conn.finish_response(now, id);
                 false
             }
-            PageStep::Pending => true,
+            PageStep::Pending | PageStep::Wait => true,
             PageStep::Abort if !streamed.head_sent => {
                 conn.respond(id, Response::text(500, "the page could not be made\n"));
                 false

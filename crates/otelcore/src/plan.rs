@@ -16,7 +16,9 @@ use otelcore_config::{
     steps,
 };
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{ComponentConfig, ComponentKind};
+use otelcore_pipeline::{
+    CollectorDescription, ComponentConfig, ComponentKind, ConnectorDescription, PipelineDescription,
+};
 
 use self::connectors::ConnectorPlan;
 use self::trees::ConfigTrees;
@@ -55,7 +57,8 @@ pub struct Plan {
     signals: BTreeMap<(&'static str, ComponentId), Vec<Signal>>,
     pub(crate) telemetry: TelemetryConfig,
     trees: ConfigTrees,
-    effective: EffectiveValue,
+    effective: Arc<EffectiveValue>,
+    gates: FeatureGates,
 }
 
 impl std::fmt::Debug for Plan {
@@ -121,7 +124,7 @@ impl Plan {
         if diagnostics.has_errors() {
             return None;
         }
-        let effective = recorder.snapshot();
+        let effective = Arc::new(recorder.snapshot());
         let [receivers, processors, exporters, connectors, extensions] =
             [receivers, processors, exporters, connectors, extensions].map(valid_components);
         Some(Self {
@@ -137,6 +140,7 @@ impl Plan {
             telemetry,
             trees: ConfigTrees::new(root),
             effective,
+            gates: gates.clone(),
         })
     }
 
@@ -165,6 +169,34 @@ impl Plan {
     #[must_use]
     pub fn effective(&self) -> &EffectiveValue {
         &self.effective
+    }
+
+    /// What a running collector shows of this configuration.
+    pub(crate) fn describe(&self, command: &str, version: &str) -> CollectorDescription {
+        let pipeline = |plan: &PipelinePlan| PipelineDescription {
+            id: plan.id.clone(),
+            signal: plan.signal,
+            receivers: plan.receivers.clone(),
+            processors: plan.processors.clone(),
+            exporters: plan.exporters.clone(),
+            source_connectors: plan.source_connectors.clone(),
+            target_connectors: plan.target_connectors.clone(),
+        };
+        let connector = |plan: &ConnectorPlan| ConnectorDescription {
+            id: plan.id.clone(),
+            signals: plan.signals,
+            sources: plan.sources.clone(),
+            targets: plan.targets.clone(),
+        };
+        CollectorDescription {
+            command: command.to_owned(),
+            version: version.to_owned(),
+            pipelines: self.pipelines.iter().map(pipeline).collect(),
+            connectors: self.connector_instances.iter().map(connector).collect(),
+            extensions: self.started_extensions.clone(),
+            feature_gates: self.gates.clone(),
+            config: self.effective.clone(),
+        }
     }
 
     /// The configuration of a component as a text, to compare it with another plan's.

@@ -64,6 +64,7 @@ built_in_types! {
     "extension-k8s-leader-elector": otelcore_extensions::K8sLeaderElectorFactory;
     "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;
     "extension-pprof": otelcore_extensions::PprofFactory;
+    "extension-zpages": otelcore_extensions::ZPagesFactory;
     "processor-attributes": otelcore_processors::AttributesFactory;
     "processor-batch": otelcore_processor_batch::BatchFactory;
     "processor-cumulativetodelta": otelcore_processors::CumulativeToDeltaFactory;

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use otelcore_config::ComponentId;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Budget, ComponentKind, ComponentStatusEntry, Extension, Graph, GraphBuilder, LogSink, Logger, NoopLogSink,
-    StartError, StatusTable, Telemetry,
+    Budget, CollectorView, ComponentKind, ComponentStatusEntry, Extension, Graph, GraphBuilder, LogSink, Logger,
+    NoopLogSink, RecentLog, StartError, StatusTable, Telemetry,
 };
 use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport};
 
@@ -58,6 +58,8 @@ pub struct Collector {
     process_metrics: ProcessMetrics,
     budget: Arc<Budget>,
     statuses: Arc<StatusTable>,
+    /// What extensions read of this collector.
+    view: CollectorView,
     started: Arc<OnceLock<Instant>>,
     /// The log that components write to, where a configuration decides its form.
     replaceable_log: Option<Arc<ReplaceableLog>>,
@@ -127,7 +129,7 @@ impl Collector {
         let lines = LogLineWriter::new(settings, &resource, opened, otelcore_reactor::unix_time_nanos);
         let lines = lines.with_buffers(&buffers);
         let log = ReplaceableLog::new(Arc::new(lines));
-        let mut collector = Self::assemble(plan, build_info, (instance, resource), Logger::new(log.clone()), outputs);
+        let mut collector = Self::assemble(plan, build_info, (instance, resource), log.clone(), outputs);
         (collector.replaceable_log, collector.log_buffers) = (Some(log), buffers);
         Ok(collector)
     }
@@ -136,13 +138,17 @@ impl Collector {
         plan: Plan,
         build_info: BuildInfo,
         (instance, resource): (String, Vec<(String, String)>),
-        log: Logger,
+        sink: Arc<dyn LogSink>,
         outputs: Outputs,
     ) -> Self {
+        let recent_log = RecentLog::new(sink, otelcore_reactor::unix_time_nanos);
+        let log = Logger::new(recent_log.clone());
         let telemetry = Telemetry::new(plan.telemetry.metrics.level.0);
         let process_metrics = ProcessMetrics::new(&telemetry, outputs.clone());
         let statuses = Arc::new(StatusTable::new(&telemetry));
-        let (budget, started) = Default::default();
+        let (budget, started): (Arc<Budget>, _) = Default::default();
+        let description = plan.describe(&build_info.command, &build_info.version);
+        let view = CollectorView::new(description, telemetry.clone(), budget.clone(), statuses.clone(), recent_log);
         Self {
             plan,
             build_info,
@@ -153,6 +159,7 @@ impl Collector {
             process_metrics,
             budget,
             statuses,
+            view,
             started,
             outputs,
             replaceable_log: None,
@@ -175,7 +182,7 @@ impl Collector {
             let lines = LogLineWriter::new(config, &resource, Vec::new(), otelcore_reactor::unix_time_nanos);
             Arc::new(HostLog::new(sink, lines.with_buffers(&buffers)))
         };
-        let mut collector = Self::assemble(plan, build_info, (instance, resource), Logger::new(sink), Outputs::new());
+        let mut collector = Self::assemble(plan, build_info, (instance, resource), sink, Outputs::new());
         collector.log_buffers = buffers;
         collector
     }
@@ -190,8 +197,8 @@ impl Collector {
         let buffers = log_buffers(&plan);
         let log = Arc::new(HostLog::new(sink, lines.with_buffers(&buffers)));
         let replaceable = ReplaceableLog::new(log.clone());
-        let logger = Logger::new(replaceable.clone());
-        let mut collector = Self::assemble(plan, build_info, (instance, resource), logger, Outputs::new());
+        let sink = replaceable.clone();
+        let mut collector = Self::assemble(plan, build_info, (instance, resource), sink, Outputs::new());
         (collector.replaceable_log, collector.host_log) = (Some(replaceable), Some(log));
         collector.log_buffers = buffers;
         collector

@@ -64,6 +64,8 @@ impl OfferedCapabilities {
 #[derive(Default)]
 pub struct Capabilities {
     offered: BTreeMap<ComponentId, Rc<OfferedCapabilities>>,
+    /// What the service itself offers.
+    of_service: OfferedCapabilities,
     /// The extensions that were asked for since [`Capabilities::take_used`] was called last.
     used: RefCell<BTreeSet<ComponentId>>,
 }
@@ -78,6 +80,17 @@ impl Capabilities {
     /// Adds what an extension offers. One that offers nothing is added too, so that an error message can say so.
     pub fn add(&mut self, id: &ComponentId, offered: impl Into<Rc<OfferedCapabilities>>) {
         self.offered.insert(id.clone(), offered.into());
+    }
+
+    /// Adds what the service itself offers to every component.
+    pub fn add_of_service<C: Capability + ?Sized>(&mut self, value: Rc<C>) {
+        self.of_service.add(value);
+    }
+
+    /// What the service itself offers; `None` for a type that it does not offer, or without a service.
+    #[must_use]
+    pub fn of_service<C: Capability + ?Sized>(&self) -> Option<Rc<C>> {
+        self.of_service.get()
     }
 
     /// Takes the ids of the extensions that were asked for since the last call.
@@ -131,6 +144,9 @@ mod tests {
         let mut all = Capabilities::default();
         all.add(&noon, offered);
         assert_eq!(all.get::<dyn Clock>(&noon).unwrap().hour(), 12);
+        assert!(all.of_service::<dyn Clock>().is_none());
+        all.add_of_service(Rc::new(Limit(3)));
+        assert_eq!(all.of_service::<Limit>().unwrap().0, 3);
         let error = all.get::<Limit>(&noon).err().unwrap();
         assert_eq!(error.to_string(), "failed to resolve limit \"noon\": requested extension is not a limit");
         let error = all.get::<dyn Clock>(&other).err().unwrap();

@@ -6,10 +6,10 @@
 //! and owns its state.
 //!
 //! The modules are layers; each uses only those above it:
-//! 1. values and machines without components: `time`, `log`, `budget`, `payload`, `ack`, `telemetry`, `item_flow` with `sum_law`, `component_status`, `condition`,
+//! 1. values and machines without components: `time`, `log`, `recent_log`, `budget`, `payload`, `ack`, `telemetry`, `item_flow` with `sum_law`, `component_status`, `condition`,
 //!    `size_limit`, `payload_splitter`, `topology`
 //! 2. `world` with `datagram` and `file_system`, and `cx`, the view that one component has of it
-//! 3. what components exchange: `attempt`, `capabilities`, `auth`
+//! 3. what components exchange: `attempt`, `capabilities`, `auth`, `collector_view`
 //! 4. between graph and exporter: `exporter_queue`; inside exporters: `pieces`, `delivery`
 //! 5. `component`: the traits, and what makes components; `component_type`; `storage`: queues on disk; inside processors: `edit_queue`;
 //!    inside extensions: `queued_exporter`
@@ -21,6 +21,7 @@ mod attempt;
 mod auth;
 mod budget;
 mod capabilities;
+mod collector_view;
 mod component;
 mod component_status;
 mod component_type;
@@ -40,6 +41,7 @@ mod payload_splitter;
 mod periodic_count;
 mod pieces;
 mod queued_exporter;
+mod recent_log;
 mod size_limit;
 mod start_error;
 mod storage;
@@ -57,6 +59,7 @@ pub use auth::{
 };
 pub use budget::{Budget, BudgetLimit, Held, Kept, NoRoom};
 pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
+pub use collector_view::{CollectorDescription, CollectorView, ConnectorDescription, PipelineDescription};
 pub use component::{
     BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Connector, ConnectorOutput, Downstream,
     Exporter, Extension, Factory, HeldItems, ListenAddress, PipelineInput, Processor, ReadFile, Receiver,
@@ -89,6 +92,7 @@ pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
 pub use queued_exporter::QueuedExporter;
+pub use recent_log::{RecentLog, RecentLogRecord};
 pub use start_error::{StartError, error_with_text, os_error};
 pub use storage::{
     Storage, StorageLocation, StorageUser, StoredItemCounts, StoredQueue, StoredQueueContext, StoredQueueStatus,

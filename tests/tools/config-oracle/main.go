@@ -51,6 +51,7 @@ import (
 	"go.opentelemetry.io/collector/exporter/debugexporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
+	"go.opentelemetry.io/collector/extension/zpagesextension"
 	"go.opentelemetry.io/collector/processor/batchprocessor"
 	"go.opentelemetry.io/collector/processor/memorylimiterprocessor"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
@@ -96,6 +97,7 @@ var components = []component{
 	{"exporters/prometheus_remote_write", contrib + "exporter/prometheusremotewriteexporter", prometheusremotewriteexporter.NewFactory().CreateDefaultConfig()},
 	{"extensions/file_storage", contrib + "extension/storage/filestorage", filestorage.NewFactory().CreateDefaultConfig()},
 	{"extensions/pprof", contrib + "extension/pprofextension", pprofextension.NewFactory().CreateDefaultConfig()},
+	{"extensions/zpages", core + "extension/zpagesextension", zpagesextension.NewFactory().CreateDefaultConfig()},
 	{"processors/k8s_attributes", contrib + "processor/k8sattributesprocessor", k8sattributesprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/resource_detection", contrib + "processor/resourcedetectionprocessor", resourcedetectionprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/tail_sampling", contrib + "processor/tailsamplingprocessor", tailsamplingprocessor.NewFactory().CreateDefaultConfig()},

@@ -286,8 +286,8 @@ Usage:
   {command} [command]
 
 Started as otelcol, otelcol-contrib, otelcol-k8s or otelcol-otlp, it reads /etc/NAME/config.yaml if that file is there.
-Otherwise, without --config, it takes OTLP on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), shows a summary of what comes, and
-puts metrics on http://127.0.0.1:9464/metrics.
+Otherwise, without --config, it takes OTLP on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), shows a summary of what comes, puts
+metrics on http://127.0.0.1:9464/metrics, and has a live page about itself at http://127.0.0.1:55679.
 
 Available Commands:
   components    Outputs available components in this collector distribution

@@ -18,9 +18,9 @@ use crate::service::{BuildInfo, Collector, ReloadError, RunError};
 use crate::summary::SummaryFactory;
 
 /// The configuration that runs without `--config`.
-#[cfg(feature = "exporter-prometheus")]
+#[cfg(all(feature = "exporter-prometheus", feature = "extension-zpages"))]
 pub(super) const DEFAULT_CONFIG: &str = include_str!("../default.yaml");
-#[cfg(not(feature = "exporter-prometheus"))]
+#[cfg(not(all(feature = "exporter-prometheus", feature = "extension-zpages")))]
 pub(super) const DEFAULT_CONFIG: &str = include_str!("../default-minimal.yaml");
 
 /// How often, and with which pause, a configuration that ran before is tried again when it can't start any more.
@@ -350,8 +350,8 @@ fn log_shutdown(report: &ShutdownReport, log: &Logger) {
 
 /// Three lines: where to send telemetry, and where to see it.
 fn print_welcome(outputs: &Outputs) -> io::Result<()> {
-    let pages = if cfg!(feature = "exporter-prometheus") {
-        "Look at http://127.0.0.1:9464/metrics for metrics; a summary"
+    let pages = if cfg!(all(feature = "exporter-prometheus", feature = "extension-zpages")) {
+        "Look at http://127.0.0.1:55679 for a live page, and http://127.0.0.1:9464/metrics for metrics; a summary"
     } else {
         "A summary"
     };

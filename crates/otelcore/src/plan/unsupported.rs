@@ -46,7 +46,7 @@ const EXTENSIONS: &str = "
     hostobserver httpforwarder jaegerencoding jaegerquery jaegerremotesampling jsonlogencoding
     k8sobserver kafkatopicsobserver memorylimiter oauth2client oauth2clientauth oidc oidcauth opamp otlpencoding
     pebbletailstorage redisstorage remotetap sigv4auth skywalkingencoding solarwindsapmsettings sumologic
-    textencoding zipkinencoding zpages
+    textencoding zipkinencoding
 ";
 
 const CONNECTORS: &str = "
@@ -168,7 +168,7 @@ mod tests {
             (ComponentKind::Receiver, &["filestats", "file_stats", "docker_stats"][..]),
             (ComponentKind::Processor, &["logdedup", "log_dedup"]),
             (ComponentKind::Exporter, &["load_balancing", "aws_xray"]),
-            (ComponentKind::Extension, &["k8s_observer", "zpages", "healthcheckv2"]),
+            (ComponentKind::Extension, &["k8s_observer", "oidc", "healthcheckv2"]),
         ] {
             assert!(ids.iter().all(|id| is_known_type(kind, id)), "{ids:?}");
         }

@@ -2,6 +2,7 @@
 //! have. Opens and starts nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use otelcore_config::{ComponentId, PipelineId};
@@ -24,6 +25,7 @@ use crate::plan::PipelinePlan;
 /// Settings of a component that can't be applied.
 pub(super) fn build(collector: &Collector, graph: GraphBuilder<'_>) -> Result<Graph, StartError> {
     let mut builder = ComponentBuilder { collector, graph, capabilities: Capabilities::default() };
+    builder.capabilities.add_of_service(Rc::new(collector.view.clone()));
     builder.add_internal_parts()?;
     builder.add_extensions()?;
     let exporters = builder.add_exporters()?;

@@ -63,6 +63,7 @@ impl Collector {
             process_metrics: self.process_metrics.clone(),
             budget: self.budget.clone(),
             statuses: self.statuses.clone(),
+            view: self.view.clone(),
             started: self.started.clone(),
             outputs: self.outputs.clone(),
             replaceable_log: self.replaceable_log.clone(),
@@ -109,6 +110,7 @@ impl Collector {
             true => ReloadError::NeedsRestart(e.error.to_string()),
             false => ReloadError::Start(e.error),
         })?;
+        self.view.replace_description(self.plan.describe(&self.build_info.command, &self.build_info.version));
         if let (Some(log), Some(next_log)) = (&self.replaceable_log, &self.next_log) {
             log.replace(next_log.clone());
         }

@@ -29,3 +29,4 @@ mod soak;
 mod stored;
 mod tail_sampling;
 mod timing;
+mod zpages;

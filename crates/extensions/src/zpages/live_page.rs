@@ -1,0 +1,342 @@
+//! The live page: one document with the picture, tables of the same facts, memory, log and configuration.
+//!
+//! Owns its markup; style and script are parts of the document. Everything is in the document as it is served, so that it can be
+//! read without a script; the script renews it.
+
+use otelcore_config::print;
+use otelcore_pipeline::{CollectorDescription, RecentLogRecord};
+
+use super::graph::{ComponentGraph, NodeKind};
+use super::html::Html;
+use super::json::{graph_json, status_name, time_text};
+use super::layout::Place;
+use super::picture::{SHAPES, shape_of, write_picture};
+use super::state::{NodeState, Snapshot};
+
+/// The most rows of a table; the data interface has all.
+const MAX_ROWS: usize = 400;
+
+/// The longest configuration that is a part of the page, in bytes; the data interface has all.
+const MAX_CONFIG: usize = 64 << 10;
+
+/// What the page shows.
+pub(super) struct LivePage<'a> {
+    pub(super) description: &'a CollectorDescription,
+    pub(super) graph: &'a ComponentGraph,
+    pub(super) places: Option<&'a [Place]>,
+    pub(super) snapshot: &'a Snapshot,
+    /// The log and whether the configuration is shown. `None`: the page can be read from other machines without `auth`.
+    pub(super) log: Option<&'a [RecentLogRecord]>,
+    /// The value by which the browser knows that style and script are of this server.
+    pub(super) nonce: &'a str,
+}
+
+/// A number of bytes for people.
+fn bytes(value: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut rest = value as f64 / 1024.0;
+    let mut unit = 0;
+    while rest >= 1024.0 && unit + 1 < UNITS.len() {
+        (rest, unit) = (rest / 1024.0, unit + 1);
+    }
+    if value < 1024 { format!("{value} B") } else { format!("{rest:.1} {}", UNITS[unit]) }
+}
+
+impl LivePage<'_> {
+    /// The document.
+    pub(super) fn write(&self) -> String {
+        let mut html = Html::default();
+        self.write_head(&mut html);
+        html.raw("<main>\n");
+        if !self.snapshot.is_counted {
+            html.raw("<p>Own metrics are off (<code>service::telemetry::metrics::level: none</code>), so items are not counted.</p>\n");
+        }
+        html.raw("<form id=\"controls\" role=\"search\" hidden><label>Search <input id=\"search\" type=\"search\" autocomplete=\"off\"></label>");
+        html.raw("<label>Pipeline <select id=\"pipeline\"><option value=\"\">all</option>");
+        for (index, pipeline) in self.description.pipelines.iter().enumerate() {
+            html.raw("<option value=\"").number(index).raw("\">").text(&pipeline.id.to_string()).raw("</option>");
+        }
+        html.raw("</select></label></form>\n<noscript><p>Load the page again for new numbers.</p></noscript>\n");
+        html.raw("<section><h2 id=\"h-graph\">Pipelines</h2>\n");
+        match self.places {
+            Some(places) => {
+                html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-graph\">\n");
+                write_picture(&mut html, self.graph, places, self.snapshot);
+                html.raw("</div>\n<p class=\"dim\">Circle: works. Triangle: fails, and may recover. Square: fails until it is changed. ");
+                html.raw("Ring: starts. Bar: does not run. A thick line carries items now.</p>\n");
+            }
+            None => {
+                html.raw("<p>There are too many components for a picture, or none; the tables have all.</p>\n");
+            }
+        }
+        html.raw("</section>\n");
+        self.write_nodes(&mut html);
+        self.write_edges(&mut html);
+        self.write_memory(&mut html);
+        self.write_log(&mut html);
+        self.write_config(&mut html);
+        html.raw("<p class=\"dim\">Pages of the Go collector: ");
+        for page in ["servicez", "pipelinez", "extensionz", "featurez", "tracez"] {
+            html.raw("<a href=\"/debug/").raw(page).raw("\">").raw(page).raw("</a> ");
+        }
+        html.raw("</p>\n</main>\n<script type=\"application/json\" id=\"graph-data\" nonce=\"")
+            .raw(self.nonce)
+            .raw("\">");
+        html.raw(&String::from_utf8_lossy(&graph_json(self.snapshot.generation, self.description, self.graph)));
+        html.raw("</script>\n<script nonce=\"").raw(self.nonce).raw("\">").raw(include_str!("page.js"));
+        html.raw("</script>\n</body></html>\n");
+        html.finish()
+    }
+
+    fn write_head(&self, html: &mut Html) {
+        let description = self.description;
+        html.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>").text(&description.command);
+        html.raw(" pipelines</title><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
+        html.raw("<link rel=\"icon\" href=\"data:,\"><style nonce=\"").raw(self.nonce).raw("\">");
+        html.raw(include_str!("page.css"))
+            .raw("</style></head>\n<body data-next-log=\"")
+            .number(self.snapshot.next_log);
+        html.raw("\">\n").raw(SHAPES).raw("<header><h1>").text(&description.command);
+        html.raw(" <span class=\"dim\">").text(&description.version).raw("</span></h1>\n<ul class=\"facts\">");
+        html.raw("<li>up <b id=\"uptime\">").number(self.snapshot.uptime.as_secs()).raw(" s</b></li>");
+        html.raw("<li>CPU <b id=\"cpu\">–</b></li><li>memory <b id=\"m-resident\">");
+        html.text(&bytes(self.snapshot.memory.resident)).raw("</b></li><li>components: <b id=\"health\">");
+        html.text(&self.health()).raw("</b></li><li class=\"dim\" id=\"connection\">as of ");
+        html.text(&time_text(self.snapshot.unix_ms.saturating_mul(1_000_000)));
+        html.raw("</li></ul><p class=\"sr\" id=\"announce\" role=\"status\"></p></header>\n");
+    }
+
+    /// How many components have each status.
+    fn health(&self) -> String {
+        let mut counts = std::collections::BTreeMap::new();
+        for status in self.snapshot.nodes.iter().filter_map(|node| node.status.as_ref()) {
+            *counts.entry(status.status).or_insert(0_usize) += 1;
+        }
+        let texts = counts.iter().map(|(status, count)| format!("{count} {}", status.name().replace('_', " ")));
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
+    fn write_nodes(&self, html: &mut Html) {
+        html.raw("<section><h2 id=\"h-nodes\">Components</h2>\n");
+        html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-nodes\"><table><thead><tr>");
+        for (name, class) in [
+            ("Component", ""),
+            ("Status", ""),
+            ("Items a second", "n"),
+            ("In", "n"),
+            ("Out", "n"),
+            ("Refused", "n"),
+            ("Dropped", "n"),
+            ("Failed", "n"),
+            ("Held", "n"),
+            ("Queue", ""),
+            ("Last error", ""),
+        ] {
+            html.raw("<th scope=\"col\" class=\"").raw(class).raw("\">").raw(name).raw("</th>");
+        }
+        html.raw("</tr></thead><tbody>\n");
+        let components = self.graph.nodes.iter().zip(&self.snapshot.nodes).enumerate();
+        for (index, (node, state)) in components.filter(|(_, (node, _))| node.kind != NodeKind::Pipeline).take(MAX_ROWS)
+        {
+            html.raw("<tr id=\"n")
+                .number(index)
+                .raw("\"><th scope=\"row\">")
+                .text(&node.id)
+                .raw(" <span class=\"dim\">");
+            html.raw(node.kind.name());
+            if !node.instance.is_empty() {
+                html.raw(", ").text(&node.instance);
+            }
+            html.raw("</span></th>");
+            let shape = shape_of(state);
+            html.raw("<td class=\"state\" data-k=\"status\"><svg width=\"14\" height=\"14\" aria-hidden=\"true\"><use href=\"#s-").raw(shape);
+            html.raw("\" data-shape=\"").raw(shape).raw("\"/></svg><span>");
+            html.text(&status_name(node.kind, state).replace('_', " "))
+                .raw("</span></td><td class=\"n\" data-k=\"rate\"></td>");
+            write_counts(html, state);
+            html.raw("</tr>\n");
+        }
+        html.raw("</tbody></table></div>\n");
+        self.write_omitted(html, self.graph.nodes.len());
+        html.raw("</section>\n");
+    }
+
+    fn write_omitted(&self, html: &mut Html, rows: usize) {
+        if rows > MAX_ROWS {
+            html.raw("<p>Further rows are left out here; <a href=\"/api/v1/state\">/api/v1/state</a> has all.</p>\n");
+        }
+    }
+
+    fn write_edges(&self, html: &mut Html) {
+        html.raw("<section><h2 id=\"h-edges\">Flow of items</h2>\n");
+        html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-edges\"><table><thead><tr>");
+        html.raw("<th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Signal</th><th scope=\"col\">Pipeline</th>");
+        html.raw("<th scope=\"col\" class=\"n\">Items a second</th><th scope=\"col\" class=\"n\">Items</th></tr></thead><tbody>\n");
+        let name = |node: usize| self.graph.nodes.get(node).map_or("", |node| node.id.as_str());
+        for (index, (edge, items)) in self.graph.edges.iter().zip(&self.snapshot.edges).enumerate().take(MAX_ROWS) {
+            let pipeline = self.description.pipelines.get(edge.pipeline).map(|pipeline| pipeline.id.to_string());
+            html.raw("<tr id=\"e").number(index).raw("\"><th scope=\"row\">").text(name(edge.from)).raw("</th>");
+            html.cell(name(edge.to)).cell(edge.signal.name()).cell(&pipeline.unwrap_or_default());
+            html.raw("<td class=\"n\" data-k=\"rate\"></td><td class=\"n\" data-k=\"items\">");
+            match items {
+                Some(items) => html.number(items),
+                None => html.raw("not counted"),
+            };
+            html.raw("</td></tr>\n");
+        }
+        html.raw("</tbody></table></div>\n");
+        self.write_omitted(html, self.graph.edges.len());
+        html.raw("</section>\n");
+    }
+
+    fn write_memory(&self, html: &mut Html) {
+        let memory = &self.snapshot.memory;
+        let optional = |value: Option<u64>| value.map_or("none".to_owned(), bytes);
+        html.raw("<section><h2 id=\"h-memory\">Memory</h2>\n<div class=\"scroll\"><table><tbody>\n");
+        for (name, id, value) in [
+            ("Telemetry that is held", "m-held", bytes(memory.held)),
+            ("State that components keep", "m-kept", bytes(memory.kept)),
+            ("Limit of the two together (memory_limiter)", "m-limit", optional(memory.limit)),
+            ("Data are refused from this on", "m-admission_limit", optional(memory.admission_limit)),
+            ("Memory of the machine or container", "m-total", optional(memory.total)),
+        ] {
+            html.raw("<tr><th scope=\"row\">")
+                .raw(name)
+                .raw("</th><td class=\"n\" id=\"")
+                .raw(id)
+                .raw("\">")
+                .text(&value);
+            html.raw("</td></tr>\n");
+        }
+        html.raw("</tbody></table></div>\n");
+        if let Some(limit) = memory.limit.filter(|limit| *limit > 0) {
+            let share = (memory.held.saturating_add(memory.kept)) as f64 / limit as f64;
+            html.raw("<p><label>Share of the limit <meter id=\"m-meter\" min=\"0\" max=\"1\" high=\"0.8\" value=\"")
+                .number(share.min(1.0));
+            html.raw("\"></meter></label></p>\n");
+        }
+        html.raw("</section>\n");
+    }
+
+    fn write_log(&self, html: &mut Html) {
+        html.raw("<section><h2 id=\"h-log\">Own log</h2>\n");
+        let Some(log) = self.log else { return self.write_hidden(html, "log") };
+        html.raw("<div class=\"scroll tall\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-log\"><table class=\"log\"><caption>The last records, the newest first</caption>");
+        html.raw("<thead><tr><th scope=\"col\">Time</th><th scope=\"col\">Level</th><th scope=\"col\">Component</th><th scope=\"col\">Record</th></tr></thead><tbody id=\"log\">\n");
+        for record in log.iter().rev() {
+            html.raw("<tr class=\"")
+                .raw(record.level.name())
+                .raw("\">")
+                .cell(&time_text(record.time.0))
+                .cell(record.level.name());
+            html.cell(&record.component).cell(&record.text).raw("</tr>\n");
+        }
+        html.raw("</tbody></table></div>\n");
+        if log.is_empty() {
+            html.raw("<p id=\"no-log\">No record yet, at the level that <code>service::telemetry::logs::level</code> has.</p>\n");
+        }
+        html.raw("</section>\n");
+    }
+
+    fn write_config(&self, html: &mut Html) {
+        html.raw("<section><h2 id=\"h-config\">Effective configuration</h2>\n");
+        if self.log.is_none() {
+            return self.write_hidden(html, "configuration");
+        }
+        let config = print::to_yaml(&self.description.config, true);
+        if config.len() > MAX_CONFIG {
+            html.raw("<p>It is long: <a href=\"/api/v1/config\">/api/v1/config</a>.</p></section>\n");
+            return;
+        }
+        html.raw("<details><summary>Every key with its value; secrets are left out</summary><pre tabindex=\"0\">");
+        html.text(&config).raw("</pre></details></section>\n");
+    }
+
+    fn write_hidden(&self, html: &mut Html, what: &str) {
+        html.raw("<p>The ")
+            .raw(what)
+            .raw(" is shown at a loopback address or with <code>auth</code> only. This page can be read ");
+        html.raw("from other machines without it.</p></section>\n");
+    }
+}
+
+fn write_counts(html: &mut Html, state: &NodeState) {
+    let counts = &state.counts;
+    for (key, count) in [
+        ("in", counts.incoming),
+        ("out", counts.outgoing),
+        ("refused", counts.refused),
+        ("dropped", counts.dropped),
+        ("failed", counts.failed),
+        ("held", counts.held),
+    ] {
+        html.raw("<td class=\"n\" data-k=\"").raw(key).raw("\">");
+        if let Some(count) = count {
+            html.number(count);
+        }
+        html.raw("</td>");
+    }
+    html.raw("<td data-k=\"queue\">");
+    for (index, (signal, queue)) in state.queues.iter().enumerate() {
+        let number = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
+        html.raw(if index > 0 { "; " } else { "" }).raw(signal.name()).raw(" ").text(&number(queue.size)).raw(" of ");
+        html.text(&number(queue.capacity));
+        if let Some(age) = queue.oldest_seconds.filter(|age| *age > 0.0) {
+            html.raw(", oldest ").number(age.round()).raw(" s");
+        }
+    }
+    html.raw("</td><td class=\"msg\" data-k=\"message\">");
+    if let Some(status) = state.status.as_ref().filter(|status| !status.message.is_empty()) {
+        html.text(&status.message).raw(" (since ").text(&time_text(status.changed_at.0)).raw(")");
+    }
+    html.raw("</td>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zpages::layout;
+    use crate::zpages::tests::example;
+
+    fn page(log: Option<&[RecentLogRecord]>) -> String {
+        let description = example();
+        let graph = ComponentGraph::new(&description);
+        let places = layout::place(&graph);
+        let snapshot = Snapshot {
+            nodes: vec![NodeState::default(); graph.nodes.len()],
+            edges: vec![Some(5); graph.edges.len()],
+            is_counted: true,
+            ..Snapshot::default()
+        };
+        let places = places.as_deref();
+        LivePage { description: &description, graph: &graph, places, snapshot: &snapshot, log, nonce: "abc" }.write()
+    }
+
+    #[test]
+    fn page_is_complete_and_no_name_is_markup() {
+        let page = page(Some(&[]));
+        assert!(page.len() < 150 << 10, "{}", page.len());
+        assert!(page.contains("traces/&lt;b&gt;") && page.contains("batch/&quot;&gt;&lt;script&gt;"));
+        assert!(!page.contains("batch/\"><script>") && !page.contains("<b>debug"));
+        assert_eq!(page.matches("<script").count(), 2, "one of data and one of code");
+        assert_eq!(page.matches("nonce=\"abc\"").count(), 3);
+        for outside in ["http://", "https://", "//", "@import", "url("] {
+            let markup = page.split("\"use strict\"").next().unwrap();
+            assert!(!markup.contains(outside), "{outside}: nothing comes from elsewhere");
+        }
+        assert!(!page.contains(" style=") && !page.contains(" onclick="), "the policy of the page forbids them");
+    }
+
+    #[test]
+    fn secrets_are_redacted_and_the_configuration_is_hidden_from_other_machines() {
+        let local = page(Some(&[]));
+        assert!(local.contains("[REDACTED]") && !local.contains("hunter2") && local.contains("&lt;here&gt;"));
+        let open = page(None);
+        assert!(!open.contains("here&gt;") && open.contains("The configuration is shown at a loopback address"));
+    }
+
+    #[test]
+    fn bytes_have_a_unit() {
+        assert_eq!([0, 1023, 1024, 3 << 20, 5 << 40].map(bytes), ["0 B", "1023 B", "1.0 KiB", "3.0 MiB", "5.0 TiB"]);
+    }
+}
