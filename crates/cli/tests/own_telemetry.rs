@@ -52,10 +52,10 @@ fn text<'v>(item: &'v Value, key: &str) -> &'v str {
 /// `name{label="value"}` of a point with a number, as on the page, and its value.
 fn page_line(item: &Value) -> Option<(String, f64)> {
     let value = &item["value"];
-    let number = value["i"].as_str().or(value["d"].as_str())?.parse().ok()?;
+    let number = value["i"].as_str().or_else(|| value["d"].as_str())?.parse().ok()?;
     let attributes = item["attributes"].as_object().unwrap();
     let labels = attributes.iter().map(|(key, value)| {
-        let value = value.as_str().map_or_else(|| value["s"].as_str().unwrap_or_default(), |text| text);
+        let value = value.as_str().unwrap_or_else(|| value["s"].as_str().unwrap_or_default());
         format!("{}=\"{value}\"", key.replace('.', "_"))
     });
     let labels = labels.collect::<Vec<_>>().join(",");

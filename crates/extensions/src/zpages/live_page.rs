@@ -191,7 +191,7 @@ impl LivePage<'_> {
 
     fn write_memory(&self, html: &mut Html) {
         let memory = &self.snapshot.memory;
-        let optional = |value: Option<u64>| value.map_or("none".to_owned(), bytes);
+        let optional = |value: Option<u64>| value.map_or_else(|| "none".to_owned(), bytes);
         html.raw("<section><h2 id=\"h-memory\">Memory</h2>\n<div class=\"scroll\"><table><tbody>\n");
         for (name, id, value) in [
             ("Telemetry that is held", "m-held", bytes(memory.held)),
@@ -278,7 +278,7 @@ fn write_counts(html: &mut Html, state: &NodeState) {
     }
     html.raw("<td data-k=\"queue\">");
     for (index, (signal, queue)) in state.queues.iter().enumerate() {
-        let number = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
+        let number = |value: Option<u64>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
         html.raw(if index > 0 { "; " } else { "" }).raw(signal.name()).raw(" ").text(&number(queue.size)).raw(" of ");
         html.text(&number(queue.capacity));
         if let Some(age) = queue.oldest_seconds.filter(|age| *age > 0.0) {
