@@ -758,6 +758,17 @@ pub const CODES: &[Code] = &[
         ],
     },
     Code {
+        id: "OC621",
+        title: "jobs of a target allocator can't be had",
+        meaning: "The server that `target_allocator` names does not answer with a list of jobs, or one of its jobs can't be used. Jobs that run go on, and the server is asked again.",
+        causes: &[
+            "an `endpoint` that is not a target allocator's, or that can't be reached",
+            "a job with a key that this collector does not support",
+        ],
+        remedy: "see the field `err`; correct the endpoint, or the resource from which the allocator makes the job in `jobName`.",
+        messages: &["Failed to retrieve job list", "Failed to apply new scrape configuration"],
+    },
+    Code {
         id: "OC641",
         title: "metrics of the machine or the kubelet can't be scraped",
         meaning: "A scraper could not read something. What it could read is sent. The error is logged again when it changes.",

@@ -14,7 +14,6 @@ const RETRY_AGE: Duration = Duration::from_secs(10);
 /// The longest token.
 const MAX_TOKEN: usize = 64 << 10;
 
-#[derive(Debug)]
 pub(crate) struct TokenSource {
     /// The path of its file, if it is in one.
     file: Option<String>,
@@ -23,6 +22,12 @@ pub(crate) struct TokenSource {
     /// When the token is read again.
     read_again_at: MonotonicTime,
     job: Option<JobResult<Result<Vec<u8>, String>>>,
+}
+
+impl std::fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenSource").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 impl TokenSource {

@@ -77,7 +77,9 @@ fn kubelet_that_misbehaves_costs_its_own_scrapes_and_is_logged_once() {
             world.kubelet.borrow_mut().behaviour = Behaviour::Page;
             world.kubelet.borrow_mut().page = SUMMARY.to_owned();
             world.sim.run_for(20 * SEC);
-            assert_eq!(world.take_resources(), 4, "seed {seed}: {behaviour:?}");
+            // A slow answer that was under way ends in time now.
+            let resources = world.take_resources();
+            assert!([4, 6].contains(&resources), "seed {seed}: {behaviour:?}: {resources}");
             world.check_rest(seed);
         }
     }
