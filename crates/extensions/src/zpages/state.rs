@@ -285,7 +285,7 @@ mod tests {
         let (graph, found) = (graph(), FoundCounts::read(&telemetry.collect()));
         let receiver = graph.nodes.iter().find(|node| node.kind == NodeKind::Receiver).unwrap();
         let counts = found.of_node(receiver);
-        assert_eq!((counts.outgoing, counts.refused, counts.held), (Some(26), Some(2), None));
+        assert_eq!((counts.outgoing, counts.refused, counts.held), (Some(26), Some(2), Some(0)));
         let of = |from: &str, to: &str| {
             let edge =
                 graph.edges.iter().find(|e| graph.nodes[e.from].id == from && graph.nodes[e.to].id == to).unwrap();
