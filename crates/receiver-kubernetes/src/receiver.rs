@@ -387,7 +387,8 @@ impl ObjectReceiver {
         in_flight.request = self.next_request;
         self.next_request += 1;
         let (request, payload) = (in_flight.request, in_flight.payload.clone());
-        input.send(cx, request, payload);
+        self.metrics.record_resent(Signal::Logs, payload.items());
+        input.resend(cx, request, payload);
     }
 
     /// A payload that waits to be sent again is given up.
@@ -395,6 +396,8 @@ impl ObjectReceiver {
         if let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.timer.is_some()) {
             in_flight.timer.into_iter().for_each(|timer| cx.cancel_timer(timer));
             let outcome = Outcome::retry("the receiver stops");
+            // It is kept no more.
+            self.metrics.record_resent(Signal::Logs, in_flight.payload.items());
             self.finish(&in_flight.payload, &outcome);
         }
     }
@@ -492,6 +495,7 @@ impl Receiver for ObjectReceiver {
             let pause = in_flight.pause.max(after.unwrap_or_default()).min(MAX_RETRY_TIME);
             in_flight.pause = (in_flight.pause * 2).min(MAX_RETRY);
             in_flight.timer = Some(cx.set_timer(RETRY_TIMER, cx.now() + pause));
+            self.metrics.record_kept(Signal::Logs, in_flight.payload.items());
             self.in_flight = Some(in_flight);
             return;
         }

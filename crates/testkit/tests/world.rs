@@ -8,7 +8,7 @@ use std::time::Duration;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     Ack, Cx, Downstream, Endpoint, Event, Listener, MonotonicTime, Outcome, PRIVATE_FILE, Payload, PeerAddr,
-    PipelineInput, Processor, Receiver, StartError, Stream,
+    PipelineInput, Processor, Receiver, ReceiverMetrics, StartError, Stream,
 };
 use otelcore_testkit::{ProcessorTest, TestContext, TestWorld, payload, receiver_graph};
 
@@ -85,6 +85,7 @@ fn datagrams_arrive_and_too_long_ones_are_counted() {
 struct ByteReceiver {
     listener: Option<Box<dyn Listener>>,
     stream: Option<Box<dyn Stream>>,
+    metrics: ReceiverMetrics,
 }
 
 impl Receiver for ByteReceiver {
@@ -105,6 +106,7 @@ impl Receiver for ByteReceiver {
     }
 
     fn settled(&mut self, _: &mut Cx<'_>, request: u64, outcome: Outcome) {
+        self.metrics.record_outcome(Signal::Logs, 1, &outcome);
         let text = format!("{request}:{} ", outcome == Outcome::Delivered);
         self.stream.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
@@ -121,8 +123,10 @@ impl Receiver for ByteReceiver {
 #[test]
 fn receiver_in_a_graph_sends_payloads_and_gets_the_outcomes_that_the_test_sets() {
     let mut world = TestWorld::new();
-    let receiver = Box::new(ByteReceiver { listener: None, stream: None });
-    let (mut graph, recorded) = receiver_graph(receiver, &TestContext::new());
+    let context = TestContext::new();
+    let metrics = ReceiverMetrics::new(&context.telemetry, "test", "tcp", &[Signal::Logs]);
+    let receiver = Box::new(ByteReceiver { listener: None, stream: None, metrics });
+    let (mut graph, recorded) = receiver_graph(receiver, &context);
     graph.start(&mut world).unwrap();
     let connecting = world.connect_to("127.0.0.1:4000");
     world.run_graph(&mut graph);
