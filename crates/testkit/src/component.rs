@@ -1,6 +1,5 @@
 //! Components from their configuration, and harnesses that drive one of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,11 @@ use otelcore_config::{Diagnostics, EffectiveValue, PipelineId, Section, from_yam
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     Ack, AckRecorder, AttemptId, Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, Cx,
-    Downstream, Event, Exporter, Factory, Held, ItemFlow, LogLevel, LogScope, MetricsLevel, MonotonicTime, Outcome,
-    Outcomes, Payload, Processor, StartError, Telemetry, sum_law,
+    Downstream, Event, Exporter, Factory, Held, LogLevel, LogScope, MetricsLevel, MonotonicTime, Outcome, Outcomes,
+    Payload, Processor, StartError, Telemetry,
 };
 
+use crate::item_check::ItemCheck;
 use crate::{TestLog, TestWorld};
 
 /// What components are made with: metrics, a log that is recorded, a budget.
@@ -135,48 +135,34 @@ pub struct ProcessorTest<P: Processor + ?Sized = dyn Processor> {
     acks: AckRecorder,
     next_payload: u64,
     own_acks: AckRecorder,
-    /// Items that were sent under acks of its own.
-    sent: BTreeMap<u64, u64>,
-    telemetry: Telemetry,
-    flow: ItemFlow,
+    items: ItemCheck,
 }
 
 impl<P: Processor + ?Sized> ProcessorTest<P> {
     /// Not started.
     #[must_use]
     pub fn new(processor: Box<P>) -> Self {
-        let (passed_on, acks) = (Vec::new(), AckRecorder::default());
-        let telemetry = Telemetry::new(MetricsLevel::Basic);
-        let flow = ItemFlow::new(&telemetry, "processor", "tested", Signal::Traces);
         Self {
             world: TestWorld::new(),
             processor,
-            passed_on,
-            acks,
+            passed_on: Vec::new(),
+            acks: AckRecorder::default(),
             next_payload: 0,
             own_acks: AckRecorder::default(),
-            sent: BTreeMap::new(),
-            telemetry,
-            flow,
+            items: ItemCheck::new("processor"),
         }
     }
 
     /// Counts what a call has passed on and reported, and keeps what it has passed on.
     fn end_call(&mut self, mut downstream: Downstream) {
-        downstream.count_into(&mut self.flow);
-        for (ack_id, items) in downstream.sent_under_own_acks() {
-            self.sent.insert(ack_id, items);
-        }
-        self.flow.set_held(self.processor.held_items());
-        if !self.flow.is_balanced() {
-            assert_eq!(sum_law(&self.telemetry), Ok(()));
-        }
+        downstream.count_into(&mut self.items.flow);
+        self.items.end_call(downstream.sent_under_own_acks(), self.processor.held_items());
         self.passed_on.extend(downstream.take());
     }
 
     /// Items that the test gives to the processor in another way than by [`ProcessorTest::process`].
     pub fn record_incoming(&mut self, items: u32) {
-        self.flow.record_incoming(u64::from(items));
+        self.items.flow.record_incoming(u64::from(items));
     }
 
     /// Calls [`Processor::start`].
@@ -208,8 +194,7 @@ impl<P: Processor + ?Sized> ProcessorTest<P> {
 
     /// Reports the outcome of a payload that it has sent under an ack of its own.
     pub fn settle(&mut self, ack_id: u64, outcome: Outcome) {
-        let sent = self.sent.remove(&ack_id).unwrap_or(0);
-        self.flow.record_outgoing(if outcome == Outcome::Delivered { sent } else { 0 });
+        self.items.settle(ack_id, &outcome);
         self.call(|processor, cx, downstream| processor.settled(cx, ack_id, outcome, downstream));
     }
 

@@ -1,15 +1,13 @@
 //! A harness that drives one connector.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Ack, AckRecorder, Component, ComponentKind, Connector, ConnectorOutput, Cx, ItemFlow, MetricsLevel, Outcome,
-    Payload, StartError, Telemetry, sum_law,
+    Ack, AckRecorder, Component, ComponentKind, Connector, ConnectorOutput, Cx, Outcome, Payload, StartError,
 };
 
 use crate::TestWorld;
+use crate::item_check::ItemCheck;
 
 /// A payload that a connector has passed on: the pipeline that it is for, by its number in
 /// [`TestContext::output_pipelines`](crate::TestContext::output_pipelines), or all of them.
@@ -27,44 +25,29 @@ pub struct ConnectorTest<C: Connector + ?Sized = dyn Connector> {
     acks: AckRecorder,
     next_payload: u64,
     own_acks: AckRecorder,
-    /// Items that were sent under acks of its own.
-    sent: BTreeMap<u64, u64>,
-    telemetry: Telemetry,
-    /// The counts of both signals together.
-    flow: ItemFlow,
+    items: ItemCheck,
 }
 
 impl<C: Connector + ?Sized> ConnectorTest<C> {
     /// Not started.
     #[must_use]
     pub fn new(connector: Box<C>) -> Self {
-        let (passed_on, acks) = (Vec::new(), AckRecorder::default());
-        let telemetry = Telemetry::new(MetricsLevel::Basic);
-        let flow = ItemFlow::new(&telemetry, "connector", "tested", Signal::Traces);
         Self {
             world: TestWorld::new(),
             connector,
-            passed_on,
-            acks,
+            passed_on: Vec::new(),
+            acks: AckRecorder::default(),
             next_payload: 0,
             own_acks: AckRecorder::default(),
-            sent: BTreeMap::new(),
-            telemetry,
-            flow,
+            items: ItemCheck::new("connector"),
         }
     }
 
     /// Counts what a call has passed on and reported, and keeps what it has passed on.
     fn end_call(&mut self, mut output: ConnectorOutput) {
-        output.count_into(&mut self.flow, None);
-        for (ack_id, items) in output.sent_under_own_acks() {
-            *self.sent.entry(ack_id).or_default() += items;
-        }
+        output.count_into(&mut self.items.flow, None);
         let held = self.connector.items();
-        self.flow.set_held(held.input + held.output);
-        if !self.flow.is_balanced() {
-            assert_eq!(sum_law(&self.telemetry), Ok(()));
-        }
+        self.items.end_call(output.sent_under_own_acks(), held.input + held.output);
         self.passed_on.extend(output.take());
     }
 
@@ -90,15 +73,14 @@ impl<C: Connector + ?Sized> ConnectorTest<C> {
         let number = self.next_payload;
         self.next_payload += 1;
         let ack = self.acks.ack(number);
-        self.flow.record_incoming(u64::from(payload.items()));
+        self.items.flow.record_incoming(u64::from(payload.items()));
         self.call(|connector, cx, output| connector.process(cx, payload, ack, output));
         number
     }
 
     /// Reports the outcome of a payload that it has sent under an ack of its own.
     pub fn settle(&mut self, ack_id: u64, outcome: Outcome) {
-        let sent = self.sent.remove(&ack_id).unwrap_or(0);
-        self.flow.record_outgoing(if outcome == Outcome::Delivered { sent } else { 0 });
+        self.items.settle(ack_id, &outcome);
         self.call(|connector, cx, output| connector.settled(cx, ack_id, outcome, output));
     }
 

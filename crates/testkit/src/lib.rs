@@ -42,6 +42,7 @@
 mod component;
 mod connector;
 mod graph;
+mod item_check;
 mod log;
 mod ready;
 mod stream;
