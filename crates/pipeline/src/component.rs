@@ -379,10 +379,10 @@ impl ConnectorOutput {
     /// Counts what the connector has reported and passed on, except for what it has passed on under acks of its own: that
     /// counts when it is delivered. `made` has the counts of the signal that it makes, if that is another one.
     pub fn count_into(&self, taken: &mut ItemFlow, made: Option<&mut ItemFlow>) {
-        let ItemChanges { refused, created, dropped } = &self.changes;
-        taken.apply(&ItemChanges { refused: *refused, created: Vec::new(), dropped: dropped.clone() });
+        taken.apply_ended(&self.changes);
         let made = made.unwrap_or(taken);
-        made.apply(&ItemChanges { refused: 0, created: created.clone(), dropped: self.output_changes.dropped.clone() });
+        made.apply_created(&self.changes);
+        made.apply(&self.output_changes);
         let own = self.ack_target.as_ref().map(|(_, owner)| *owner);
         for (_, payload, ack) in &self.payloads {
             match ack.target() {

@@ -31,6 +31,7 @@ pub use self::config::{
 use self::failure_log::{Failure, FailureKind, FailureLog};
 pub use self::metrics::QueueMetrics;
 use self::metrics::{ExporterMetrics, SizeMetrics};
+use crate::attempt::AttemptOutcome;
 use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
 
 #[derive(Debug)]
@@ -280,6 +281,14 @@ impl ExporterQueue {
         self.in_flight.insert(number, item);
         self.update_gauges();
         Some((number, payload, deadline))
+    }
+
+    /// The outcome of an attempt, whole or in pieces; see [`ExporterQueue::handle_outcome`].
+    pub(crate) fn handle_attempt(&mut self, now: MonotonicTime, number: u64, outcome: AttemptOutcome, random: u64) {
+        match outcome {
+            AttemptOutcome::Whole(outcome) => self.handle_outcome(now, number, outcome, random),
+            AttemptOutcome::Pieces(partial) => self.handle_partial_outcome(now, number, partial, random),
+        }
     }
 
     /// Handles the outcome of an attempt. `random` is any random number.

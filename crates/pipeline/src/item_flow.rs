@@ -11,17 +11,18 @@ use otelcore_pdata::Signal;
 
 use crate::{Counter, Gauge, Labels, MetricsLevel, Telemetry};
 
-/// The names of the families of one kind of component.
+/// The name of a family, and its help.
+type Family = (&'static str, &'static str);
+
+/// The families of one kind of component. Receivers and exporters have others for what goes out and what is refused.
 struct FlowNames {
     kind: &'static str,
-    incoming: (&'static str, &'static str),
-    created: (&'static str, &'static str),
-    outgoing: (&'static str, &'static str),
-    held: (&'static str, &'static str),
-    refused: (&'static str, &'static str),
-    dropped: (&'static str, &'static str),
-    /// Whether there are families for what goes out and what is refused. Receivers and exporters have others for both.
-    has_ends: bool,
+    incoming: Family,
+    created: Family,
+    outgoing: Option<Family>,
+    held: Family,
+    refused: Option<Family>,
+    dropped: Family,
 }
 
 static FLOW_NAMES: [FlowNames; 4] = [
@@ -29,40 +30,37 @@ static FLOW_NAMES: [FlowNames; 4] = [
         kind: "receiver",
         incoming: ("otelcol_receiver_incoming_items", "Number of items that the receiver has passed to its pipelines."),
         created: ("otelcol_receiver_created_items", "Number of items that the receiver has made."),
-        outgoing: ("", ""),
+        outgoing: None,
         held: (
             "otelcol_receiver_held_items",
             "Number of items of the receiver whose outcome the pipelines have not reported.",
         ),
-        refused: ("", ""),
+        refused: None,
         dropped: ("otelcol_receiver_dropped_items", "Number of items that the receiver has dropped, by reason."),
-        has_ends: false,
     },
     FlowNames {
         kind: "processor",
         incoming: ("otelcol_processor_incoming_items", "Number of items passed to the processor. [Alpha]"),
         created: ("otelcol_processor_created_items", "Number of items that the processor has made, by reason."),
-        outgoing: ("otelcol_processor_outgoing_items", "Number of items emitted from the processor. [Alpha]"),
+        outgoing: Some(("otelcol_processor_outgoing_items", "Number of items emitted from the processor. [Alpha]")),
         held: ("otelcol_processor_held_items", "Number of items that the processor holds."),
-        refused: (
+        refused: Some((
             "otelcol_processor_refused_items",
             "Number of items that the processor has refused: their sender got an error.",
-        ),
+        )),
         dropped: ("otelcol_processor_dropped_items", "Number of items that the processor has dropped, by reason."),
-        has_ends: true,
     },
     FlowNames {
         kind: "connector",
         incoming: ("otelcol_connector_incoming_items", "Number of items passed to the connector."),
         created: ("otelcol_connector_created_items", "Number of items that the connector has made, by reason."),
-        outgoing: ("otelcol_connector_outgoing_items", "Number of items emitted from the connector."),
+        outgoing: Some(("otelcol_connector_outgoing_items", "Number of items emitted from the connector.")),
         held: ("otelcol_connector_held_items", "Number of items that the connector holds."),
-        refused: (
+        refused: Some((
             "otelcol_connector_refused_items",
             "Number of items that the connector has refused: their sender got an error.",
-        ),
+        )),
         dropped: ("otelcol_connector_dropped_items", "Number of items that ended in the connector, by reason."),
-        has_ends: true,
     },
     FlowNames {
         kind: "exporter",
@@ -71,14 +69,13 @@ static FLOW_NAMES: [FlowNames; 4] = [
             "otelcol_exporter_created_items",
             "Number of items that the queue on disk had at the start, or sends again, by reason.",
         ),
-        outgoing: ("", ""),
+        outgoing: None,
         held: ("otelcol_exporter_held_items", "Number of items that the exporter and its queues hold."),
-        refused: ("", ""),
+        refused: None,
         dropped: (
             "otelcol_exporter_dropped_items",
             "Number of items that the exporter has dropped in another way than by a failed attempt, by reason.",
         ),
-        has_ends: false,
     },
 ];
 
@@ -142,13 +139,12 @@ impl ItemFlow {
         let [receiver, ..] = &FLOW_NAMES;
         let names = FLOW_NAMES.iter().find(|names| names.kind == kind).unwrap_or(receiver);
         let labels = vec![(names.kind, id.to_owned()), ("otel_signal", signal.name().to_owned())];
-        let counter = |(name, help)| telemetry.counter(MetricsLevel::Basic, name, help, labels.clone());
-        let end = |family| if names.has_ends { counter(family) } else { Counter::default() };
+        let counter = |(name, help): Family| telemetry.counter(MetricsLevel::Basic, name, help, labels.clone());
         let (name, help) = names.held;
         Self {
             incoming: counter(names.incoming),
-            outgoing: end(names.outgoing),
-            refused: end(names.refused),
+            outgoing: names.outgoing.map(counter).unwrap_or_default(),
+            refused: names.refused.map(counter).unwrap_or_default(),
             held: telemetry.gauge(MetricsLevel::Basic, name, help, labels.clone()),
             held_now: 0,
             is_ended: false,
@@ -207,15 +203,28 @@ impl ItemFlow {
 
     /// Adds what the component has reported.
     pub(crate) fn apply(&mut self, changes: &ItemChanges) {
+        self.apply_ended(changes);
+        self.apply_created(changes);
+    }
+
+    /// Adds what the component has refused and dropped, without what it has created.
+    pub(crate) fn apply_ended(&mut self, changes: &ItemChanges) {
         if self.is_ended {
             return;
         }
         self.refused.add(changes.refused);
-        for (reason, items) in &changes.created {
-            self.record_created(reason, *items);
-        }
         for (reason, items) in &changes.dropped {
             self.record_dropped(reason, *items);
+        }
+    }
+
+    /// Adds what the component has created.
+    pub(crate) fn apply_created(&mut self, changes: &ItemChanges) {
+        if self.is_ended {
+            return;
+        }
+        for (reason, items) in &changes.created {
+            self.record_created(reason, *items);
         }
     }
 
@@ -229,10 +238,7 @@ impl ItemFlow {
 }
 
 #[cold]
-fn register_reason(
-    (telemetry, labels, (name, help)): (&Telemetry, &Labels, (&'static str, &'static str)),
-    reason: &'static str,
-) -> Counter {
+fn register_reason((telemetry, labels, (name, help)): (&Telemetry, &Labels, Family), reason: &'static str) -> Counter {
     let mut labels = labels.clone();
     labels.push(("reason", reason.to_owned()));
     telemetry.counter(MetricsLevel::Basic, name, help, labels)
@@ -240,7 +246,7 @@ fn register_reason(
 
 fn add_by_reason(
     counters: &mut Vec<(&'static str, Counter)>,
-    family: (&Telemetry, &Labels, (&'static str, &'static str)),
+    family: (&Telemetry, &Labels, Family),
     reason: &'static str,
     items: u64,
 ) {

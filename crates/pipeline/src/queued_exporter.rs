@@ -4,7 +4,6 @@
 
 use otelcore_pdata::Signal;
 
-use crate::attempt::AttemptOutcome;
 use crate::{
     Ack, AttemptId, Cx, Event, Exporter, ExporterQueue, ExporterQueueConfig, Logger, MetricsLevel, MonotonicTime,
     Outcomes, Payload, StartError, Telemetry, TimerId,
@@ -113,13 +112,7 @@ impl QueuedExporter {
 
     fn handle_outcomes(&mut self, cx: &mut Cx<'_>, outcomes: &mut Outcomes) {
         for (attempt, outcome) in outcomes.drain() {
-            let (now, random) = (cx.now(), cx.random());
-            match outcome {
-                AttemptOutcome::Whole(outcome) => self.queue.handle_outcome(now, attempt.number, outcome, random),
-                AttemptOutcome::Pieces(partial) => {
-                    self.queue.handle_partial_outcome(now, attempt.number, partial, random);
-                }
-            }
+            self.queue.handle_attempt(cx.now(), attempt.number, outcome, cx.random());
         }
     }
 }

@@ -543,10 +543,7 @@ impl DataPath {
                 let mut cx = cx.for_owner(slot.owner);
                 report_attempt(&mut cx, FIRST_GRAPH_PART + u64::from(attempt.signal), &attempt_outcome, has_failed);
             }
-            match attempt_outcome {
-                AttemptOutcome::Whole(outcome) => queue.handle_outcome(now, attempt.number, outcome, random),
-                AttemptOutcome::Pieces(partial) => queue.handle_partial_outcome(now, attempt.number, partial, random),
-            }
+            queue.handle_attempt(now, attempt.number, attempt_outcome, random);
         }
     }
 
