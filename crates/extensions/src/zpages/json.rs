@@ -148,15 +148,7 @@ fn put_node(json: &mut Json, node: &NodeState) {
         json.key("status").string(status.status.name()).key("message").string(&status.message);
         json.key("changed_unix_ms").value(status.changed_at.0 / 1_000_000);
     }
-    let counts = &node.counts;
-    for (key, count) in [
-        ("in", counts.incoming),
-        ("out", counts.outgoing),
-        ("refused", counts.refused),
-        ("dropped", counts.dropped),
-        ("failed", counts.failed),
-        ("held", counts.held),
-    ] {
+    for (key, count) in node.counts.named() {
         if let Some(count) = count {
             json.key(key).value(count);
         }

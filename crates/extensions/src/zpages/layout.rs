@@ -23,10 +23,10 @@ pub(super) fn place(graph: &ComponentGraph) -> Option<Vec<Place>> {
     if graph.nodes.len() > MAX_NODES || graph.nodes.is_empty() {
         return None;
     }
-    let order = topological_order(graph);
-    let mut places = vec![Place::default(); graph.nodes.len()];
     let mut outgoing: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
     graph.edges.iter().for_each(|edge| outgoing[edge.from].push(edge.to));
+    let order = topological_order(&outgoing);
+    let mut places = vec![Place::default(); graph.nodes.len()];
     for node in &order {
         let next = places[*node].column + 1;
         for to in &outgoing[*node] {
@@ -61,14 +61,11 @@ pub(super) fn place(graph: &ComponentGraph) -> Option<Vec<Place>> {
     Some(places)
 }
 
-/// The nodes so that edges lead to later ones. Of nodes that are free at the same time the first comes first.
-fn topological_order(graph: &ComponentGraph) -> Vec<usize> {
-    let mut waiting = vec![0_usize; graph.nodes.len()];
-    let mut outgoing: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
-    for edge in &graph.edges {
-        waiting[edge.to] += 1;
-        outgoing[edge.from].push(edge.to);
-    }
+/// The nodes so that edges lead to later ones, from the ends of the edges of each node. Of nodes that are free at the same time
+/// the first comes first.
+fn topological_order(outgoing: &[Vec<usize>]) -> Vec<usize> {
+    let mut waiting = vec![0_usize; outgoing.len()];
+    outgoing.iter().flatten().for_each(|to| waiting[*to] += 1);
     let mut order: Vec<usize> = (0..waiting.len()).filter(|node| waiting[*node] == 0).collect();
     let mut done = 0;
     while let Some(node) = order.get(done).copied() {

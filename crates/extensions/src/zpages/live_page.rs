@@ -261,15 +261,7 @@ impl LivePage<'_> {
 }
 
 fn write_counts(html: &mut Html, state: &NodeState) {
-    let counts = &state.counts;
-    for (key, count) in [
-        ("in", counts.incoming),
-        ("out", counts.outgoing),
-        ("refused", counts.refused),
-        ("dropped", counts.dropped),
-        ("failed", counts.failed),
-        ("held", counts.held),
-    ] {
+    for (key, count) in state.counts.named() {
         html.raw("<td class=\"n\" data-k=\"").raw(key).raw("\">");
         if let Some(count) = count {
             html.number(count);

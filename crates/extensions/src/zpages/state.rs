@@ -23,6 +23,20 @@ pub(super) struct ItemCounts {
     pub(super) held: Option<u64>,
 }
 
+impl ItemCounts {
+    /// The short names of the counts, which the script of the live page knows too, and the counts.
+    pub(super) fn named(&self) -> [(&'static str, Option<u64>); 6] {
+        [
+            ("in", self.incoming),
+            ("out", self.outgoing),
+            ("refused", self.refused),
+            ("dropped", self.dropped),
+            ("failed", self.failed),
+            ("held", self.held),
+        ]
+    }
+}
+
 /// A queue of an exporter.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct QueueState {
