@@ -49,7 +49,7 @@ pub use sender::{
     EncodedBody, GrpcProtocol, GrpcSender, HttpProtocol, HttpSender, LeftOutItems, SentItems, parse_retry_after,
     result_of_grpc_status,
 };
-pub use url::{Url, UrlError};
+pub use url::{Url, UrlError, is_unreserved, percent_escape, query_escape};
 
 pub use endpoint::{EndpointError, GrpcTarget, parse_listen_endpoint};
 

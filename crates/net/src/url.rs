@@ -254,14 +254,39 @@ fn percent_encode(target: &str) -> String {
     if !target.starts_with('/') {
         out.push('/');
     }
-    for b in target.bytes() {
-        if b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b) {
-            out.push(char::from(b));
+    percent_escape(&mut out, target, |b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
+    out
+}
+
+/// Appends a text to a URL, with the bytes percent-encoded that are not plain.
+pub fn percent_escape(url: &mut String, text: &str, is_plain: impl Fn(u8) -> bool) {
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            url.push(char::from(byte));
         } else {
-            let _ = write!(out, "%{b:02X}");
+            // Writing to a string does not fail.
+            let _ = write!(url, "%{byte:02X}");
         }
     }
-    out
+}
+
+/// Whether a byte is unreserved by RFC 3986: it means itself in every part of a URL.
+#[must_use]
+pub fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)
+}
+
+/// The name or the value of a parameter in a query, as Go's `url.QueryEscape` writes it: a space is `+`.
+#[must_use]
+pub fn query_escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for (index, word) in text.split(' ').enumerate() {
+        if index > 0 {
+            escaped.push('+');
+        }
+        percent_escape(&mut escaped, word, is_unreserved);
+    }
+    escaped
 }
 
 /// RFC 3986, 5.2.4.

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otelcore_net::{is_unreserved, percent_escape, query_escape};
+
 use crate::duration::{PrometheusDuration, parse_duration};
 use crate::labels::{LabelBuilder, LabelSet};
 use crate::relabel::RelabelRules;
@@ -164,13 +166,13 @@ fn target_url(labels: &LabelSet, params: &[(String, Vec<String>)]) -> String {
         let _ = write!(url, "{scheme}:");
     }
     url.push_str("//");
-    escape(&mut url, host, |byte| is_unreserved(byte) || b"!$&'()*+,;=:[]<>\"".contains(&byte));
+    percent_escape(&mut url, host, |byte| is_unreserved(byte) || b"!$&'()*+,;=:[]<>\"".contains(&byte));
     if !path.is_empty() && !path.starts_with('/') {
         url.push('/');
     }
     match path {
         "*" => url.push('*'),
-        path => escape(&mut url, path, |byte| is_unreserved(byte) || b"$&+,/:;=@".contains(&byte)),
+        path => percent_escape(&mut url, path, |byte| is_unreserved(byte) || b"$&+,/:;=@".contains(&byte)),
     }
     // A label replaces the first value of its parameter.
     let of_labels = labels.iter().filter_map(|(name, value)| Some((name.strip_prefix(PARAM_PREFIX)?, value)));
@@ -182,34 +184,11 @@ fn target_url(labels: &LabelSet, params: &[(String, Vec<String>)]) -> String {
     query.sort_by_key(|(key, _)| *key);
     for (index, (key, value)) in query.into_iter().enumerate() {
         url.push(if index == 0 { '?' } else { '&' });
-        escape_query(&mut url, key);
+        url.push_str(&query_escape(key));
         url.push('=');
-        escape_query(&mut url, value);
+        url.push_str(&query_escape(value));
     }
     url
-}
-
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)
-}
-
-fn escape(url: &mut String, text: &str, is_plain: impl Fn(u8) -> bool) {
-    for byte in text.bytes() {
-        if is_plain(byte) {
-            url.push(char::from(byte));
-        } else {
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
-}
-
-fn escape_query(url: &mut String, text: &str) {
-    for (index, word) in text.split(' ').enumerate() {
-        if index > 0 {
-            url.push('+');
-        }
-        escape(url, word, is_unreserved);
-    }
 }
 
 #[cfg(test)]

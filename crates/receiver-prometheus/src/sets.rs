@@ -166,11 +166,11 @@ impl JobSets {
                 entry.set.close(cx);
             }
             if entry.set.is_closed() && entry.set.is_idle() {
+                // It has neither targets nor a time any more, and is counted as such.
                 self.refresh(number);
                 self.entries.remove(&number);
                 self.ready.remove(&number);
                 self.changed.remove(&number);
-                self.due.retain(|(_, of)| *of != number);
             } else {
                 self.ending.insert(number);
             }

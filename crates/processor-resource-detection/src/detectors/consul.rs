@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use otelcore_net::query_escape;
 use otelcore_pdata::text::put_base64;
 use serde_json::Value;
 
@@ -93,26 +94,10 @@ fn url(config: &ConsulConfig, answers: &Answers<'_>) -> Result<String, Halt> {
         [("dc", config.datacenter.clone()), ("ns", namespace), ("partition", answers.env("CONSUL_PARTITION"))];
     let mut separator = '?';
     for (name, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = write!(url, "{separator}{name}={}", query_escaped(value));
+        let _ = write!(url, "{separator}{name}={}", query_escape(value));
         separator = '&';
     }
     Ok(url)
-}
-
-/// As Go's `url.QueryEscape`.
-fn query_escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' ' => escaped.push('+'),
-            b'-' | b'_' | b'.' | b'~' => escaped.push(byte.into()),
-            _ if byte.is_ascii_alphanumeric() => escaped.push(byte.into()),
-            _ => {
-                let _ = write!(escaped, "%{byte:02X}");
-            }
-        }
-    }
-    escaped
 }
 
 /// The token: of the file that is configured, the one that is configured, of the environment's file, of the environment.

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use otelcore_config::{Section, config_struct};
-use otelcore_net::Url;
 use otelcore_net::config::HttpClientConfig;
+use otelcore_net::{Url, query_escape};
 use otelcore_prometheus_discovery::{
     DiscoveryConfigs, HttpSdConfig, PrometheusDuration, PrometheusHttpConfig, PrometheusTlsConfig, PrometheusTlsVersion,
 };
@@ -110,17 +110,4 @@ impl TargetAllocatorConfig {
             max_version: PrometheusTlsVersion(tls.common.max_version),
         }
     }
-}
-
-/// As Go's `url.QueryEscape`.
-fn query_escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
-            b' ' => escaped.push('+'),
-            _ => escaped += &format!("%{byte:02X}"),
-        }
-    }
-    escaped
 }
