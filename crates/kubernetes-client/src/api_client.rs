@@ -11,12 +11,12 @@ use std::time::Duration;
 use otelcore_net::{
     BodyParts, HttpClient, HttpRequest, HttpRequestError, HttpResponse, HttpTimeouts, Method, ResponseMode, Url,
 };
-use otelcore_pipeline::{Cx, Event, LogField, Logger, MonotonicTime, TimerId};
+use otelcore_pipeline::{Cx, Event, Logger, MonotonicTime, TimerId};
 use serde::Deserialize;
 
-use crate::client::token::{RequestRate, TokenSource};
 use crate::config::KubernetesApiConfig;
 use crate::server::ApiServer;
+use crate::token::{RequestRate, TokenSource};
 
 /// The longest part of a refusal that is in an error message.
 const MAX_ERROR_TEXT: usize = 300;
@@ -134,12 +134,7 @@ impl ApiClient {
     pub fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
         match local.wrapping_sub(self.base) {
             TIMER_KEY => self.timer = None,
-            TOKEN_KEY => {
-                if let Some(error) = self.credentials.end_reading(cx.now()) {
-                    let error = ("error", LogField::Str(&error));
-                    self.log.warn("the token for the Kubernetes API server can't be read", &[error]);
-                }
-            }
+            TOKEN_KEY => self.credentials.end_reading(cx.now(), &self.log),
             HTTP_KEYS.. => self.http.handle_event(cx, local, event),
             _ => {}
         }

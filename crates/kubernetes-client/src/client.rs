@@ -8,8 +8,6 @@
 //! What is not read stays at the server: a turn reads a bounded number of bytes, and nothing while the consumer has paused
 //! the client. Never keeps an object.
 
-pub(crate) mod token;
-
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +25,7 @@ use crate::config::KubernetesApiConfig;
 use crate::list_watch::{ListWatch, WatchSpec};
 use crate::server::ApiServer;
 use crate::splitter::{BodyKind, JsonSplitter, MAX_OBJECT, PieceKind};
-use token::{RequestRate, TokenSource};
+use crate::token::{RequestRate, TokenSource};
 
 /// Bytes of bodies that are read in one turn of the loop.
 const MAX_BYTES_PER_TURN: usize = 128 << 10;
@@ -303,12 +301,7 @@ impl WatchClient {
                 self.bytes_left = MAX_BYTES_PER_TURN;
             }
             TIMER_KEY => self.timer = None,
-            TOKEN_KEY => {
-                if let Some(error) = self.credentials.end_reading(cx.now()) {
-                    let error = ("error", LogField::Str(&error));
-                    self.log.warn("the token for the Kubernetes API server can't be read", &[error]);
-                }
-            }
+            TOKEN_KEY => self.credentials.end_reading(cx.now(), &self.log),
             HTTP_KEYS.. => self.http.handle_event(cx, local, event),
             _ => {}
         }

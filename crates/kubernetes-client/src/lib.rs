@@ -25,6 +25,7 @@ mod quantity;
 mod server;
 mod splitter;
 mod table;
+mod token;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use otelcore_net::{is_unreserved, percent_escape};
+
 /// Objects in a page of a list, as in client-go.
 const PAGE_SIZE: u32 = 500;
 
@@ -256,13 +258,7 @@ impl ListWatch {
 /// A value in a path or a query, escaped.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    percent_escape(&mut out, text, is_unreserved);
     out
 }
 

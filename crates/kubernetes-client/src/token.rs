@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use otelcore_pipeline::{Cx, JobResult, MonotonicTime};
+use otelcore_pipeline::{Cx, JobResult, LogField, Logger, MonotonicTime};
 
 use crate::credentials::Credentials;
 
@@ -62,21 +62,20 @@ impl TokenSource {
         self.job.is_some()
     }
 
-    /// The file has been read. Returns the error if it could not be; the token of before stays.
-    pub(crate) fn end_reading(&mut self, now: MonotonicTime) -> Option<String> {
-        let result = self.job.take()?.take().unwrap_or_else(|| Err("the job has failed".to_owned()));
+    /// The file has been read. If it could not be, that is logged, and the token of before stays.
+    pub(crate) fn end_reading(&mut self, now: MonotonicTime, log: &Logger) {
+        let Some(job) = self.job.take() else { return };
+        let result = job.take().unwrap_or_else(|| Err("the job has failed".to_owned()));
         let token = result.and_then(|bytes| match String::from_utf8_lossy(&bytes).trim() {
             "" => Err("it is empty".to_owned()),
             token => Ok(token.to_owned()),
         });
         match token {
-            Ok(token) => {
-                (self.token, self.read_again_at) = (token, now + TOKEN_AGE);
-                None
-            }
+            Ok(token) => (self.token, self.read_again_at) = (token, now + TOKEN_AGE),
             Err(error) => {
                 self.read_again_at = now + RETRY_AGE;
-                Some(error)
+                let error = ("error", LogField::Str(&error));
+                log.warn("the token for the Kubernetes API server can't be read", &[error]);
             }
         }
     }
