@@ -8,6 +8,7 @@
 //! record (`records`). Requests to the API server are those of `otelcore-kubernetes-client`.
 #![forbid(unsafe_code)]
 
+mod begin_failures;
 mod discovery_run;
 mod extension_ids;
 mod leader_condition;

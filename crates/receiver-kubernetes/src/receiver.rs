@@ -19,9 +19,10 @@ use otelcore_pdata::Signal;
 use otelcore_pdata::build::Body;
 use otelcore_pipeline::{
     BuildContext, Cx, Event, JobResult, LogField, Logger, MonotonicTime, Outcome, Payload, PipelineInput, Receiver,
-    ReceiverMetrics, StartError, StatusReport, TimerId,
+    ReceiverMetrics, StartError, TimerId,
 };
 
+use crate::begin_failures::BeginFailures;
 use crate::discovery_run::DiscoveryRun;
 use crate::leader_condition::LeaderCondition;
 use crate::records::{ReadObject, RecordFormat, WrittenBatch, write_batch};
@@ -48,16 +49,10 @@ const MAX_INLINE: usize = 64 << 10;
 const STORE_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause before the storage is asked again.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
-/// Pauses before discovery is repeated.
-const MIN_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Pauses before a payload is sent again, and for how long that is tried, as in the queues of exporters.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 const MAX_RETRY_TIME: Duration = Duration::from_secs(300);
-
-/// The status of discovery, beside those of watches.
-const DISCOVERY_PART: u64 = 0;
 
 /// Names of resources in an error message.
 const MAX_NAMES: usize = 100;
@@ -122,9 +117,7 @@ pub(crate) struct ObjectReceiver {
     store_timer: Option<TimerId>,
     phase: Phase,
     run: u64,
-    pause: Duration,
-    /// Why discovery has failed last.
-    error: Option<String>,
+    failures: BeginFailures,
     writing: Option<JobResult<WrittenBatch>>,
     in_flight: Option<InFlight>,
     next_request: u64,
@@ -145,8 +138,7 @@ impl ObjectReceiver {
             store_timer: None,
             phase: Phase::Standby,
             run: 0,
-            pause: MIN_PAUSE,
-            error: None,
+            failures: BeginFailures::new(),
             writing: None,
             in_flight: None,
             next_request: 0,
@@ -209,7 +201,7 @@ impl ObjectReceiver {
                 let (resources, failed) = (discovery.resources(), discovery.failed_groups().join("; "));
                 self.select(cx, &resources, &failed);
             }
-            Some(Err(error)) => self.fail(cx, error),
+            Some(Err(error)) => self.fail(cx, &error),
         }
     }
 
@@ -220,7 +212,7 @@ impl ObjectReceiver {
             let Some(resource) = source.find(resources) else {
                 let error = not_found(&source.name, resources, failed_groups);
                 match self.parts.missing {
-                    MissingResource::Fail => return self.fail(cx, error),
+                    MissingResource::Fail => return self.fail(cx, &error),
                     MissingResource::Log => self.log.info(&error, &[]),
                     MissingResource::Ignore => {}
                 }
@@ -230,7 +222,7 @@ impl ObjectReceiver {
             sources.push(source.clone());
         }
         if sources.is_empty() {
-            return self.fail(cx, "no valid Kubernetes objects found to watch".to_owned());
+            return self.fail(cx, "no valid Kubernetes objects found to watch");
         }
         self.run_sources(cx, sources, found);
     }
@@ -248,10 +240,7 @@ impl ObjectReceiver {
             ];
             self.log.info("Started collecting", &fields);
         }
-        if self.error.take().is_some() {
-            cx.report_status(DISCOVERY_PART, StatusReport::Ok);
-        }
-        self.pause = MIN_PAUSE;
+        self.failures.end(cx);
         let format = (self.parts.make_format)(self.started, &sources, &found);
         let context = RunContext {
             server,
@@ -270,14 +259,11 @@ impl ObjectReceiver {
     }
 
     /// Nothing is read for now.
-    fn fail(&mut self, cx: &mut Cx<'_>, error: String) {
-        if self.error.as_ref() != Some(&error) {
-            self.log.error("the objects to collect can't be found", &[("error", LogField::Str(&error))]);
-            cx.report_status(DISCOVERY_PART, StatusReport::RecoverableError(&error));
-            self.error = Some(error);
+    fn fail(&mut self, cx: &mut Cx<'_>, error: &str) {
+        let (is_new, pause) = self.failures.fail(cx, error);
+        if is_new {
+            self.log.error("the objects to collect can't be found", &[("error", LogField::Str(error))]);
         }
-        let pause = self.pause;
-        self.pause = (pause * 2).min(MAX_PAUSE);
         self.wait(cx, pause);
     }
 

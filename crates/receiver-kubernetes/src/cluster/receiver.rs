@@ -26,6 +26,7 @@ use super::config::K8sClusterConfig;
 use super::kinds::needed_kinds;
 use super::record::EntryMaker;
 use super::tables::ClusterTables;
+use crate::begin_failures::{BeginFailures, DISCOVERY_PART};
 use crate::discovery_run::DiscoveryRun;
 use crate::leader_condition::LeaderCondition;
 
@@ -38,17 +39,13 @@ const SYNC_TIMER: u64 = 5;
 const RUN_SHIFT: u32 = 40;
 const WATCH_KEYS: u64 = 1 << 39;
 
-/// Pauses before discovery is repeated.
-const MIN_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// After this it is an error that not all objects have been listed, as in the Go receiver.
 const SYNC_TIME: Duration = Duration::from_secs(600);
 /// How often intervals that are left out are logged.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
 
-/// Parts of the status, beside those of watches.
-const DISCOVERY_PART: u64 = 0;
-const SYNC_PART: u64 = 1;
+/// The status of the first lists, beside that of discovery and those of watches.
+const SYNC_PART: u64 = DISCOVERY_PART + 1;
 
 enum Phase {
     Standby,
@@ -102,8 +99,7 @@ pub(super) struct ClusterReceiver {
     writing: Option<JobResult<(Box<ClusterTables>, Vec<Body>)>>,
     phase: Phase,
     run: u64,
-    pause: Duration,
-    error: Option<String>,
+    failures: BeginFailures,
     timers: Vec<TimerId>,
     is_collecting: bool,
     /// The items of payloads without an outcome.
@@ -127,8 +123,7 @@ impl ClusterReceiver {
             writing: None,
             phase: Phase::Standby,
             run: 0,
-            pause: MIN_PAUSE,
-            error: None,
+            failures: BeginFailures::new(),
             timers: Vec::new(),
             is_collecting: false,
             sent: BTreeMap::new(),
@@ -165,7 +160,7 @@ impl ClusterReceiver {
         match run.handle_event(cx, local, event) {
             None => {}
             Some(Ok(discovery)) => self.watch(cx, &discovery),
-            Some(Err(error)) => self.fail(cx, error),
+            Some(Err(error)) => self.fail(cx, &error),
         }
     }
 
@@ -173,7 +168,7 @@ impl ClusterReceiver {
         let Some(server) = self.server.clone() else { return };
         let images = match ImageParser::new() {
             Ok(images) => images,
-            Err(error) => return self.fail(cx, error.to_string()),
+            Err(error) => return self.fail(cx, &error.to_string()),
         };
         let maker = EntryMaker {
             images,
@@ -202,27 +197,22 @@ impl ClusterReceiver {
         }
         if kinds.is_empty() {
             client.close(cx);
-            return self.fail(cx, "the server has none of the kinds of objects that are watched".to_owned());
+            return self.fail(cx, "the server has none of the kinds of objects that are watched");
         }
         tables.reset(kinds.into_iter());
-        if self.error.take().is_some() {
-            cx.report_status(DISCOVERY_PART, StatusReport::Ok);
-        }
-        self.pause = MIN_PAUSE;
+        self.failures.end(cx);
         self.tables = Some(tables);
         self.phase = Phase::Watching(Box::new(client));
         self.timers = vec![cx.set_timer(SYNC_TIMER, cx.now() + SYNC_TIME)];
     }
 
-    fn fail(&mut self, cx: &mut Cx<'_>, error: String) {
-        if self.error.as_ref() != Some(&error) {
-            self.log.error("the cluster can't be watched", &[("error", LogField::Str(&error))]);
-            cx.report_status(DISCOVERY_PART, StatusReport::RecoverableError(&error));
-            self.error = Some(error);
+    fn fail(&mut self, cx: &mut Cx<'_>, error: &str) {
+        let (is_new, pause) = self.failures.fail(cx, error);
+        if is_new {
+            self.log.error("the cluster can't be watched", &[("error", LogField::Str(error))]);
         }
         self.close_clients(cx);
-        self.phase = Phase::Waiting(cx.set_timer(BEGIN_TIMER, cx.now() + self.pause));
-        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        self.phase = Phase::Waiting(cx.set_timer(BEGIN_TIMER, cx.now() + pause));
     }
 
     fn close_clients(&mut self, cx: &mut Cx<'_>) {
@@ -289,7 +279,7 @@ impl ClusterReceiver {
         let Some(job) = self.writing.take_if(|job| job.has_ended()) else { return };
         let Some((tables, bodies)) = job.take() else {
             // The tables are gone with the job.
-            return self.fail(cx, "the metrics could not be written".to_owned());
+            return self.fail(cx, "the metrics could not be written");
         };
         self.tables = Some(tables);
         cx.request_ready(REMOVE_TURN);
