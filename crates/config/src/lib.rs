@@ -26,6 +26,7 @@ mod section;
 mod sources;
 pub mod steps;
 mod suggest;
+mod wildcard;
 mod yaml;
 
 pub use convert::Integer;
@@ -40,6 +41,7 @@ pub use print::EffectiveValue;
 pub use section::{EffectiveRecorder, HeaderEntry, OptionalFlavor, Section};
 pub use sources::{ConfigSources, EmbeddedSource, NoConfigSources, UnreadableSource, decode_text};
 pub use suggest::nearest_name;
+pub use wildcard::matches_wildcard;
 
 #[cfg(test)]
 mod tests;

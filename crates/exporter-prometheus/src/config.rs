@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otelcore_config::declare::Optional;
-use otelcore_config::{Section, config_struct};
+use otelcore_config::{Section, config_struct, matches_wildcard};
 use otelcore_net::config::{HttpServerConfig, ListenConfig};
 use otelcore_pipeline::QueueConfig;
 use otelcore_prometheus_translation::TranslationStrategy;
@@ -124,39 +124,6 @@ impl ResourceLabelsConfig {
     }
 }
 
-/// `*` is any text, `?` one character.
-fn matches_wildcard(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while let Some(&b) = text.get(t) {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(b'?') => {
-                p += 1;
-                t += 1;
-                while text.get(t).is_some_and(|b| b & 0xc0 == 0x80) {
-                    t += 1;
-                }
-            }
-            Some(c) if *c == b => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                // The last star matches one byte more.
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    (p, t) = (at + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).unwrap_or_default().iter().all(|b| *b == b'*')
-}
-
 impl PrometheusConfig {
     fn check(&mut self, s: &mut Section<'_>) {
         if self.metric_expiration.is_zero() {
@@ -217,27 +184,6 @@ mod tests {
     use otelcore_config::{Diagnostics, from_yaml};
 
     use super::*;
-
-    #[test]
-    fn wildcard_patterns_match_as_in_a_shell() {
-        let table = [
-            ("*", "", true),
-            ("host.*", "host.name", true),
-            ("host.*", "hostname", false),
-            ("*.name", "k8s.pod.name", true),
-            ("k8s.*.name", "k8s.pod.name", true),
-            ("k8s.*.name", "k8s.pod.uid", false),
-            ("a?c", "abc", true),
-            ("a?c", "aéc", true),
-            ("a?c", "ac", false),
-            ("a**b", "axxb", true),
-            ("a", "a", true),
-            ("", "a", false),
-        ];
-        for (pattern, key, expected) in table {
-            assert_eq!(matches_wildcard(pattern.as_bytes(), key.as_bytes()), expected, "{pattern} {key}");
-        }
-    }
 
     fn parse(yaml: &str) -> (PrometheusConfig, String) {
         let d = Diagnostics::new();

@@ -14,11 +14,13 @@ use otelcore_pipeline::{Endpoint, MetricsLevel};
 #[cfg(test)]
 pub(crate) use self::logs::SamplingConfig;
 pub(crate) use self::logs::{LogConfig, LogEncoding};
-pub(crate) use self::push::{LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference};
+pub(crate) use self::push::{
+    BatchLogProcessorConfig, LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference,
+};
 #[cfg(feature = "commands")]
 pub(crate) use self::push_client::check_push_files;
 pub(crate) use self::push_client::push_exporter;
-pub(crate) use self::views::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig, fits as fits_pattern};
+pub(crate) use self::views::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig};
 
 config_struct! {
     /// What the collector says about itself.

@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use otelcore_config::matches_wildcard;
 use otelcore_pipeline::{FamilyKind, Labels, MetricFamily, SeriesSample, SeriesValue};
 
 use super::descriptors::{Descriptor, descriptor, is_observable};
-use crate::telemetry::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig, fits_pattern};
+use crate::telemetry::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig};
 
 /// A metric and its series.
 pub(crate) struct OwnMetric {
@@ -59,7 +60,7 @@ fn is_selected(selector: &ViewSelectorConfig, metric: &OwnMetric) -> bool {
     let equals = |wanted: &str, text: &str| wanted.is_empty() || wanted == text;
     let name = &selector.instrument_name;
     let kind = selector.instrument_type;
-    (name.is_empty() || fits_pattern(name, &metric.name))
+    (name.is_empty() || matches_wildcard(name.as_bytes(), metric.name.as_bytes()))
         && (kind == InstrumentType::Any || kind == instrument_type(metric))
         && equals(&selector.unit, metric.descriptor.unit)
         && equals(&selector.meter_name, metric.descriptor.scope)

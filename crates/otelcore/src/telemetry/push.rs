@@ -60,12 +60,12 @@ pub(crate) enum PushProtocol {
 impl OtlpPushConfig {
     fn check(&mut self, s: &mut Section<'_>) {
         if self.push_protocol().is_none() {
-            let (message, kind) = match self.protocol.as_str() {
-                "" => ("no valid exporter: it has no 'protocol'".to_owned(), DiagnosticKind::Invalid),
-                other => (format!("unsupported protocol \"{other}\""), DiagnosticKind::Invalid),
+            let message = match self.protocol.as_str() {
+                "" => "no valid exporter: it has no 'protocol'".to_owned(),
+                other => format!("unsupported protocol \"{other}\""),
             };
             s.error_for_keys(&["protocol"], &message)
-                .kind(kind)
+                .kind(DiagnosticKind::Invalid)
                 .help("write `protocol: grpc` or `protocol: http/protobuf`");
         }
         if self.endpoint.is_empty() {
@@ -158,11 +158,16 @@ config_struct! {
 
 impl MetricExporterConfig {
     fn check(&mut self, s: &mut Section<'_>) {
-        if self.otlp.is_none() && !s.contains_key("console") {
-            s.error_for_keys(&["otlp"], "no valid metric exporter")
-                .kind(DiagnosticKind::Invalid)
-                .help("write `otlp: {protocol: grpc, endpoint: \"http://host:4317\"}`");
-        }
+        check_exporter(s, self.otlp.is_some(), "no valid metric exporter");
+    }
+}
+
+/// Reports an `exporter` without any. One that is not supported is reported already.
+fn check_exporter(s: &mut Section<'_>, has_otlp: bool, message: &str) {
+    if !has_otlp && !s.contains_key("console") {
+        s.error_for_keys(&["otlp"], message)
+            .kind(DiagnosticKind::Invalid)
+            .help("write `otlp: {protocol: grpc, endpoint: \"http://host:4317\"}`");
     }
 }
 
@@ -245,11 +250,7 @@ config_struct! {
 
 impl LogExporterConfig {
     fn check(&mut self, s: &mut Section<'_>) {
-        if self.otlp.is_none() && !s.contains_key("console") {
-            s.error_for_keys(&["otlp"], "no valid log exporter")
-                .kind(DiagnosticKind::Invalid)
-                .help("write `otlp: {protocol: grpc, endpoint: \"http://host:4317\"}`");
-        }
+        check_exporter(s, self.otlp.is_some(), "no valid log exporter");
     }
 }
 

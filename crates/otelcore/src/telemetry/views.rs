@@ -149,29 +149,6 @@ config_struct! {
     pub(crate) struct NoKeysConfig {}
 }
 
-/// Whether `name` fits a pattern in which `*` is any text and `?` any character. At most the product of both lengths.
-pub(crate) fn fits(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
-    // Where the last `*` is, and how much of the name it takes so far.
-    let mut last_star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                last_star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || name.get(n) == Some(c) => (p, n) = (p + 1, n + 1),
-            _ => {
-                let Some((star, taken)) = last_star else { return false };
-                last_star = Some((star, taken + 1));
-                (p, n) = (star + 1, taken + 1);
-            }
-        }
-    }
-    pattern.iter().skip(p).all(|c| *c == '*')
-}
-
 #[cfg(test)]
 mod tests {
     use otelcore_config::declare::Config;
@@ -184,25 +161,6 @@ mod tests {
         let node = from_yaml(yaml, &d).unwrap();
         let _ = ViewConfig::read_section(Section::new(Some(&node), "views", &d), &ViewConfig::default());
         d.items().into_iter().map(|item| item.message).collect()
-    }
-
-    #[test]
-    fn pattern_fits_as_in_the_go_library() {
-        for (pattern, name, expected) in [
-            ("otelcol_*", "otelcol_x", true),
-            ("*_spans", "otelcol_sent_spans", true),
-            ("*_spans", "otelcol_sent_spans_", false),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*a*b*", "xxaxxbxx", true),
-            ("a.c", "abc", false),
-            ("abc", "abc", true),
-            ("", "abc", false),
-            ("*", "", true),
-            ("a*b", "ab", true),
-        ] {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
-        }
     }
 
     #[test]

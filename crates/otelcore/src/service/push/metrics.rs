@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use otelcore_pdata::Rope;
-use otelcore_pdata::build::{AttributesWriter, Body, ScopeMetricsWriter};
+use otelcore_pdata::build::{AttributesWriter, Body, NumberPointWriter, ScopeMetricsWriter};
 use otelcore_pipeline::{FamilyKind, Labels, SeriesSample, SeriesValue};
 
 use super::write_resource;
@@ -150,31 +150,22 @@ impl Points<'_> {
             SeriesValue::Number(v) => Some((labels, *v)),
             SeriesValue::Histogram { .. } => None,
         });
+        let write_number = |mut point: NumberPointWriter<'_>, labels: &Labels, value: f64| {
+            point.start_time_unix_nano(start).time_unix_nano(times.now);
+            if family.is_fractional {
+                point.double(value)
+            } else {
+                point.int(value as i64)
+            };
+            write_labels(&mut point.attributes(), labels);
+        };
         if is_sum {
             let mut sum = metric.sum();
             sum.aggregation_temporality(temporality).is_monotonic(family.kind == FamilyKind::Counter);
-            for (labels, value) in numbers {
-                let mut point = sum.point();
-                point.start_time_unix_nano(start).time_unix_nano(times.now);
-                if family.is_fractional {
-                    point.double(value)
-                } else {
-                    point.int(value as i64)
-                };
-                write_labels(&mut point.attributes(), labels);
-            }
+            numbers.for_each(|(labels, value)| write_number(sum.point(), labels, value));
         } else {
             let mut gauge = metric.gauge();
-            for (labels, value) in numbers {
-                let mut point = gauge.point();
-                point.start_time_unix_nano(start).time_unix_nano(times.now);
-                if family.is_fractional {
-                    point.double(value)
-                } else {
-                    point.int(value as i64)
-                };
-                write_labels(&mut point.attributes(), labels);
-            }
+            numbers.for_each(|(labels, value)| write_number(gauge.point(), labels, value));
         }
     }
 }

@@ -23,8 +23,8 @@ use self::metrics::MetricsWriter;
 use super::own_metrics::ProcessMetrics;
 use super::views::apply_views;
 use crate::telemetry::{
-    LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference, ViewConfig, duration_or,
-    push_exporter,
+    BatchLogProcessorConfig, LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference,
+    ViewConfig, duration_or, push_exporter,
 };
 
 /// The scope of the metrics and records of the service itself, as in the Go collector.
@@ -116,16 +116,15 @@ struct LogLimits {
 
 impl LogLimits {
     fn new(config: &LogProcessorConfig) -> Self {
-        let Some(batch) = &config.batch else {
-            let export_timeout = Duration::from_secs(30);
-            return Self { batch_size: 512, queue_size: 2048, delay: Duration::ZERO, export_timeout };
-        };
+        // `simple` is a batch of what there is, without a delay.
+        let simple = BatchLogProcessorConfig::default();
+        let batch = config.batch.as_ref().unwrap_or(&simple);
         let count = |value: i64, default: usize| usize::try_from(value).ok().filter(|n| *n > 0).unwrap_or(default);
         let queue_size = count(batch.max_queue_size, 2048);
         Self {
             batch_size: count(batch.max_export_batch_size, 512).min(queue_size),
             queue_size,
-            delay: duration_or(batch.schedule_delay, 1000),
+            delay: config.batch.as_ref().map_or(Duration::ZERO, |batch| duration_or(batch.schedule_delay, 1000)),
             export_timeout: duration_or(batch.export_timeout, 30_000),
         }
     }
