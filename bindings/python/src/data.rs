@@ -8,6 +8,7 @@ use otelcore::pdata::Signal;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
+use crate::encode::Request;
 use crate::errors::{self, ExceptionClass, from_submit_error};
 use crate::process::{ProcessOwned, duration, wait_for_next, without_gil};
 
@@ -73,6 +74,13 @@ impl Input {
     /// The same, with the signal given by name.
     fn submit(&self, signal: &str, otlp: &Bound<'_, PyAny>) -> PyResult<()> {
         self.submit_bytes(signal_of(signal)?, otlp)
+    }
+
+    /// Takes what `encode` has made, without a copy.
+    fn submit_request(&self, py: Python<'_>, request: &Request) -> PyResult<()> {
+        let input = self.inner.get()?;
+        without_gil(py, || input.submit_bytes(request.signal, request.body.clone()))
+            .map_err(|e| from_submit_error(py, &e))
     }
 
     fn __repr__(&self) -> String {

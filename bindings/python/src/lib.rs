@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod data;
+mod encode;
 mod engine;
 mod errors;
 mod log;
@@ -44,6 +45,8 @@ mod _otelcore {
     use super::command;
     #[pymodule_export]
     use super::data::{Batch, Input, Output};
+    #[pymodule_export]
+    use super::encode::{Request, encode};
     #[pymodule_export]
     use super::engine::{Driven, Engine};
     #[pymodule_export]

@@ -17,8 +17,10 @@ __all__ = [
     "Output",
     "Payload",
     "Processor",
+    "Request",
     "__version__",
     "command",
+    "encode",
     "exiting",
     "forked",
 ]
@@ -26,6 +28,22 @@ __all__ = [
 __version__: str
 
 def command(args: Sequence[str]) -> int: ...
+def encode(signal: Literal["traces", "metrics", "logs"], data: Any) -> Request:
+    """Encodes what an exporter of the SDK is given: a sequence of `ReadableSpan`, a `MetricsData`, or a sequence of
+    `ReadableLogRecord`."""
+
+@final
+class Request:
+    """An encoded `Export*ServiceRequest`."""
+
+    @property
+    def data(self) -> bytes:
+        """The message in protobuf."""
+    @property
+    def skipped(self) -> tuple[int, list[tuple[str, str]]]:
+        """The number of attributes that were left out, and the key and the reason of the first ones."""
+    def __len__(self) -> int: ...
+
 def exiting() -> None: ...
 def forked() -> None: ...
 @final
@@ -51,6 +69,8 @@ class Input:
         """Takes an `ExportLogsServiceRequest` in protobuf. Never waits."""
     def submit(self, signal: Literal["traces", "metrics", "logs"], otlp: Buffer) -> None:
         """The same, by the signal's name."""
+    def submit_request(self, request: Request) -> None:
+        """Takes what `encode` has made, without a copy. Never waits."""
 
 @final
 class Output:

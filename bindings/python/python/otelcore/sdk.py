@@ -2,7 +2,8 @@
 
     provider.add_span_processor(BatchSpanProcessor(CollectorSpanExporter(collector)))
 
-The exporters encode with the SDK's own OTLP encoders. They take a running `Collector`, or a configuration for their
+The exporters encode OTLP from the SDK's objects into the collector's buffer, without protobuf messages in between; the
+result is what the SDK's own OTLP exporters send. They take a running `Collector`, or a configuration for their
 own one. They submit to the only input that takes their signal, unless `input` names one; a configuration that has none
 is a `ConfigError`. Without a collector and a configuration (this is how `OTEL_TRACES_EXPORTER=otelcore` makes them) all of a
 process share one collector: from the path or YAML in `OTELCORE_CONFIG`, or one that sends OTLP as the SDK's own exporters
@@ -31,9 +32,6 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 try:
-    from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
     from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
     from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
@@ -52,7 +50,7 @@ except ImportError as _missing:
 from ._collector import EXIT_TIMEOUT, Collector, exit_on_sigterm
 from ._config import Config
 from ._errors import ClosedError, ConfigError, OtelcoreError, OverloadedError
-from ._otelcore import Input
+from ._otelcore import Input, encode
 
 __all__ = ["CollectorLogRecordExporter", "CollectorMetricExporter", "CollectorSpanExporter"]
 
@@ -172,12 +170,23 @@ class _Sender:
         self._timeout = timeout
         self._closing = threading.Event()
 
-    def send(self, request: Any, timeout: float | None = None) -> bool:
+    def send(self, data: Any, timeout: float | None = None) -> bool:
+        """Encodes and submits what an exporter is given. While the collector is full it waits."""
+        if self._closing.is_set():
+            return False
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
-        body: bytes = request.SerializeToString()
+        try:
+            request = encode(self._signal, data)
+        except Exception as error:
+            _logger.warning("%s: not encoded, and lost: %s", self._signal, error)
+            return False
+        count, skipped = request.skipped
+        if count:
+            named = "; ".join(f"{key}: {reason}" for key, reason in skipped)
+            _logger.warning("%s: %d attributes were left out: %s", self._signal, count, named)
         while not self._closing.is_set():
             try:
-                self._source.input(self._name, self._signal).submit(self._signal, body)
+                self._source.input(self._name, self._signal).submit_request(request)
                 return True
             except OverloadedError as error:
                 if time.monotonic() + error.retry_after >= deadline:
@@ -207,7 +216,7 @@ class CollectorSpanExporter(SpanExporter):
         self._sender = _Sender("traces", collector, input, timeout)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._sender.send(encode_spans(spans))
+        sent = self._sender.send(spans)
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -238,7 +247,7 @@ class CollectorMetricExporter(MetricExporter):
         self._sender = _Sender("metrics", collector, input, timeout)
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
-        sent = self._sender.send(encode_metrics(metrics_data), timeout_millis / 1000)
+        sent = self._sender.send(metrics_data, timeout_millis / 1000)
         return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -263,7 +272,7 @@ class CollectorLogRecordExporter(LogRecordExporter):
         records = [record for record in batch if not _is_ours(record)]
         if not records:
             return LogRecordExportResult.SUCCESS
-        sent = self._sender.send(encode_logs(records))
+        sent = self._sender.send(records)
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
