@@ -400,6 +400,8 @@ type ComponentStatus struct {
 	Message string `json:"message"`
 	// ChangedAt is when the status changed last.
 	ChangedAt time.Time `json:"changed_at"`
+	// Addresses are where it listens; for a configured port 0 with the port that it got.
+	Addresses []string `json:"addresses"`
 }
 
 // ComponentStatuses are the statuses of all components since the start.

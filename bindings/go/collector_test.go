@@ -45,7 +45,7 @@ func TestALifeFromNewToClose(t *testing.T) {
 		t.Fatal("no statuses")
 	}
 	for _, status := range statuses {
-		if status.Status != "ok" || status.Kind == "" || status.ID == "" || status.ChangedAt.IsZero() {
+		if status.Status != "ok" || status.Kind == "" || status.ID == "" || status.ChangedAt.IsZero() || status.Addresses == nil {
 			t.Fatalf("%+v", status)
 		}
 	}

@@ -86,6 +86,7 @@ static void a_life(void) {
     text = (const char *)otelcore_buffer_data(buffer, &len);
     CHECK(len == strlen(text) && text[0] == '[' && text[len - 1] == ']');
     CHECK(strstr(text, "{\"kind\":\"receiver\",\"id\":\"inproc/app\",\"instance\":\"\",\"status\":\"ok\""));
+    CHECK(strstr(text, "\"addresses\":[]"));
     otelcore_buffer_free(buffer);
     OK(otelcore_collector_metrics(collector, OTELCORE_FORMAT_PROMETHEUS, &buffer, &err));
     text = (const char *)otelcore_buffer_data(buffer, NULL);

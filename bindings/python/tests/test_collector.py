@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import socket
 import threading
 import time
 from pathlib import Path
@@ -48,6 +49,24 @@ def test_what_is_submitted_comes_out_and_a_flush_waits_for_the_host() -> None:
         output.next(0)
     with pytest.raises(otelcore.StateError):
         collector.start()
+
+
+def test_receiver_with_port_0_says_where_it_listens() -> None:
+    config = {
+        "receivers": {"otlp": {"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}},
+        "exporters": {"inproc": None},
+        "service": {
+            "telemetry": {"metrics": {"level": "none"}},
+            "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["inproc"]}},
+        },
+    }
+    with Collector(config) as collector:
+        (receiver,) = [s for s in collector.component_statuses() if s["kind"] == "receiver"]
+        (address,) = receiver["addresses"]
+        host, port = address.rsplit(":", 1)
+        assert host == "127.0.0.1" and int(port) > 0
+        socket.create_connection((host, int(port)), 10).close()
+    assert all(s["addresses"] == [] for s in collector.component_statuses())
 
 
 def test_mistakes_have_their_places_and_hints(tmp_path: Path) -> None:

@@ -690,7 +690,7 @@ impl EmbeddedCollector {
     }
 
     /// [`EmbeddedCollector::component_statuses`] as a JSON array of objects with the keys `kind`, `id`, `instance`,
-    /// `status`, `message` and `changed_at` (RFC 3339). Later versions may add keys.
+    /// `status`, `message`, `changed_at` (RFC 3339) and `addresses`, where it listens. Later versions may add keys.
     #[must_use]
     pub fn component_statuses_json(&self) -> String {
         let mut out = b"[".to_vec();
@@ -711,7 +711,14 @@ impl EmbeddedCollector {
             }
             out.extend_from_slice(b",\"changed_at\":\"");
             otelcore_pdata::text::put_rfc3339(&mut out, entry.changed_at.0);
-            out.extend_from_slice(b"\"}");
+            out.extend_from_slice(b"\",\"addresses\":[");
+            for (position, address) in entry.addresses.iter().enumerate() {
+                if position > 0 {
+                    out.push(b',');
+                }
+                otelcore_pdata::text::put_json_string(&mut out, address.as_bytes());
+            }
+            out.extend_from_slice(b"]}");
         }
         out.push(b']');
         String::from_utf8(out).unwrap_or_default()

@@ -411,6 +411,21 @@ fn output_paths_of_an_embedded_collector_get_the_lines_too() {
 }
 
 #[test]
+fn component_statuses_have_the_port_that_a_receiver_got() {
+    let collector = embedded(
+        "receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0'}}}}\nexporters: {inproc: }\nservice:\n  telemetry: \
+         {metrics: {level: none}}\n  pipelines: {traces: {receivers: [otlp], exporters: [inproc]}}\n",
+    );
+    collector.start().unwrap();
+    let receiver = collector.component_statuses().into_iter().find(|status| status.kind == "receiver").unwrap();
+    let [address] = receiver.addresses.as_slice() else { panic!("{receiver:?}") };
+    assert!(address.starts_with("127.0.0.1:") && !address.ends_with(":0"), "{address}");
+    std::net::TcpStream::connect(address).unwrap();
+    assert!(collector.component_statuses_json().contains(&format!("\"addresses\":[\"{address}\"]")));
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
 fn start_on_a_port_in_use_fails_with_the_system_error_number() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = taken.local_addr().unwrap();

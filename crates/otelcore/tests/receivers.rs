@@ -45,7 +45,17 @@ fn jaeger_spans_arrive_over_udp_and_over_http() {
     );
     let collector = EmbeddedCollector::new(&yaml, EmbedOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     let output = collector.output("inproc/out").unwrap();
+    let addresses = || {
+        let mut found: Vec<_> =
+            collector.component_statuses().into_iter().flat_map(|status| status.addresses).collect();
+        found.sort();
+        found
+    };
+    assert!(addresses().is_empty(), "not started");
     collector.start().unwrap();
+    let mut expected = [udp_port, http_port].map(|port| format!("127.0.0.1:{port}"));
+    expected.sort();
+    assert_eq!(addresses(), expected);
     let next = || {
         let batch = output.next(Some(Duration::from_secs(30))).unwrap();
         let body = batch.data().to_vec();
@@ -70,4 +80,5 @@ fn jaeger_spans_arrive_over_udp_and_over_http() {
     client.read_exact(&mut status).unwrap();
     assert_eq!(&status, b"HTTP/1.1 202");
     collector.shutdown(Duration::from_secs(5)).unwrap();
+    assert!(addresses().is_empty(), "stopped");
 }

@@ -100,6 +100,8 @@ pub struct ComponentStatusEntry {
     pub message: String,
     /// When the status changed last.
     pub changed_at: WallTime,
+    /// Where it listens, for a configured port 0 with the port that it got: `127.0.0.1:4317`, or the path of a socket.
+    pub addresses: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,8 @@ struct Component {
     lifecycle: (ComponentStatus, String),
     /// The parts that have failed or are not ready, the worst first.
     failed: BTreeMap<(Reverse<ComponentStatus>, u64), String>,
+    /// Where it listens, by its own numbers of the sockets.
+    addresses: BTreeMap<u64, String>,
     gauge: Gauge,
 }
 
@@ -178,9 +182,11 @@ impl StatusTable {
             status: ComponentStatus::None,
             message: String::new(),
             changed_at: WallTime(0),
+            addresses: Vec::new(),
         };
         let lifecycle = (ComponentStatus::None, String::new());
-        self.lock().insert(owner, Component { entry, lifecycle, failed: BTreeMap::new(), gauge });
+        let (failed, addresses) = (BTreeMap::new(), BTreeMap::new());
+        self.lock().insert(owner, Component { entry, lifecycle, failed, addresses, gauge });
     }
 
     /// Records a report of a component about one of its parts. A part that works takes no memory.
@@ -200,6 +206,14 @@ impl StatusTable {
             component.failed.insert((Reverse(status), part), truncate(message).to_owned());
         }
         component.update(now);
+    }
+
+    /// Records where the socket `local` of a component is bound.
+    pub(crate) fn set_address(&self, owner: u32, local: u64, address: String) {
+        if let Some(component) = self.lock().get_mut(&owner) {
+            component.addresses.insert(local, address);
+            component.entry.addresses = component.addresses.values().cloned().collect();
+        }
     }
 
     /// Sets what the graph does with a component.
@@ -227,6 +241,10 @@ impl Component {
             }
             ((status, message), _) => (*status, message),
         };
+        if status == ComponentStatus::Stopped {
+            self.addresses.clear();
+            self.entry.addresses.clear();
+        }
         if self.entry.status != status {
             self.entry.status = status;
             self.entry.changed_at = now;
@@ -295,6 +313,19 @@ mod tests {
         table.report(1, 0, StatusReport::PermanentError("x"), WallTime(2));
         table.report(99, 0, StatusReport::PermanentError("x"), WallTime(2));
         assert_eq!(status(&table), (ComponentStatus::PermanentError, "address already in use".to_owned(), 1));
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_sockets_until_the_component_has_stopped() {
+        let table = table();
+        table.set_address(2, 1, "127.0.0.1:4318".to_owned());
+        table.set_address(2, 0, "127.0.0.1:1".to_owned());
+        table.set_address(2, 0, "127.0.0.1:4317".to_owned());
+        table.set_address(99, 0, "127.0.0.1:1".to_owned());
+        table.set_all(ComponentStatus::Stopping, WallTime(1));
+        assert_eq!(table.entries()[0].addresses, ["127.0.0.1:4317", "127.0.0.1:4318"]);
+        table.set_all(ComponentStatus::Stopped, WallTime(2));
+        assert!(table.entries()[0].addresses.is_empty());
     }
 
     #[test]

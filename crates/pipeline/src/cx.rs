@@ -84,7 +84,9 @@ impl<'w> Cx<'w> {
     /// The error that the system reports.
     pub fn listen(&mut self, local: u64, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
         let key = self.key(local);
-        self.world.listen(key, endpoint)
+        let listener = self.world.listen(key, endpoint)?;
+        self.report_address(local, listener.local_addr());
+        Ok(listener)
     }
 
     /// See [`World::connect`].
@@ -103,6 +105,13 @@ impl<'w> Cx<'w> {
     pub fn bind_udp(&mut self, local: u64, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
         let key = self.key(local);
         self.world.bind_udp(key, host, port)
+    }
+
+    /// Reports where the socket `local` of this component takes telemetry or requests. [`Cx::listen`] does so by itself.
+    pub fn report_address(&self, local: u64, address: String) {
+        if let Some(statuses) = self.statuses {
+            statuses.set_address(self.owner, local, address);
+        }
     }
 
     /// See [`World::resolve`].

@@ -124,7 +124,7 @@ pub fn payload(signal: Signal, body: Rope) -> Payload {
     Payload { signal, body, metadata: None, held: Held::default() }
 }
 
-/// A processor, driven by a test. After each call its items must add up; see [`sum_law`].
+/// A processor, driven by a test. After each call its items must add up; see [`otelcore_pipeline::sum_law`].
 #[derive(Debug)]
 pub struct ProcessorTest<P: Processor + ?Sized = dyn Processor> {
     /// The world around it.

@@ -14,7 +14,7 @@ use crate::item_check::ItemCheck;
 pub type PassedOn = (Option<usize>, Payload, Ack);
 
 /// A connector, driven by a test. Acks that the connector makes itself are not reported to it; a graph does that. After each
-/// call its items must add up; see [`sum_law`].
+/// call its items must add up; see [`otelcore_pipeline::sum_law`].
 #[derive(Debug)]
 pub struct ConnectorTest<C: Connector + ?Sized = dyn Connector> {
     /// The world around it.

@@ -118,7 +118,8 @@ class Collector:
         return health
 
     def component_statuses(self) -> list[dict[str, Any]]:
-        """The status of each component since the start: `kind`, `id`, `instance`, `status`, `message`, `changed_at`."""
+        """The status of each component since the start: `kind`, `id`, `instance`, `status`, `message`, `changed_at`,
+        and `addresses`, where it listens."""
         statuses: list[dict[str, Any]] = json.loads(self._engine.component_statuses())
         return statuses
 

@@ -210,7 +210,9 @@ impl AgentServer {
             Protocol::Binary => "Starting UDP server for Binary Thrift",
             Protocol::Compact => "Starting UDP server for Compact Thrift",
         };
-        self.log.info(message, &[("endpoint", LogField::Str(&socket.local_addr()))]);
+        let local_addr = socket.local_addr();
+        self.log.info(message, &[("endpoint", LogField::Str(&local_addr))]);
+        cx.report_address(self.key, local_addr);
         self.buffer = vec![0; self.buffer_size];
         self.socket = Some(socket);
         Ok(())
