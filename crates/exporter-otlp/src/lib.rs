@@ -7,7 +7,14 @@
 
 mod grpc;
 mod http;
+#[cfg(feature = "loadbalancing")]
+mod load_balancing;
 mod partial_success;
 
 pub use grpc::{OtlpGrpcExporterConfig, OtlpGrpcFactory};
 pub use http::{Encoding, OtlpHttpExporterConfig, OtlpHttpFactory};
+#[cfg(feature = "loadbalancing")]
+pub use load_balancing::{
+    DnsResolverConfig, K8sResolverConfig, LoadBalancingConfig, LoadBalancingFactory, ProtocolConfig, ResolverConfig,
+    StaticResolverConfig,
+};
