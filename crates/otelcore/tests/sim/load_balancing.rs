@@ -114,11 +114,11 @@ fn what_waited_for_a_backend_that_has_gone_goes_to_the_others() {
 
 #[test]
 fn nothing_is_lost_while_backends_come_and_go() {
-    for seed in seeds() {
+    for seed in seeds().take(4) {
         let mut pool = Pool::new(seed, 6, EXPORTER);
-        let load = |client| Load { client, requests: 400, spans: 10, interval: 100 * MS, retry: true, ..Load::default() };
+        let load = |client| Load { client, requests: 150, spans: 10, interval: 100 * MS, retry: true, ..Load::default() };
         [1, 2].into_iter().for_each(|client| pool.start_client(&load(client)));
-        for _ in 0..60 {
+        for _ in 0..30 {
             let number = pool.sim.random() as usize % 6;
             let node = pool.backends[number].0;
             match pool.sim.random() % 6 {
@@ -146,9 +146,9 @@ fn nothing_is_lost_while_backends_come_and_go() {
             }
         }
         pool.set_members(&[0, 1, 2, 3, 4, 5]);
-        pool.sim.run_for(400 * SEC);
+        pool.sim.run_for(200 * SEC);
         let acknowledged = pool.acknowledged();
-        assert_eq!(acknowledged.len(), 2 * 400 * 10, "seed {seed}: the clients try again");
+        assert_eq!(acknowledged.len(), 2 * 150 * 10, "seed {seed}: the clients try again");
         assert!(acknowledged.is_subset(&pool.delivered()), "seed {}", pool.seed);
         assert_eq!(pool.held(), (0, 0), "seed {seed}");
     }
