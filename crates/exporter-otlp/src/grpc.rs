@@ -62,7 +62,7 @@ impl ComponentType for OtlpGrpcFactory {
 
 /// Messages are the unchanged bodies, split where they are too long.
 #[derive(Clone, Copy, Debug)]
-struct OtlpGrpc;
+pub(crate) struct OtlpGrpc;
 
 impl Encode for OtlpGrpc {
     type Message = BodyParts;

@@ -15,6 +15,7 @@
 //! bytes; then it requests another turn. Messages above [`MAX_INLINE_COMPRESSION`] are compressed on a helper thread.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -37,7 +38,7 @@ use crate::config::{Balancer, GrpcChannelConfig, Headers};
 use crate::deadlines::{DeadlineQueue, WaitList};
 use crate::http_client::proxy_tls_config;
 use crate::proxy::{Proxy, ProxySelector, ProxyTunnel};
-use crate::tls::TlsConnector;
+use crate::tls::{TlsClientConfig, TlsConnector};
 
 /// grpc-go's time limit for one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -110,6 +111,29 @@ struct Subchannel {
     is_active: bool,
 }
 
+/// The loaded TLS of channels that have the same TLS settings. Its files are read once for all of them, by the channel that
+/// is started first.
+#[derive(Clone, Debug, Default)]
+pub struct SharedTls {
+    origin: Rc<RefCell<Option<TlsConnector>>>,
+    /// For a proxy that is reached over TLS.
+    proxy: Rc<RefCell<Option<TlsConnector>>>,
+}
+
+impl SharedTls {
+    /// Loads the certificates, unless they are loaded. For the start of a component: it reads files.
+    ///
+    /// # Errors
+    /// What can't be read or used.
+    pub fn load(&self, cx: &mut Cx<'_>, settings: &TlsClientConfig, log: &Logger) -> Result<(), StartError> {
+        let mut connector = self.origin.borrow_mut();
+        if connector.is_none() {
+            *connector = Some(TlsConnector::load(cx, settings, &[b"h2"], log.clone())?);
+        }
+        Ok(())
+    }
+}
+
 /// The channel. It uses the component's local keys from `base` on: `base` for look-ups and its timer, `base + 1 + i`
 /// for connections.
 pub struct GrpcChannel {
@@ -117,11 +141,11 @@ pub struct GrpcChannel {
     conn_config: Rc<GrpcClientConnConfig>,
     log: Logger,
     base: u64,
-    tls: Option<TlsConnector>,
+    /// Loaded at the start if the configuration has TLS.
+    tls: SharedTls,
     proxies: ProxySelector,
     /// The proxy that every connection goes through.
     proxy: Option<Rc<Proxy>>,
-    proxy_tls: Option<TlsConnector>,
     auth: Option<Rc<dyn ClientAuth>>,
     subchannels: Vec<Subchannel>,
     is_resolving: bool,
@@ -165,10 +189,9 @@ impl GrpcChannel {
             conn_config,
             log,
             base,
-            tls: None,
+            tls: SharedTls::default(),
             proxies: ProxySelector::default(),
             proxy: None,
-            proxy_tls: None,
             auth,
             subchannels: Vec::new(),
             is_resolving: false,
@@ -189,13 +212,21 @@ impl GrpcChannel {
         }
     }
 
+    /// Uses certificates that are loaded already, or are then loaded for other channels too. To be called before
+    /// [`GrpcChannel::start`].
+    #[must_use]
+    pub fn with_shared_tls(mut self, tls: SharedTls) -> Self {
+        self.tls = tls;
+        self
+    }
+
     /// Loads certificates and begins to connect.
     ///
     /// # Errors
     /// Certificates or a proxy that can't be used, or secrets that would be sent in plaintext.
     pub fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         if let Some(tls) = &self.settings.tls {
-            self.tls = Some(TlsConnector::load(cx, tls, &[b"h2"], self.log.clone())?);
+            self.tls.load(cx, tls, &self.log)?;
         } else if self.auth.as_ref().is_some_and(|auth| auth.requires_tls()) {
             return Err(StartError::Config(
                 "grpc: the credentials require transport level security: `auth` needs `tls`, without `insecure: true`"
@@ -217,8 +248,11 @@ impl GrpcChannel {
         self.proxy = self.proxies.find(true, host, *port).map_err(|e| StartError::Config(e.to_string()))?.cloned();
         match (&self.proxy, &self.settings.tls) {
             (Some(proxy), Some(tls)) if proxy.is_https() => {
-                self.proxy_tls =
-                    Some(TlsConnector::load(cx, &proxy_tls_config(tls), &[b"http/1.1"], self.log.clone())?);
+                let mut connector = self.tls.proxy.borrow_mut();
+                if connector.is_none() {
+                    let settings = proxy_tls_config(tls);
+                    *connector = Some(TlsConnector::load(cx, &settings, &[b"http/1.1"], self.log.clone())?);
+                }
                 Ok(())
             }
             (Some(proxy), None) if proxy.is_https() => Err(StartError::Config(
@@ -457,13 +491,18 @@ impl GrpcChannel {
     fn open_stream(&mut self, cx: &mut Cx<'_>, index: usize, address: &PeerAddr) -> Result<Box<dyn Stream>, String> {
         let mut stream = cx.connect(self.base + 1 + index as u64, address).map_err(|e| e.to_string())?;
         if let (Some(proxy), GrpcTarget::Host { host, port }) = (&self.proxy, &self.settings.target) {
-            if let Some(tls) = &mut self.proxy_tls {
+            if proxy.is_https()
+                && let Some(tls) = self.tls.proxy.borrow_mut().as_mut()
+            {
                 stream = Box::new(tls.connect(cx, stream, proxy.host()).map_err(|e| e.to_string())?);
             }
             stream = Box::new(ProxyTunnel::new(stream, proxy, host, *port));
         }
-        match &mut self.tls {
-            None => Ok(stream),
+        if self.settings.tls.is_none() {
+            return Ok(stream);
+        }
+        match self.tls.origin.borrow_mut().as_mut() {
+            None => Err("tls: the configuration is not loaded".to_owned()),
             // As in grpc-go, the certificate must be valid for the name in `authority`.
             Some(tls) => {
                 let stream = tls.connect(cx, stream, authority_host(&self.settings.authority));

@@ -28,7 +28,7 @@ mod url;
 pub use ::http::Method;
 pub use acceptor::{AcceptErrorReporter, Acceptor, ListenError, ProtocolMachine, bind};
 pub use credential_checks::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
-pub use grpc_channel::{GrpcChannel, UnaryRequest};
+pub use grpc_channel::{GrpcChannel, SharedTls, UnaryRequest};
 pub use http_client::{
     BodyParts, BodyRead, HeaderField, HttpClient, HttpErrorKind, HttpRequest, HttpRequestError, HttpResponse,
     HttpTimeouts, ResponseMode,
@@ -46,7 +46,7 @@ pub use scraper::{
     hash_target, scrape_offset, status_reason,
 };
 pub use sender::{
-    EncodedBody, GrpcProtocol, GrpcSender, HttpProtocol, HttpSender, LeftOutItems, SentItems, parse_retry_after,
+    EncodedBody, GrpcProtocol, GrpcSender, GrpcSenders, HttpProtocol, HttpSender, LeftOutItems, SentItems, parse_retry_after,
     result_of_grpc_status,
 };
 pub use url::{Url, UrlError, is_unreserved, percent_escape, query_escape};

@@ -17,6 +17,6 @@ mod http;
 mod tests;
 
 pub use call_result::{parse_retry_after, result_of_grpc_status};
-pub use grpc::{GrpcProtocol, GrpcSender};
+pub use grpc::{GrpcProtocol, GrpcSender, GrpcSenders};
 pub use http::{EncodedBody, HttpProtocol, HttpSender, SentItems};
 pub use otelcore_pipeline::LeftOutItems;

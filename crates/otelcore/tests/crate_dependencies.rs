@@ -55,7 +55,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("exporter-zipkin", COMPONENT_DEPENDENCIES),
     ("exporter-prometheus", COMPONENT_DEPENDENCIES),
     ("exporter-debug", COMPONENT_DEPENDENCIES),
-    ("exporter-otlp", COMPONENT_DEPENDENCIES),
+    ("exporter-otlp", &["kubernetes-client", "net", "pipeline", "http", "pdata", "config"]),
     ("extensions", &["stored-queue", "storage", "kubernetes-client", "net", "http", "pipeline", "pdata", "config"]),
     ("inproc", COMPONENT_DEPENDENCIES),
     ("static-memory", &[]),

@@ -214,7 +214,7 @@ fn contrib_components_are_reported_as_not_supported_yet() {
     for (section, names) in [
         ("receivers", &["awscontainerinsightreceiver", "prometheus_simple", "podman_stats", "vcenter"][..]),
         ("processors", &["experimental_metricsgeneration", "log_dedup", "unroll", "schema"]),
-        ("exporters", &["alibabacloud_logservice", "splunk_hec", "honeycombmarker", "loadbalancing"]),
+        ("exporters", &["alibabacloud_logservice", "splunk_hec", "honeycombmarker", "mezmo"]),
         ("extensions", &["asapclient", "oidc", "docker_observer", "otlp_encoding", "memory_limiter"]),
     ] {
         for name in names {

@@ -38,8 +38,10 @@ pub struct Outcomes {
 
 /// The outcome of an attempt: one for the whole payload, or one by pieces.
 #[derive(Debug)]
-pub(crate) enum AttemptOutcome {
+pub enum AttemptOutcome {
+    /// That of the whole payload.
     Whole(Outcome),
+    /// What became of its pieces.
     Pieces(PartialOutcome),
 }
 
@@ -54,7 +56,8 @@ impl Outcomes {
         self.attempts.push((attempt, AttemptOutcome::Pieces(outcome)));
     }
 
-    pub(crate) fn drain(&mut self) -> Vec<(AttemptId, AttemptOutcome)> {
+    /// Takes what has been reported: for exporters that send through others.
+    pub fn drain(&mut self) -> Vec<(AttemptId, AttemptOutcome)> {
         std::mem::take(&mut self.attempts)
     }
 

@@ -15,8 +15,15 @@ use crate::{
 pub struct Cx<'w> {
     world: &'w mut dyn World,
     owner: u32,
+    /// The number of the part whose local numbers are used, at its place in a local number.
+    part: u64,
     statuses: Option<&'w StatusTable>,
 }
+
+/// The bits of a local number that have the number of a part.
+const PART_BITS: u32 = 30;
+/// The lowest of these bits. What a component numbers itself is below it, apart from the two highest bits.
+const PART_SHIFT: u32 = 32;
 
 impl std::fmt::Debug for Cx<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -27,7 +34,7 @@ impl std::fmt::Debug for Cx<'_> {
 impl<'w> Cx<'w> {
     /// The view of the component `owner`.
     pub fn new(world: &'w mut dyn World, owner: u32) -> Self {
-        Self { world, owner, statuses: None }
+        Self { world, owner, part: 0, statuses: None }
     }
 
     /// The same view, with the table that [`Cx::report_status`] writes to.
@@ -39,7 +46,22 @@ impl<'w> Cx<'w> {
 
     /// The same world for another component.
     pub(crate) fn for_owner(&mut self, owner: u32) -> Cx<'_> {
-        Cx { world: self.world, owner, statuses: self.statuses }
+        Cx { world: self.world, owner, part: 0, statuses: self.statuses }
+    }
+
+    /// The view of a part of the component that chooses local numbers by itself, such as one of several exporters in it.
+    /// Parts have numbers from 1 to 2^30 - 1. A part numbers from zero or from 2^62 on, below 2^32 in each case; its events
+    /// come under numbers that [`Cx::part_of`] takes apart.
+    pub fn for_part(&mut self, part: u32) -> Cx<'_> {
+        let part = u64::from(part & ((1 << PART_BITS) - 1)) << PART_SHIFT;
+        Cx { world: self.world, owner: self.owner, part, statuses: self.statuses }
+    }
+
+    /// The part that a local number belongs to, zero for the component itself, and the number that the part has chosen.
+    #[must_use]
+    pub fn part_of(local: u64) -> (u32, u64) {
+        let mask = ((1 << PART_BITS) - 1) << PART_SHIFT;
+        (((local & mask) >> PART_SHIFT) as u32, local & !mask)
     }
 
     /// The owner number of the component.
@@ -48,7 +70,7 @@ impl<'w> Cx<'w> {
     }
 
     fn key(&self, local: u64) -> Key {
-        Key { owner: self.owner, local }
+        Key { owner: self.owner, local: local | self.part }
     }
 
     /// See [`World::now`].
@@ -205,5 +227,20 @@ impl<'w> Cx<'w> {
     #[must_use]
     pub fn env_var(&self, name: &str) -> Option<String> {
         self.world.env_var(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_parts_are_taken_apart() {
+        for part in [0_u32, 1, 7, (1 << 30) - 1] {
+            for number in [0_u64, 1, u64::from(u32::MAX), 1 << 62, (1 << 62) + 5, (3 << 62) + 1] {
+                let local = number | u64::from(part) << PART_SHIFT;
+                assert_eq!(Cx::part_of(local), (part, number));
+            }
+        }
     }
 }

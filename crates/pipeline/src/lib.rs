@@ -52,7 +52,7 @@ mod topology;
 mod world;
 
 pub use ack::{Ack, AckPieces, AckRecorder, Error, LossReason, Outcome};
-pub use attempt::{AttemptId, Outcomes, PartialOutcome};
+pub use attempt::{AttemptId, AttemptOutcome, Outcomes, PartialOutcome};
 pub use auth::{
     Authentication, CheckStep, ClientAuth, CredentialCheck, CredentialsUnavailable, OutgoingField, OutgoingHeaders,
     RequestProtocol, ServerAuth, Unauthenticated,

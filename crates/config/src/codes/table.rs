@@ -507,6 +507,32 @@ pub const CODES: &[Code] = &[
         messages: &["Positions in files can't be stored"],
     },
     Code {
+        id: "OC361",
+        title: "backends can't be found",
+        meaning: "`loadbalancing` does not learn which backends there are. Those that it knows stay in use.",
+        causes: &["a name that does not exist, or a name server that does not answer", "a stateful set without host names"],
+        remedy: "see the fields; correct `resolver` of the exporter.",
+        messages: &["failed to resolve the backends", "EndpointSlice object missing hostnames"],
+    },
+    Code {
+        id: "OC362",
+        title: "a backend can't be used",
+        meaning: "`loadbalancing` can't send to an endpoint that its resolver names. What belongs to it is tried again later.",
+        causes: &["an endpoint that is not `host:port`"],
+        remedy: "see the fields `endpoint` and `error`.",
+        messages: &["failed to start new exporter for endpoint"],
+    },
+    Code {
+        id: "OC363",
+        title: "the namespace is not known",
+        meaning: "`loadbalancing` has a service without a namespace and does not run in a pod, so that it takes the namespace `default`.",
+        causes: &["a collector outside of the cluster"],
+        remedy: "write `service: name.namespace`.",
+        messages: &[
+            "could not determine the namespace for this collector, will use \"default\" as the namespace",
+        ],
+    },
+    Code {
         id: "OC401",
         title: "the memory limiter refuses data",
         meaning: "The soft limit of `memory_limiter` is reached: requests are refused with a time after which to send again.",

@@ -32,6 +32,9 @@ pub struct HttpServerConnConfig {
     pub idle_timeout: Option<u64>,
     /// Whether connections may carry more than one request.
     pub keep_alive: bool,
+    /// From the beginning of a connection until the next request is the last one: its response has `Connection: close`, or
+    /// GOAWAY goes with it. Each connection has up to a tenth more or less. `None`: there is no such time.
+    pub max_age: Option<u64>,
     /// Bytes read in one `poll`. Default 256 KiB.
     pub read_budget: usize,
     /// Shared by all connections of the thread.
@@ -49,9 +52,23 @@ impl Default for HttpServerConnConfig {
             write_timeout: None,
             idle_timeout: None,
             keep_alive: true,
+            max_age: None,
             read_budget: 256 << 10,
             workspace: Workspace::new(),
         }
+    }
+}
+
+impl HttpServerConnConfig {
+    /// When a connection that begins now gets its last request. The connections that one event has caused do not end at
+    /// the same time: the difference comes from the digits of the time at which each begins.
+    pub(crate) fn age_ends_at(&self, now: u64) -> Option<u64> {
+        let age = self.max_age?;
+        // The golden ratio in 64 bits spreads consecutive numbers evenly; from 0 to 1999.
+        let spread = (now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 2000;
+        let tenth = age / 10;
+        let varied = (age - tenth).saturating_add((u128::from(tenth) * u128::from(spread) / 1000) as u64);
+        Some(now.saturating_add(varied))
     }
 }
 

@@ -68,6 +68,8 @@ pub struct H1ServerConn<T, P> {
     unprocessed_input: Vec<u8>,
     ready_requests: VecDeque<Request<P>>,
     next_id: u64,
+    /// From then on the next request is the last one.
+    age_ends_at: Option<u64>,
     responses: ResponseQueue,
     output: Output,
     /// When the output must be written.
@@ -83,6 +85,7 @@ impl<T: Read + Write, P> H1ServerConn<T, P> {
             io,
             lifetime: Lifetime::Open,
             input: Input::Head { since: now, buffer: HeadBuffer::new(cfg.max_head) },
+            age_ends_at: cfg.age_ends_at(now),
             cfg,
             unprocessed_input: Vec::new(),
             ready_requests: VecDeque::new(),
@@ -420,7 +423,9 @@ impl<T: Read + Write, P> H1ServerConn<T, P> {
     where
         D: Admission<RequestHead, Permit = P> + ?Sized,
     {
-        let keep_alive = self.cfg.keep_alive && matches!(self.lifetime, Lifetime::Open) && head.wants_keep_alive();
+        let is_young = self.age_ends_at.is_none_or(|at| now < at);
+        let is_open = matches!(self.lifetime, Lifetime::Open);
+        let keep_alive = self.cfg.keep_alive && is_open && is_young && head.wants_keep_alive();
         self.push_response(&head, keep_alive, now);
         let expects_continue = head.expects_continue();
         let decoder = BodyDecoder::new(head.is_chunked(), head.content_length(), self.cfg.max_head);

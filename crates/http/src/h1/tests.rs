@@ -458,6 +458,27 @@ fn connection_is_closed_if_client_or_server_requests_it() {
 }
 
 #[test]
+fn first_request_after_the_age_of_a_connection_is_its_last_one() {
+    let mut r = TestServer::new(HttpServerConnConfig { max_age: Some(100 * SEC), ..HttpServerConnConfig::default() });
+    r.now += 89 * SEC;
+    r.send(post("/1", "a"));
+    assert!(!r.take_output().contains("Connection: close"));
+    r.now += 22 * SEC;
+    r.poll();
+    assert!(!r.last_poll.shutdown_write, "an idle connection waits for the request");
+    r.send(post("/2", "b"));
+    assert!(r.take_output().contains("Connection: close") && r.last_poll.shutdown_write);
+}
+
+#[test]
+fn ages_of_connections_are_spread_by_a_tenth() {
+    let cfg = HttpServerConnConfig { max_age: Some(1000), ..HttpServerConnConfig::default() };
+    let ages: Vec<u64> = (0..1000).map(|now| cfg.age_ends_at(now).unwrap() - now).collect();
+    assert!(ages.iter().all(|age| (900..1100).contains(age)));
+    assert!(ages.iter().min() < Some(&910) && ages.iter().max() > Some(&1090));
+}
+
+#[test]
 fn invalid_response_headers_are_left_out() {
     let mut r = server();
     r.holds_responses = true;

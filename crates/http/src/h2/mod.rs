@@ -39,6 +39,8 @@ const HANDSHAKE_TIMEOUT: u64 = 10_000_000_000;
 pub struct H2ServerConn<T: Read + Write, P> {
     core: H2ServerCore<T, BodyBuf>,
     cfg: Rc<HttpServerConnConfig>,
+    /// From then on the next request is the last one.
+    age_ends_at: Option<u64>,
     streams: Slab<RequestStream<P>>,
     slots_by_id: BTreeMap<u32, usize>,
     ready_requests: VecDeque<Request<P>>,
@@ -73,6 +75,7 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         };
         Self {
             core: H2ServerCore::new(io, cfg.workspace.clone(), &limits, WRITE_BUFFER, now),
+            age_ends_at: cfg.age_ends_at(now),
             cfg,
             streams: Slab::new(),
             slots_by_id: BTreeMap::new(),
@@ -244,7 +247,7 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         admission: &mut D,
     ) {
         self.waiting = Waiting::Next { since: now };
-        self.drain_requested |= !self.cfg.keep_alive;
+        self.drain_requested |= !self.cfg.keep_alive || self.age_ends_at.is_some_and(|at| now >= at);
         let stream = RequestStream::open(request, response_sender, now, &self.cfg, admission);
         let id = stream.id();
         if stream.is_refused() {

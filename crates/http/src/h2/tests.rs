@@ -455,6 +455,19 @@ fn response_with_close_or_disabled_keep_alive_drains_the_connection() {
 }
 
 #[test]
+fn connection_whose_age_is_over_gets_one_more_request_and_goaway() {
+    let cfg = HttpServerConnConfig { max_age: Some(100 * SEC), ..HttpServerConnConfig::default() };
+    let mut r = ClientAndServer::with_config(cfg, TestAdmission::default());
+    let first = r.post("/", "x");
+    r.echo();
+    assert_eq!((r.response(first), r.last_poll.shutdown_write), ((200, "/ 1"), false));
+    r.advance_time(111 * SEC);
+    let second = r.post("/", "x");
+    r.echo();
+    assert_eq!((r.response(second), r.last_poll.shutdown_write), ((200, "/ 1"), true));
+}
+
+#[test]
 fn slow_body_gets_408_and_other_requests_continue() {
     let cfg = HttpServerConnConfig {
         read_timeout: Some(5 * SEC),

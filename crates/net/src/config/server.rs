@@ -289,6 +289,10 @@ config_struct! {
         pub idle_timeout: Duration,
         /// Whether connections are kept after a response.
         pub keep_alives_enabled: bool = true,
+        /// The age from which on a connection carries one more request, so that clients connect again, to another server
+        /// behind the same name or address too; up to a tenth more or less. Zero for no limit.
+        #[config(at_least(GoDuration::ZERO, "'max_connection_age' must be non-negative"))]
+        pub max_connection_age: Duration = Duration::ZERO,
         /// From collector 0.160 on: idle connections.
         #[config(only_if_written = true)]
         pub keepalive: Optional<HttpServerKeepaliveConfig> = Optional::on(HttpServerKeepaliveConfig::default()),
@@ -406,6 +410,7 @@ impl HttpServerConfig {
             write_timeout: positive(self.write_timeout),
             idle_timeout: positive(self.idle_timeout),
             keep_alive: self.keep_alives_enabled,
+            max_age: positive(self.max_connection_age),
             ..HttpServerConnConfig::default()
         }
     }

@@ -7,12 +7,12 @@ use otelcore_http::Status;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, Event, Exporter, Logger, MonotonicTime,
-    Outcome, Outcomes, Payload, StartError, UsedMetadata,
+    Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
 };
 
 use super::call_result;
 use crate::config::GrpcClientConfig;
-use crate::{BodyParts, GrpcChannel, UnaryRequest};
+use crate::{BodyParts, GrpcChannel, SharedTls, UnaryRequest};
 
 /// What an exporter over gRPC defines: its messages (see [`Encode`]), its methods, and what responses mean.
 ///
@@ -47,21 +47,80 @@ pub struct GrpcSender<P: GrpcProtocol> {
     log: Logger,
 }
 
+/// Makes the exporters of several peers that have the same settings but for their endpoints, at any time.
+#[derive(Clone)]
+pub struct GrpcSenders<P: GrpcProtocol> {
+    protocol: P,
+    client: GrpcClientConfig,
+    auth: Option<Rc<dyn ClientAuth>>,
+    tls: SharedTls,
+    exporter: String,
+    telemetry: Telemetry,
+    log: Logger,
+}
+
+impl<P: GrpcProtocol> std::fmt::Debug for GrpcSenders<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GrpcSenders").field("exporter", &self.exporter).finish_non_exhaustive()
+    }
+}
+
+impl<P: GrpcProtocol> GrpcSenders<P> {
+    /// For peers with these settings.
+    ///
+    /// # Errors
+    /// The authenticator that the configuration names can't be used.
+    pub fn new(protocol: P, client: &GrpcClientConfig, context: &BuildContext<'_>) -> Result<Self, StartError> {
+        let auth = client.authenticator().map(|id| context.capabilities.get::<dyn ClientAuth>(&id)).transpose()?;
+        Ok(Self {
+            protocol,
+            client: client.clone(),
+            auth,
+            tls: SharedTls::default(),
+            exporter: context.id.to_string(),
+            telemetry: context.telemetry.clone(),
+            log: context.log.clone(),
+        })
+    }
+
+    /// Loads the certificates for all peers, if connections are encrypted. For the start of a component: it reads files.
+    ///
+    /// # Errors
+    /// What can't be read or used.
+    pub fn load_tls(&self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        if self.client.tls.is_plaintext() { Ok(()) } else { self.tls.load(cx, &self.client.tls, &self.log) }
+    }
+
+    /// What the authenticator reads of the metadata of payloads.
+    #[must_use]
+    pub fn used_metadata(&self) -> UsedMetadata {
+        self.auth.as_ref().map(|auth| auth.used_metadata()).unwrap_or_default()
+    }
+
+    /// An exporter for a peer, which connects when it is started.
+    ///
+    /// # Errors
+    /// The endpoint, or a value that was not checked, is wrong.
+    pub fn sender(&self, endpoint: &str) -> Result<GrpcSender<P>, StartError> {
+        let client = GrpcClientConfig { endpoint: endpoint.to_owned(), ..self.client.clone() };
+        let channel = GrpcChannel::new(Rc::new(client.channel()?), self.auth.clone(), self.log.clone(), 0);
+        Ok(GrpcSender {
+            used_metadata: self.used_metadata(),
+            channel: channel.with_shared_tls(self.tls.clone()),
+            delivery: Delivery::new(self.protocol.clone(), &self.exporter, &self.telemetry, self.log.clone()),
+            protocol: self.protocol.clone(),
+            log: self.log.clone(),
+        })
+    }
+}
+
 impl<P: GrpcProtocol> GrpcSender<P> {
     /// An exporter that connects when it is started.
     ///
     /// # Errors
     /// The authenticator that the configuration names can't be used, or a value that was not checked is wrong.
     pub fn new(protocol: P, client: &GrpcClientConfig, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let auth = client.authenticator().map(|id| context.capabilities.get::<dyn ClientAuth>(&id)).transpose()?;
-        let log = context.log.clone();
-        Ok(Self {
-            used_metadata: auth.as_ref().map(|auth| auth.used_metadata()).unwrap_or_default(),
-            channel: GrpcChannel::new(Rc::new(client.channel()?), auth, log.clone(), 0),
-            delivery: Delivery::new(protocol.clone(), &context.id.to_string(), context.telemetry, log.clone()),
-            protocol,
-            log,
-        })
+        GrpcSenders::new(protocol, client, context)?.sender(&client.endpoint)
     }
 
     fn result_of_status(&self, status: &Status) -> CallResult {

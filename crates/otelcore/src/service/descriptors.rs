@@ -19,6 +19,16 @@ const OWN_SCOPE: &str = "otelcore";
 /// The metrics of each scope, each with its unit.
 const SCOPES: &[(&str, &[(&str, &str)])] = &[
     (
+        "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/loadbalancingexporter",
+        &[
+            ("otelcol_loadbalancer_backend_latency", "ms"),
+            ("otelcol_loadbalancer_backend_outcome", "{outcomes}"),
+            ("otelcol_loadbalancer_num_backend_updates", "{updates}"),
+            ("otelcol_loadbalancer_num_backends", "{backends}"),
+            ("otelcol_loadbalancer_num_resolutions", "{resolutions}"),
+        ],
+    ),
+    (
         "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusremotewriteexporter",
         &[
             ("otelcol_exporter_prometheusremotewrite_consumers", "{consumer}"),

@@ -16,6 +16,7 @@ mod kubelet;
 mod kubernetes;
 mod kubernetes_objects;
 mod limits;
+mod load_balancing;
 mod metric_connectors;
 mod own_telemetry;
 mod processors;
