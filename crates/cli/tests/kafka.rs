@@ -71,7 +71,13 @@ group.initial.rebalance.delay.ms=0
     /// Reads so many messages of a topic from the beginning, with keys, headers and partitions.
     fn consume(&self, topic: &str, count: usize) -> Vec<String> {
         let mut command = java("org.apache.kafka.tools.consumer.ConsoleConsumer");
-        command.args(["--bootstrap-server", &format!("127.0.0.1:{}", self.plain), "--topic", topic, "--from-beginning"]);
+        command.args([
+            "--bootstrap-server",
+            &format!("127.0.0.1:{}", self.plain),
+            "--topic",
+            topic,
+            "--from-beginning",
+        ]);
         command.args(["--max-messages", &count.to_string(), "--timeout-ms", "20000"]);
         for property in ["print.key=true", "print.headers=true", "print.partition=true"] {
             command.args(["--property", property]);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use otelcore_config::HeaderEntry;
-use otelcore_kafka_client::record_batch::MAX_BATCH_OVERHEAD;
+use otelcore_kafka_client::record_batch::{HEADER_LEN, MAX_BATCH_OVERHEAD};
 use otelcore_kafka_client::{
     ClientConfig, CredentialSource, Credentials, KafkaRelease, Producer, ProducerConfig, Record, RecordHeader,
     ScramHash, SendError,
@@ -90,8 +90,8 @@ impl KafkaExporter {
         };
         let records: Vec<Record> = call.content.records.into_iter().map(record).collect();
         let longest = records.iter().map(Record::encoded_len).max().unwrap_or(0);
-        // As the Go client counts: what is around a record is not a part of it.
-        if longest.saturating_sub(MAX_BATCH_OVERHEAD) > self.max_message_bytes {
+        // As the Go client counts: the header of a batch is a part of the limit.
+        if longest + HEADER_LEN > self.max_message_bytes {
             let text = format!(
                 "error exporting to topic {topic:?}: record size {longest} exceeds max {}: MESSAGE_TOO_LARGE",
                 self.max_message_bytes

@@ -31,8 +31,14 @@ use topics::{Queued, SlotKey, Topic};
 
 /// The local key of the timer.
 const TIMER_KEY: u64 = 0;
+/// The local key under which the next turn goes on with what this one had no time for.
+const READY_KEY: u64 = 1;
 /// The local keys of jobs that encode batches.
-const FIRST_JOB_KEY: u64 = 1;
+const FIRST_JOB_KEY: u64 = 2;
+/// Bytes of batches that are made in one turn.
+const MAX_BYTES_PER_TURN: usize = 4 << 20;
+/// The longest name of a topic.
+const MAX_TOPIC_NAME: usize = 249;
 /// The local keys of connections.
 const FIRST_NODE_KEY: u64 = 1 << 40;
 /// The most topics that are known at once. Names of topics can come from telemetry.
@@ -121,6 +127,9 @@ pub struct Producer {
     due_nodes: BTreeSet<(MonotonicTime, i32)>,
     /// Brokers that may take requests.
     pending_nodes: BTreeSet<i32>,
+    /// Brokers that are sent more in the next turn.
+    postponed_nodes: BTreeSet<i32>,
+    turn_bytes: usize,
     /// Batches that are being encoded on helper threads.
     jobs: BTreeMap<u64, SlotKey>,
     next_job_key: u64,
@@ -162,6 +171,8 @@ impl Producer {
             due: BTreeMap::new(),
             due_nodes: BTreeSet::new(),
             pending_nodes: BTreeSet::new(),
+            postponed_nodes: BTreeSet::new(),
+            turn_bytes: 0,
             jobs: BTreeMap::new(),
             next_job_key: FIRST_JOB_KEY,
             requests: BTreeMap::new(),
@@ -211,8 +222,10 @@ impl Producer {
 
     /// The topic of a name, which is new if it is not known.
     fn topic_id(&mut self, name: &str, now: MonotonicTime) -> Result<u32, SendError> {
-        if name.is_empty() {
-            return Err(SendError::Refused("the name of the topic is empty".to_owned()));
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if name.is_empty() || name.len() > MAX_TOPIC_NAME || !name.bytes().all(is_legal) {
+            let start = name.get(..name.floor_char_boundary(MAX_TOPIC_NAME)).unwrap_or_default();
+            return Err(SendError::Refused(format!("error exporting to topic {start:?}: INVALID_TOPIC_EXCEPTION")));
         }
         if let Some(id) = self.topic_ids.get(name).copied() {
             if let Some(topic) = self.topics.get_mut(&id) {
@@ -243,6 +256,9 @@ impl Producer {
     pub fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
         if local == TIMER_KEY {
             self.timer = None;
+        } else if local == READY_KEY {
+            self.turn_bytes = 0;
+            self.pending_nodes.append(&mut self.postponed_nodes);
         } else if local < FIRST_NODE_KEY {
             self.handle_encoded(cx, local);
         } else {

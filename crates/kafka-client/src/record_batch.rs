@@ -11,8 +11,8 @@ use otelcore_http::{Coding, Workspace};
 use crate::messages::ProducerId;
 use crate::wire::{Reader, WireError, put_varlong};
 
-/// Length of the header.
-const HEADER_LEN: usize = 61;
+/// Length of the header of a batch.
+pub const HEADER_LEN: usize = 61;
 /// The bytes that the length of a batch does not count: the base offset and the length itself.
 const LENGTH_END: usize = 12;
 const MAGIC_AT: usize = 16;

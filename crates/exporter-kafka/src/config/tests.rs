@@ -46,7 +46,7 @@ fn mistakes_are_reported_with_the_messages_of_go() {
     for (yaml, expected) in [
         ("brokers: []", "brokers must be specified"),
         ("brokers: ['http://kafka']", "\"http://kafka\" is not the address of a broker"),
-        ("protocol_version: 9.9", "invalid protocol version: \"9.9\""),
+        ("protocol_version: '9.9'", "invalid protocol version: \"9.9\""),
         ("protocol_version: 0.10.2", "protocol_version 0.10.2 has no record batches of version 2"),
         ("conn_idle_timeout: 0s", "conn_idle_timeout (0s) must be positive"),
         ("producer: {required_acks: 3}", "expected 'all' (-1), 0, or 1; configured value is 3"),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use otelcore_pipeline::{Cx, MonotonicTime};
 
 use super::topics::{Phase, SlotKey};
-use super::{Producer, SendError};
+use super::{MAX_BYTES_PER_TURN, Producer, READY_KEY, SendError};
 use crate::error_code::{ErrorClass, ErrorCode};
 use crate::messages::{self, ProducerId, TopicBatches};
 use crate::record_batch::Compression;
@@ -52,6 +52,13 @@ impl Producer {
             if self.nodes.requests_in_flight(node) >= MAX_REQUESTS {
                 return;
             }
+            if self.turn_bytes >= MAX_BYTES_PER_TURN {
+                if self.postponed_nodes.is_empty() {
+                    cx.request_ready(READY_KEY);
+                }
+                self.postponed_nodes.insert(node);
+                return;
+            }
             if self.config.is_idempotent() && self.producer_id.is_none() {
                 // Goes on when the id has come.
                 return;
@@ -73,7 +80,8 @@ impl Producer {
         let mut slots = Vec::new();
         let (mut bytes, mut records) = (0, 0);
         let mut by_topic: BTreeMap<u32, Vec<(i32, Bytes)>> = BTreeMap::new();
-        while bytes < self.config.max_request_bytes && records < self.config.max_request_records {
+        while bytes < self.config.max_request_bytes.min(MAX_BYTES_PER_TURN) && records < self.config.max_request_records
+        {
             if self.config.is_idempotent() && self.producer_id.is_none() {
                 break;
             }
@@ -90,6 +98,7 @@ impl Producer {
                 break;
             }
             (bytes, records) = (bytes + batch.len(), records + count);
+            self.turn_bytes += batch.len();
             by_topic.entry(key.0).or_default().push((key.1, batch));
             slots.push(key);
             if let Some(partition) = self.partition_mut(key) {

@@ -208,16 +208,17 @@ fn errors_end_a_call_only_if_they_do_not_pass() {
 #[test]
 fn broker_that_throttles_is_not_sent_anything_meanwhile() {
     let mut it = Harness::new(config());
+    let record = Record { key: Some(Bytes::from_static(b"a")), ..Record::default() };
+    it.send_records("spans", vec![record.clone()], 10 * SECOND);
+    it.run_for(SECOND);
     it.cluster.throttle_ms = 3000;
-    it.send("spans", &["a"], 10 * SECOND);
-    // Metadata and the batch are throttled too.
-    it.run_for(8 * SECOND);
-    it.cluster.throttle_ms = 0;
+    it.send_records("spans", vec![record.clone()], 10 * SECOND);
+    it.run_for(SECOND);
     let before = it.cluster.produce_requests;
-    let call = it.send("spans", &["b"], 10 * SECOND);
-    it.run_for(Duration::from_millis(500));
-    assert_eq!(it.cluster.produce_requests, before);
-    it.run_for(4 * SECOND);
+    let call = it.send_records("spans", vec![record], 10 * SECOND);
+    it.run_for(SECOND);
+    assert_eq!((it.results.len(), it.cluster.produce_requests), (2, before));
+    it.run_for(2 * SECOND);
     assert_eq!(it.result(call), Some(&Ok(())));
 }
 
@@ -314,6 +315,29 @@ fn keys_choose_the_partition_and_round_robin_takes_each_in_turn() {
     it.send("spans", &["1", "2", "3", "4", "5", "6", "7"], 5 * SECOND);
     it.run_for(SECOND);
     assert_eq!(it.cluster.counts("spans"), [3, 2, 2]);
+}
+
+#[test]
+fn topic_that_can_not_exist_is_refused_without_asking() {
+    let mut it = Harness::new(config());
+    for name in ["", "a b", "a/b", "\u{e4}", &"x".repeat(250)] {
+        let call = it.send(name, &["a"], 5 * SECOND);
+        it.run_for(SECOND);
+        assert!(matches!(it.result(call), Some(Err(SendError::Refused(text))) if text.contains("INVALID_TOPIC")));
+    }
+    assert_eq!(it.cluster.metadata_requests, 0);
+}
+
+#[test]
+fn bytes_of_many_partitions_are_sent_in_several_turns() {
+    let mut it = Harness::new(config());
+    for n in 0..40 {
+        let value = Bytes::from(vec![b'x'; 900_000]);
+        let record = Record { key: Some(Bytes::from(format!("key {n}"))), value, ..Record::default() };
+        it.send_records(&format!("topic-{}", n % 13), vec![record], 20 * SECOND);
+    }
+    it.run_for(10 * SECOND);
+    assert_eq!(it.results.iter().filter(|(_, result)| result.is_ok()).count(), 40);
 }
 
 /// The address that a broker listens on.

@@ -278,9 +278,6 @@ impl PlayedCluster {
     }
 
     fn append(&mut self, node: i32, topic: &str, index: i32, bytes: &[u8]) -> i16 {
-        if let Some(error) = self.errors.pop_front() {
-            return error;
-        }
         let (batch, rest) = record_batch::decode(bytes, 64 << 20).unwrap();
         assert!(rest.is_empty());
         let Some(log) = self.topics.get_mut(topic).and_then(|logs| logs.get_mut(index as usize)) else { return 3 };
@@ -300,7 +297,13 @@ impl PlayedCluster {
             if batch.first_sequence != *next {
                 return 45;
             }
-            *next = end;
+        }
+        // A batch that is in the log is recognised: an error is of one that is not.
+        if let Some(error) = self.errors.pop_front() {
+            return error;
+        }
+        if batch.producer.0 >= 0 {
+            log.sequences.insert(batch.producer.0, batch.first_sequence + batch.records.len() as i32);
         }
         log.batches.push(batch);
         0
