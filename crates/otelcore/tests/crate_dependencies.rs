@@ -20,6 +20,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("ottl", &["pdata", "go-text", "go-number", "go-regexp"]),
     ("pipeline", &["pdata", "config"]),
     ("net", &["pipeline", "http", "pdata", "config"]),
+    ("kafka-client", &["net", "http", "pipeline"]),
     ("kubernetes-client", &["net", "pipeline", "config", "go-regexp"]),
     ("prometheus-discovery", &["kubernetes-client", "net", "pipeline", "config", "go-regexp"]),
     ("reactor", &["pipeline"]),
@@ -47,6 +48,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("receivers", &["thrift", "net", "pipeline", "http", "pdata", "config"]),
     ("exporter-file", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),
+    ("exporter-kafka", &["kafka-client", "net", "pipeline", "pdata", "config"]),
     ("exporter-loki", &["net", "pipeline", "prometheus-translation", "pdata", "config", "go-number"]),
     (
         "exporter-prometheus-remote-write",

@@ -35,7 +35,7 @@ const EXPORTERS: &str = "
     alibabacloudlogservice awscloudwatchlogs awsemf awskinesis awss3 awsxray azureblob azuredataexplorer
     azuremonitor bmchelix carbon cassandra clickhouse coralogix datadog dataset doris dynatrace elasticsearch
     f5cloud faro googlecloud googlecloudpubsub googlecloudstorage googlemanagedprometheus honeycombmarker
-    influxdb instana jaegerthrift jaegerthrifthttp kafka kineticadb logicmonitor logzio mezmo
+    influxdb instana jaegerthrift jaegerthrifthttp kineticadb logicmonitor logzio mezmo
     opencensus opensearch otelarrow parquet pulsar rabbitmq sapm sematext sentry signalfx
     skywalking splunkhec stef sumologic syslog tanzuobservability tencentcloudlogservice tinybird
 ";

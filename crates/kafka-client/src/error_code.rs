@@ -1,0 +1,127 @@
+//! The error codes of brokers: their names, and what follows from them. Never decides when something is sent again.
+
+/// An error code in a response.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ErrorCode(pub i16);
+
+/// What a client does after an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorClass {
+    /// No error.
+    None,
+    /// The same again later.
+    Retry,
+    /// The same again, once the metadata has been read again.
+    RefreshMetadata,
+    /// Fewer bytes in one batch.
+    TooLarge,
+    /// The broker has no or another state of this producer: again with a new producer id.
+    NewProducerId,
+    /// It is refused for good.
+    Permanent,
+}
+
+impl ErrorCode {
+    /// No error.
+    pub const NONE: Self = Self(0);
+    /// The topic does not exist there, or not yet.
+    pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
+    /// An API version that the broker does not have.
+    pub const UNSUPPORTED_VERSION: Self = Self(35);
+    /// The batch is in the log already.
+    pub const DUPLICATE_SEQUENCE_NUMBER: Self = Self(46);
+
+    /// Whether it is no error.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// Its name in Kafka's documentation.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(code, _, _)| *code == self.0).map_or("UNKNOWN_SERVER_ERROR", |(_, name, _)| *name)
+    }
+
+    /// What a producer does after it.
+    #[must_use]
+    pub fn class(self) -> ErrorClass {
+        NAMES.iter().find(|(code, _, _)| *code == self.0).map_or(Permanent, |(_, _, class)| *class)
+    }
+}
+
+/// The name, and the number where it is not one of the known ones.
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())?;
+        if NAMES.iter().any(|(code, _, _)| *code == self.0) { Ok(()) } else { write!(f, " ({})", self.0) }
+    }
+}
+
+use ErrorClass::{NewProducerId, Permanent, RefreshMetadata, Retry, TooLarge};
+
+/// The codes that a producer or the requests before it can get.
+const NAMES: &[(i16, &str, ErrorClass)] = &[
+    (-1, "UNKNOWN_SERVER_ERROR", Permanent),
+    (0, "NONE", ErrorClass::None),
+    (2, "CORRUPT_MESSAGE", Retry),
+    (3, "UNKNOWN_TOPIC_OR_PARTITION", RefreshMetadata),
+    (5, "LEADER_NOT_AVAILABLE", RefreshMetadata),
+    (6, "NOT_LEADER_OR_FOLLOWER", RefreshMetadata),
+    (7, "REQUEST_TIMED_OUT", Retry),
+    (8, "BROKER_NOT_AVAILABLE", Retry),
+    (9, "REPLICA_NOT_AVAILABLE", RefreshMetadata),
+    (10, "MESSAGE_TOO_LARGE", TooLarge),
+    (13, "NETWORK_EXCEPTION", RefreshMetadata),
+    (14, "COORDINATOR_LOAD_IN_PROGRESS", Retry),
+    (15, "COORDINATOR_NOT_AVAILABLE", Retry),
+    (16, "NOT_COORDINATOR", Retry),
+    (17, "INVALID_TOPIC_EXCEPTION", Permanent),
+    (18, "RECORD_LIST_TOO_LARGE", TooLarge),
+    (19, "NOT_ENOUGH_REPLICAS", Retry),
+    (20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Retry),
+    (21, "INVALID_REQUIRED_ACKS", Permanent),
+    (29, "TOPIC_AUTHORIZATION_FAILED", Permanent),
+    (31, "CLUSTER_AUTHORIZATION_FAILED", Permanent),
+    (32, "INVALID_TIMESTAMP", Permanent),
+    (33, "UNSUPPORTED_SASL_MECHANISM", Permanent),
+    (34, "ILLEGAL_SASL_STATE", Permanent),
+    (35, "UNSUPPORTED_VERSION", Permanent),
+    (41, "NOT_CONTROLLER", Retry),
+    (42, "INVALID_REQUEST", Permanent),
+    (43, "UNSUPPORTED_FOR_MESSAGE_FORMAT", Permanent),
+    (44, "POLICY_VIOLATION", Permanent),
+    (45, "OUT_OF_ORDER_SEQUENCE_NUMBER", NewProducerId),
+    (46, "DUPLICATE_SEQUENCE_NUMBER", ErrorClass::None),
+    (47, "INVALID_PRODUCER_EPOCH", NewProducerId),
+    (51, "CONCURRENT_TRANSACTIONS", Retry),
+    (53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Permanent),
+    (56, "KAFKA_STORAGE_ERROR", RefreshMetadata),
+    (58, "SASL_AUTHENTICATION_FAILED", Permanent),
+    (59, "UNKNOWN_PRODUCER_ID", NewProducerId),
+    (72, "LISTENER_NOT_FOUND", RefreshMetadata),
+    (74, "FENCED_LEADER_EPOCH", RefreshMetadata),
+    (75, "UNKNOWN_LEADER_EPOCH", RefreshMetadata),
+    (76, "UNSUPPORTED_COMPRESSION_TYPE", Permanent),
+    (87, "INVALID_RECORD", Permanent),
+    (89, "THROTTLING_QUOTA_EXCEEDED", Retry),
+    (90, "PRODUCER_FENCED", NewProducerId),
+    (100, "UNKNOWN_TOPIC_ID", RefreshMetadata),
+    (103, "INCONSISTENT_TOPIC_ID", RefreshMetadata),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_their_names_and_classes() {
+        assert_eq!((ErrorCode(6).name(), ErrorCode(6).class()), ("NOT_LEADER_OR_FOLLOWER", RefreshMetadata));
+        assert_eq!(ErrorCode(29).to_string(), "TOPIC_AUTHORIZATION_FAILED");
+        assert_eq!(
+            (ErrorCode(12345).to_string(), ErrorCode(12345).class()),
+            ("UNKNOWN_SERVER_ERROR (12345)".into(), Permanent)
+        );
+        assert!(NAMES.is_sorted_by_key(|(code, _, _)| *code));
+    }
+}
