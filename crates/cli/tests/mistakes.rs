@@ -1,6 +1,8 @@
 //! Mistakes of the first hour, made against the real binary: each is one line of the log, once, with what to write.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
+#[path = "support/pki.rs"]
+mod pki;
 mod support;
 
 use std::io::{Read, Write};
@@ -121,6 +123,60 @@ fn client_of_another_protocol_is_named_once() {
     let text = collector.process.log_text();
     for part in ["speaks HTTP/1 to this port of gRPC", "speaks TLS to this port", "speaks gRPC to this port of HTTP"] {
         assert_eq!(text.matches(part).count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn plaintext_client_of_a_port_with_tls_is_named_once_on_both_sides() {
+    let folder = empty_test_dir("mistake-tls-port");
+    let pki = pki::Pki::new(&folder);
+    let port = free_port();
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{port}\", tls: {}}}}}}}}}\n\
+         exporters: {{nop: }}\n\
+         service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}\n",
+        pki.server(false)
+    );
+    let path = folder.join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut command = Command::new(otelcore());
+    let mut process = Process::start(command.arg(format!("--config={}", path.display())), &folder.join("log"));
+    wait_for_listener(&format!("127.0.0.1:{port}"), &mut process);
+    for _ in 0..2 {
+        let endpoint = format!("--endpoint=http://127.0.0.1:{port}");
+        let mut command = Command::new(otelcore());
+        let output = command.args(["send", "traces", "--protocol=http/protobuf", &endpoint]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("Hint: The exporter does not speak TLS, and what answers does"), "{text}");
+    }
+    let log = process.log_text();
+    assert_eq!(log.matches("A client does not speak TLS to this port").count(), 1, "{log}");
+}
+
+#[test]
+fn mistakes_that_the_configuration_shows_are_errors_with_what_to_write() {
+    let validate = |receiver: &str, exporter: &str| {
+        let config = format!(
+            "--config=yaml:{{receivers: {{otlp: {receiver}}}, exporters: {{otlp_http: {exporter}}}, service: {{pipelines: {{traces: \
+             {{receivers: [otlp], exporters: [otlp_http]}}}}}}}}"
+        );
+        let output = Command::new(otelcore()).args(["validate", &config]).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let (receiver, exporter) = ("{protocols: {grpc: }}", "{endpoint: 'http://localhost:4318'}");
+    assert_eq!(validate(receiver, exporter), "");
+    for (receiver, exporter, help) in [
+        ("", exporter, "write `protocols:` with `grpc:` or `http:` in it"),
+        ("{protocols: {grpc: {endpoint: 'http://0.0.0.0:4317'}}}", exporter, "write `endpoint: \"host:port\"`"),
+        (receiver, "{endpoint: 'localhost:4318'}", "write `http://host:4318` or `https://...`"),
+        (
+            receiver,
+            "{endpoint: 'http://a:1', headers: {authorization: \"a\\nb\"}}",
+            "has characters that a header can't have",
+        ),
+    ] {
+        let text = validate(receiver, exporter);
+        assert!(text.contains(help), "{text}");
     }
 }
 

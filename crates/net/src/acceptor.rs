@@ -53,6 +53,9 @@ const MAX_ACCEPTS_PER_TURN: usize = 64;
 /// The delay after `accept` failed, for example for lack of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// Why a connection ends whose client sends a request in plaintext to a port with TLS.
+pub(crate) const PLAINTEXT_TO_TLS: &str = "client sent an HTTP request to an HTTPS server";
+
 /// Logs that connections can't be accepted, and counts the failures.
 #[derive(Clone, Debug)]
 pub struct AcceptErrorReporter {
@@ -86,6 +89,7 @@ impl AcceptErrorReporter {
         let name = match reason {
             CloseReason::OtherProtocol(name) => *name,
             CloseReason::Http2Preface => "HTTP/2",
+            CloseReason::Protocol(text) if text == PLAINTEXT_TO_TLS => "plaintext",
             _ => return,
         };
         if self.other_protocols.contains(&name) {
@@ -95,6 +99,10 @@ impl AcceptErrorReporter {
         match name {
             "HTTP/2" => self.log.warn(
                 "A client speaks gRPC to this port of HTTP: it should use the port of gRPC (4317), or send OTLP over HTTP.",
+                &[],
+            ),
+            "plaintext" => self.log.warn(
+                "A client does not speak TLS to this port, which does: write `https://` or leave out `insecure` at the client.",
                 &[],
             ),
             "TLS" => self.log.warn(

@@ -1000,6 +1000,7 @@ pub const CODES: &[Code] = &[
         causes: &["the ports 4317 (gRPC) and 4318 (HTTP) are exchanged", "TLS on one side only"],
         remedy: "use the other port at the client, or the same protocol; set TLS on both sides or on none.",
         messages: &[
+            "A client does not speak TLS to this port, which does: write `https://` or leave out `insecure` at the client.",
             "A client speaks HTTP/1 to this port of gRPC: it should use the port of HTTP (4318), or send OTLP over gRPC.",
             "A client speaks TLS to this port, which does not: write `tls:` at the receiver, or `insecure` at the client.",
             "A client speaks gRPC to this port of HTTP: it should use the port of gRPC (4317), or send OTLP over HTTP.",

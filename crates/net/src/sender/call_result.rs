@@ -73,7 +73,7 @@ pub(super) fn result_of_error_response(
         format!("error exporting items, request to {url} responded with HTTP Status Code {}", response.status);
     let body_start = response.body.get(..response.body.len().min(MAX_SEARCHED_BODY)).unwrap_or_default();
     let is_plaintext_to_tls = response.status == 400 && String::from_utf8_lossy(body_start).contains(PLAINTEXT_TO_TLS);
-    let message = message.filter(|text| !text.is_empty()).or(is_plaintext_to_tls.then_some(PLAINTEXT_TO_TLS));
+    let message = message.filter(|text| !text.is_empty()).or_else(|| is_plaintext_to_tls.then_some(PLAINTEXT_TO_TLS));
     if let Some(message) = message {
         text.push_str(&format!(", Message={message}, Details=[]"));
     }

@@ -35,14 +35,8 @@ fn draw(sources: &[String], processors: &[String], targets: &[String]) -> String
     for row in 0..sources.len().max(targets.len()).max(1) {
         let source = sources.get(row).map_or("", String::as_str);
         let joint = match (row, sources.len()) {
-            (_, 0..=1) => {
-                if row == 0 {
-                    "-"
-                } else {
-                    " "
-                }
-            }
-            (row, count) if row < count => "+",
+            (0, 0..=1) => "-",
+            (row, count) if count > 1 && row < count => "+",
             _ => " ",
         };
         let dash = if row < sources.len() { "-" } else { " " };

@@ -163,7 +163,7 @@ impl Receiver for Load {
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, _: u64, _: Event<'_>, input: &mut PipelineInput<'_>) {
         let now = cx.now();
-        let (begin, begin_wall) = *self.begin.get_or_insert((now, cx.wall_time().0));
+        let (begin, begin_wall) = *self.begin.get_or_insert_with(|| (now, cx.wall_time().0));
         if self.is_closing {
             return;
         }

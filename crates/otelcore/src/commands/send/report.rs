@@ -296,7 +296,7 @@ impl LogSink for RunLog {
             summary.rejected = summary.rejected.saturating_add(rejected.unwrap_or(0));
             return add_text(
                 &mut summary.partial,
-                &text("message").filter(|m| !m.is_empty()).unwrap_or("no reason given".to_owned()),
+                &text("message").filter(|m| !m.is_empty()).unwrap_or_else(|| "no reason given".to_owned()),
             );
         }
         // The outcome of each request is reported without the log.
