@@ -12,7 +12,7 @@ pub use table::CODES;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Code {
     /// `OC` and three digits: 1xx the configuration, 2xx the process, 3xx data that is not delivered, 4xx limits, 5xx
-    /// credentials and certificates, 6xx single components.
+    /// credentials and certificates, 6xx single components, 7xx mistakes that errors point to.
     pub id: &'static str,
     /// What it is, in a few words.
     pub title: &'static str,

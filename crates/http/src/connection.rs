@@ -28,6 +28,9 @@ pub enum CloseReason {
     /// The peer broke the protocol; the text says how.
     #[error("protocol error: {0}")]
     Protocol(String),
+    /// The peer speaks another protocol: `TLS` or `HTTP/1`.
+    #[error("protocol error: the peer speaks {0}, not HTTP/2")]
+    OtherProtocol(&'static str),
     /// An HTTP/2 connection preface arrived on an HTTP/1.1 port.
     #[error("HTTP/2 connection preface on an HTTP/1.1 port")]
     Http2Preface,

@@ -284,7 +284,7 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
     /// Ends the connection: it is not live any more. The underlying stream stays until its output is written and the
     /// peer has closed its side.
     pub(crate) fn end(&mut self, now: u64, reason: CloseReason) {
-        self.close_reason.get_or_insert(reason);
+        self.close_reason.get_or_insert_with(|| self.transport.other_protocol().unwrap_or(reason));
         if self.is_live() {
             let transport_ended = self.transport.close_reason().is_some();
             self.state = if transport_ended { State::Closed } else { State::Linger(now.saturating_add(LINGER)) };

@@ -152,6 +152,11 @@ impl<T: Read + Write> H2Transport<T> {
         self.0.borrow().read_bytes
     }
 
+    /// What the peer speaks, if it is not HTTP/2.
+    pub(crate) fn other_protocol(&self) -> Option<crate::connection::CloseReason> {
+        self.0.borrow().input_scanner.other_protocol().map(crate::connection::CloseReason::OtherProtocol)
+    }
+
     pub(crate) fn with_scanner<R>(&self, f: impl FnOnce(&mut FrameScanner) -> R) -> R {
         f(&mut self.0.borrow_mut().input_scanner)
     }
@@ -434,6 +439,9 @@ pub(crate) struct FrameScanner {
     pub(crate) goaway: Option<GoAway>,
     /// Highest stream id that the peer used.
     pub(crate) last_stream_id: u32,
+    /// The first bytes of the input.
+    start: [u8; 5],
+    start_len: usize,
 }
 
 impl FrameScanner {
@@ -452,6 +460,27 @@ impl FrameScanner {
             header_block_open: false,
             goaway: None,
             last_stream_id: 0,
+            start: [0; 5],
+            start_len: 0,
+        }
+    }
+
+    /// Keeps the first bytes until the peer's SETTINGS are there.
+    fn note_start(&mut self, bytes: &[u8]) {
+        if self.start_len < self.start.len() && !self.settings_received {
+            let free = self.start.iter_mut().skip(self.start_len);
+            let noted = free.zip(bytes).map(|(to, from)| *to = *from).count();
+            self.start_len += noted;
+        }
+    }
+
+    /// What the peer speaks, if its first bytes are those of TLS or of HTTP/1.
+    fn other_protocol(&self) -> Option<&'static str> {
+        match &self.start {
+            // An alert or a handshake, of any version.
+            [0x15 | 0x16, 3, 0..=4, ..] => Some("TLS"),
+            b"HTTP/" | b"GET /" | b"POST " | b"PUT /" | b"HEAD " | b"OPTIO" => Some("HTTP/1"),
+            _ => None,
         }
     }
 
@@ -479,6 +508,7 @@ impl FrameScanner {
     fn advance(&mut self, bytes: &[u8]) -> (usize, Option<PayloadPosition>) {
         if self.preface_left > 0 {
             let n = self.preface_left.min(bytes.len());
+            self.note_start(&bytes[..n]);
             self.preface_left -= n;
             return (n, None);
         }
@@ -502,6 +532,9 @@ impl FrameScanner {
             return (n, matches!(frame_type, HEADERS | CONTINUATION).then_some(position));
         }
         let n = (9 - self.header_len).min(bytes.len());
+        if !self.settings_received {
+            self.note_start(&bytes[..n]);
+        }
         self.frame_header[self.header_len..self.header_len + n].copy_from_slice(&bytes[..n]);
         self.header_len += n;
         if self.header_len == 9 {
@@ -573,6 +606,24 @@ mod tests {
         f.extend_from_slice(&stream.to_be_bytes());
         f.extend_from_slice(payload);
         f
+    }
+
+    #[test]
+    fn first_bytes_say_what_another_peer_speaks() {
+        for (is_server, bytes, expected) in [
+            (false, &b"HTTP/1.1 400 Bad Request\r\n"[..], Some("HTTP/1")),
+            (false, b"\x15\x03\x03\x00\x02\x02\x28", Some("TLS")),
+            (true, b"\x16\x03\x01\x00\xc8\x01", Some("TLS")),
+            (true, b"POST / HTTP/1.1\r\n", Some("HTTP/1")),
+            (true, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", None),
+            (false, b"\x00\x00\x00\x04\x00\x00\x00\x00\x00HTTP/", None),
+        ] {
+            for cut in [1, bytes.len()] {
+                let mut scanner = FrameScanner::new(is_server);
+                bytes.chunks(cut).for_each(|part| scanner.feed(part));
+                assert_eq!(scanner.other_protocol(), expected, "{bytes:?}");
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_http::PollResult;
+use otelcore_http::{CloseReason, PollResult};
 use otelcore_pipeline::{
     ConditionReport, ConditionReporter, Counter, Cx, Endpoint, Event, Listener, LogField, Logger, Metadata,
     MetricsLevel, MonotonicTime, StartError, StatusReport, Stream, Telemetry, TimerId,
@@ -53,12 +53,17 @@ const MAX_ACCEPTS_PER_TURN: usize = 64;
 /// The delay after `accept` failed, for example for lack of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// Why a connection ends whose client sends a request in plaintext to a port with TLS.
+pub(crate) const PLAINTEXT_TO_TLS: &str = "client sent an HTTP request to an HTTPS server";
+
 /// Logs that connections can't be accepted, and counts the failures.
 #[derive(Clone, Debug)]
 pub struct AcceptErrorReporter {
     log: Logger,
     failures: Counter,
     episode: ConditionReporter,
+    /// What clients of another protocol speak, as far as it is in the log.
+    other_protocols: Vec<&'static str>,
 }
 
 impl AcceptErrorReporter {
@@ -67,7 +72,7 @@ impl AcceptErrorReporter {
     pub fn new(log: Logger, telemetry: &Telemetry) -> Self {
         let help = "Attempts to take a connection that failed, for want of descriptors for one";
         let failures = telemetry.counter(MetricsLevel::Basic, "otelcore_accept_failures", help, Vec::new());
-        Self { log, failures, episode: ConditionReporter::default() }
+        Self { log, failures, episode: ConditionReporter::default(), other_protocols: Vec::new() }
     }
 
     fn record_failure(&mut self, now: MonotonicTime, error: &io::Error) {
@@ -76,6 +81,38 @@ impl AcceptErrorReporter {
             let error = error.to_string();
             let fields = [("error", LogField::Str(&error)), ("failures", LogField::Uint(count))];
             self.log.error("Connections can't be accepted; they wait, and it is tried again.", &fields);
+        }
+    }
+
+    /// A connection has ended. If its client spoke another protocol than the port, that is in the log once.
+    fn record_end(&mut self, reason: &CloseReason) {
+        let name = match reason {
+            CloseReason::OtherProtocol(name) => *name,
+            CloseReason::Http2Preface => "HTTP/2",
+            CloseReason::Protocol(text) if text == PLAINTEXT_TO_TLS => "plaintext",
+            _ => return,
+        };
+        if self.other_protocols.contains(&name) {
+            return;
+        }
+        self.other_protocols.push(name);
+        match name {
+            "HTTP/2" => self.log.warn(
+                "A client speaks gRPC to this port of HTTP: it should use the port of gRPC (4317), or send OTLP over HTTP.",
+                &[],
+            ),
+            "plaintext" => self.log.warn(
+                "A client does not speak TLS to this port, which does: write `https://` or leave out `insecure` at the client.",
+                &[],
+            ),
+            "TLS" => self.log.warn(
+                "A client speaks TLS to this port, which does not: write `tls:` at the receiver, or `insecure` at the client.",
+                &[],
+            ),
+            _ => self.log.warn(
+                "A client speaks HTTP/1 to this port of gRPC: it should use the port of HTTP (4318), or send OTLP over gRPC.",
+                &[],
+            ),
         }
     }
 
@@ -296,6 +333,9 @@ impl<M: ProtocolMachine> Acceptor<M> {
     /// Carries out what a machine requests in `result`. The connection may be removed after this.
     pub fn apply_poll_result(&mut self, cx: &mut Cx<'_>, slot: usize, result: &PollResult) {
         let local = self.base + 1 + slot as u64;
+        if let (Some(reporter), Some(reason)) = (&mut self.error_reporter, &result.close_reason) {
+            reporter.record_end(reason);
+        }
         if result.closed {
             if let Some(removed) = self.slots.try_remove(slot)
                 && let Some((_, id)) = removed.timer

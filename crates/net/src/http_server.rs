@@ -11,6 +11,7 @@ use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Request, RequestHead
 use otelcore_http::{Admission, Bytes, CloseReason, PollResult, h2};
 use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Metadata, StartError, Stream, Telemetry};
 
+use crate::acceptor::PLAINTEXT_TO_TLS;
 use crate::config::HttpServerConfig;
 use crate::tls::{TlsAcceptor, TlsServerConfig, TlsStream};
 use crate::{AcceptErrorReporter, Acceptor, ListenError, ProtocolMachine, bind};
@@ -88,7 +89,7 @@ impl<P> HttpServerConn<P> {
             Err(e) if e.kind() == ErrorKind::WouldBlock => ConnState::Ended(CloseReason::Timeout("TLS handshake")),
             Err(e) => match handshake.tls.into_plain_http() {
                 Some(io) => {
-                    let why = CloseReason::Protocol("client sent an HTTP request to an HTTPS server".to_owned());
+                    let why = CloseReason::Protocol(PLAINTEXT_TO_TLS.to_owned());
                     ConnState::Http1(Box::new(H1ServerConn::new_refusing(
                         io,
                         handshake.config,

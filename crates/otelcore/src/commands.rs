@@ -2,13 +2,25 @@
 //!
 //! Names, flags, texts and exit codes are those of the Go collector's binary: 0 after a clean stop, 1 after any error.
 
+mod annotate;
 mod args;
+mod completions;
 mod config_watch;
+mod explain;
+mod help;
 mod manifests;
+#[cfg(test)]
+mod manual;
+mod page_client;
 #[cfg(feature = "extension-file-storage")]
 mod queue;
 mod run;
+#[cfg(feature = "exporter-otlp")]
+mod send;
 mod show;
+mod table;
+mod tap;
+mod top;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -59,19 +71,29 @@ pub fn run_command_line(
         Err(message) => return print_error(terminal, &message),
     };
     match invocation.command {
-        Command::Help => {
-            let _ = terminal.out.write_all(args::help(&build_info.command).as_bytes());
+        Command::Help(command) => {
+            let program = &build_info.command;
+            let text = command.map_or_else(|| help::of_program(program), |command| help::of_command(program, command));
+            let _ = terminal.out.write_all(text.as_bytes());
             0
         }
+        Command::Completions(ref shell) => match completions::script(shell, &build_info.command, &registry) {
+            Some(script) => {
+                let _ = terminal.out.write_all(script.as_bytes());
+                0
+            }
+            None => print_error(terminal, &format!("unknown shell {shell:?}")),
+        },
         Command::Version => {
             let _ = writeln!(terminal.out, "{} version {}", build_info.command, build_info.version);
             0
         }
+        Command::Component(ref type_name) => show::print_component(type_name, &registry, terminal),
         Command::Components => show::print_components(&registry, &build_info, terminal),
         Command::Schema(what) => show::schema(&registry, what, terminal),
         Command::Explain(ref code) => show::explain(code.as_deref(), terminal),
         Command::FeatureGate(ref id) => show::print_feature_gates(id.as_deref(), terminal),
-        Command::Validate => show::validate(&invocation, &registry, terminal),
+        Command::Validate { explain } => show::validate(&invocation, explain, &registry, terminal),
         Command::PrintConfig { .. } => show::print_config(&invocation, &registry, terminal),
         #[cfg(feature = "extension-file-storage")]
         Command::Queue { .. } => queue::run(&invocation, &registry, terminal),
@@ -80,6 +102,14 @@ pub fn run_command_line(
             terminal,
             "this build has no queues on disk: build it with the feature \"extension-file-storage\"",
         ),
+        Command::Tap { ref edge, ref flags } => tap::run(edge.as_deref(), flags, terminal),
+        Command::Top { ref url, ref flags } => top::run(url.as_deref(), flags, terminal),
+        #[cfg(feature = "exporter-otlp")]
+        Command::Send { ref signals, ref flags } => send::run(signals, flags, &registry, terminal),
+        #[cfg(not(feature = "exporter-otlp"))]
+        Command::Send { .. } => {
+            print_error(terminal, "this build can't send: build it with the feature \"exporter-otlp\"")
+        }
         Command::Run => run::run(&invocation, registry, build_info, terminal),
     }
 }
@@ -108,6 +138,11 @@ fn with_default_file_of_image(mut invocation: Invocation, name: &str, exists: &d
 fn print_error(terminal: &mut Terminal<'_>, message: &str) -> u8 {
     let _ = writeln!(terminal.err, "Error: {message}");
     1
+}
+
+/// A text of another process without control characters, so that it may go to a terminal.
+fn plain_text(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{b7}' } else { c }).collect()
 }
 
 /// The most bytes in all files of one command line.
@@ -166,6 +201,8 @@ impl ConfigSources for SystemSources<'_> {
 /// A configuration that has been read, and all its diagnostics.
 struct LoadedConfig {
     plan: Option<Plan>,
+    /// What was read, before defaults.
+    root: Option<ConfigNode>,
     /// How long a shutdown may take to deliver what is held.
     grace: Duration,
     diagnostics: Diagnostics,
@@ -193,8 +230,9 @@ fn load_from(sources: &SystemSources<'_>, invocation: &Invocation, registry: &Re
         let root = otelcore_config::load(&invocation.config, &invocation.set, sources, &gates, &diagnostics);
         root.map(|root| (root, gates))
     };
-    let plan = read.and_then(|(root, gates)| Plan::parse(&root, registry, &gates, &diagnostics));
-    LoadedConfig { plan, grace: grace.unwrap_or(DEFAULT_GRACE_PERIOD), diagnostics, files: sources.read_files() }
+    let plan = read.as_ref().and_then(|(root, gates)| Plan::parse(root, registry, gates, &diagnostics));
+    let root = read.map(|(root, _)| root);
+    LoadedConfig { plan, root, grace: grace.unwrap_or(DEFAULT_GRACE_PERIOD), diagnostics, files: sources.read_files() }
 }
 
 /// Builds what a plan describes, and opens nothing.

@@ -143,4 +143,13 @@ impl Registry {
         factories.sort_by_key(|f| f.info().type_name);
         factories
     }
+
+    /// The names of all types of all kinds, sorted, each once.
+    #[cfg(feature = "commands")]
+    pub(crate) fn type_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.factories.iter().map(|f| f.info().type_name.to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
 }

@@ -3,6 +3,8 @@
 mod build;
 mod descriptors;
 mod extension_order;
+#[cfg(feature = "commands")]
+mod idle_pipelines;
 pub(crate) mod logs;
 pub(crate) mod own_metrics;
 pub(crate) mod push;
@@ -66,7 +68,7 @@ pub struct Collector {
     /// What replaces the log when this collector takes over from another one.
     next_log: Option<Arc<dyn LogSink>>,
     /// A part of the service that the caller adds; it is kept through changes of the configuration.
-    internal_part: Option<InternalPart>,
+    internal_parts: Vec<InternalPart>,
     /// The records of each processor of the log, which wait for being pushed.
     log_buffers: Vec<Arc<LogBuffer>>,
     /// In a host program: the log whose outputs are opened at the start.
@@ -164,7 +166,7 @@ impl Collector {
             outputs,
             replaceable_log: None,
             next_log: None,
-            internal_part: None,
+            internal_parts: Vec::new(),
             log_buffers: Vec::new(),
             host_log: None,
         }
@@ -206,8 +208,17 @@ impl Collector {
 
     /// Adds a part to the service, which runs in the graph as long as the process.
     #[cfg(feature = "commands")]
-    pub(crate) fn set_internal_part(&mut self, part: InternalPart) {
-        self.internal_part = Some(part);
+    pub(crate) fn add_internal_part(&mut self, part: InternalPart) {
+        self.internal_parts.push(part);
+    }
+
+    /// Has pipelines that nothing reaches named in the log.
+    #[cfg(feature = "commands")]
+    pub(crate) fn report_idle_pipelines(&mut self) {
+        let (view, log) = (self.view.clone(), self.log.clone());
+        let part =
+            move || Box::new(idle_pipelines::IdlePipelines::new(view.clone(), log.clone())) as Box<dyn Extension>;
+        self.add_internal_part(Arc::new(part));
     }
 
     /// The signals that pipelines take from a receiver.
@@ -257,7 +268,8 @@ impl Collector {
     pub fn build_graph(&self) -> Result<Graph, StartError> {
         let graph = GraphBuilder::new(self.budget.clone(), self.log.clone())
             .with_statuses(&self.statuses)
-            .with_telemetry(&self.telemetry);
+            .with_telemetry(&self.telemetry)
+            .with_taps(self.view.taps());
         build::build(self, graph)
     }
 

@@ -58,7 +58,10 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("exporter-prometheus", COMPONENT_DEPENDENCIES),
     ("exporter-debug", COMPONENT_DEPENDENCIES),
     ("exporter-otlp", &["kubernetes-client", "net", "pipeline", "http", "pdata", "config"]),
-    ("extensions", &["stored-queue", "storage", "kubernetes-client", "net", "http", "pipeline", "pdata", "config"]),
+    (
+        "extensions",
+        &["stored-queue", "storage", "kubernetes-client", "ottl", "net", "http", "pipeline", "pdata", "config"],
+    ),
     ("inproc", COMPONENT_DEPENDENCIES),
     ("static-memory", &[]),
     ("cli", &["otelcore", "static-memory"]),

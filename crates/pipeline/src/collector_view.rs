@@ -2,14 +2,14 @@
 //!
 //! Owns the description of the configuration that runs; everything else are references to what exists anyway, so that a
 //! view that is not read costs nothing. The service makes it and renews the description after a reload. Changes nothing of
-//! the collector, and shows no telemetry.
+//! the collector; telemetry is seen only through [`Taps`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use otelcore_config::{ComponentId, EffectiveValue, FeatureGates, PipelineId};
 use otelcore_pdata::Signal;
 
-use crate::{Budget, Capability, RecentLog, StatusTable, Telemetry};
+use crate::{Budget, Capability, RecentLog, StatusTable, Taps, Telemetry};
 
 /// A pipeline of the configuration that runs.
 #[derive(Clone, Debug)]
@@ -70,6 +70,7 @@ struct ViewParts {
     budget: Arc<Budget>,
     statuses: Arc<StatusTable>,
     recent_log: Arc<RecentLog>,
+    taps: Taps,
 }
 
 /// A view of the running collector. Clones share it. Extensions get it from
@@ -92,7 +93,8 @@ impl CollectorView {
         recent_log: Arc<RecentLog>,
     ) -> Self {
         let current = Mutex::new((0, Arc::new(description)));
-        Self(Arc::new(ViewParts { current, telemetry, budget, statuses, recent_log }))
+        let taps = Taps::default();
+        Self(Arc::new(ViewParts { current, telemetry, budget, statuses, recent_log, taps }))
     }
 
     /// Another configuration runs from now on.
@@ -130,5 +132,10 @@ impl CollectorView {
     #[must_use]
     pub fn recent_log(&self) -> &RecentLog {
         &self.0.recent_log
+    }
+    /// Counts and live samples of what passes the edges of the graph.
+    #[must_use]
+    pub fn taps(&self) -> &Taps {
+        &self.0.taps
     }
 }

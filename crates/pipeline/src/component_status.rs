@@ -102,6 +102,19 @@ pub struct ComponentStatusEntry {
     pub changed_at: WallTime,
     /// Where it listens, for a configured port 0 with the port that it got: `127.0.0.1:4317`, or the path of a socket.
     pub addresses: Vec<String>,
+    /// The last error that was reported. It stays when the component works again.
+    pub last_error: Option<LastError>,
+}
+
+/// An error, and how often in a row it was reported.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastError {
+    /// Its text.
+    pub message: String,
+    /// When it was reported last.
+    pub at: WallTime,
+    /// Reports with this text, without another error between them.
+    pub count: u64,
 }
 
 #[derive(Debug)]
@@ -183,6 +196,7 @@ impl StatusTable {
             message: String::new(),
             changed_at: WallTime(0),
             addresses: Vec::new(),
+            last_error: None,
         };
         let lifecycle = (ComponentStatus::None, String::new());
         let (failed, addresses) = (BTreeMap::new(), BTreeMap::new());
@@ -203,6 +217,9 @@ impl StatusTable {
             StatusReport::PermanentError(message) => Some((ComponentStatus::PermanentError, message)),
         };
         if let Some((status, message)) = failure {
+            if status > ComponentStatus::Starting {
+                component.note_error(truncate(message), now);
+            }
             component.failed.insert((Reverse(status), part), truncate(message).to_owned());
         }
         component.update(now);
@@ -220,6 +237,9 @@ impl StatusTable {
     pub(crate) fn set_lifecycle(&self, owner: u32, status: ComponentStatus, message: &str, now: WallTime) {
         if let Some(component) = self.lock().get_mut(&owner) {
             component.lifecycle = (status, truncate(message).to_owned());
+            if !message.is_empty() {
+                component.note_error(truncate(message), now);
+            }
             component.update(now);
         }
     }
@@ -234,6 +254,16 @@ impl StatusTable {
 }
 
 impl Component {
+    fn note_error(&mut self, message: &str, at: WallTime) {
+        match &mut self.entry.last_error {
+            Some(last) if last.message == message => {
+                last.at = at;
+                last.count = last.count.saturating_add(1);
+            }
+            last => *last = Some(LastError { message: message.to_owned(), at, count: 1 }),
+        }
+    }
+
     fn update(&mut self, now: WallTime) {
         let (status, message) = match (&self.lifecycle, self.failed.first_key_value()) {
             ((ComponentStatus::Starting | ComponentStatus::Ok, _), Some(((Reverse(status), _), message))) => {
@@ -292,6 +322,25 @@ mod tests {
         table.report(2, 7, StatusReport::Ok, WallTime(7));
         table.report(2, 9, StatusReport::Ok, WallTime(8));
         assert_eq!(status(&table), (ComponentStatus::Ok, String::new(), 8));
+    }
+
+    #[test]
+    fn last_error_stays_and_counts_its_repetitions() {
+        let table = table();
+        let last = || table.entries().remove(0).last_error;
+        table.set_lifecycle(2, ComponentStatus::Ok, "", WallTime(1));
+        assert_eq!(last(), None);
+        for at in 2..5 {
+            table.report(2, 0, StatusReport::RecoverableError("down"), WallTime(at));
+        }
+        table.report(2, 0, StatusReport::Ok, WallTime(5));
+        let expected =
+            |message: &str, at, count| Some(LastError { message: message.to_owned(), at: WallTime(at), count });
+        assert_eq!(last(), expected("down", 4, 3));
+        table.report(2, 0, StatusReport::Starting, WallTime(6));
+        assert_eq!(last(), expected("down", 4, 3));
+        table.report(2, 1, StatusReport::PermanentError("refused"), WallTime(7));
+        assert_eq!(last(), expected("refused", 7, 1));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod batch;
 mod config;
 mod failure_log;
 mod metrics;
+mod mistakes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

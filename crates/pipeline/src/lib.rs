@@ -46,6 +46,7 @@ mod size_limit;
 mod start_error;
 mod storage;
 mod sum_law;
+mod tap;
 mod telemetry;
 mod time;
 mod topology;
@@ -65,7 +66,7 @@ pub use component::{
     Exporter, Extension, Factory, HeldItems, ListenAddress, PipelineInput, Processor, ReadFile, Receiver,
     ServedProtocol,
 };
-pub use component_status::{ComponentStatus, ComponentStatusEntry, StatusReport, StatusTable};
+pub use component_status::{ComponentStatus, ComponentStatusEntry, LastError, StatusReport, StatusTable};
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
 pub use cx::Cx;
@@ -99,6 +100,7 @@ pub use storage::{
     ValueChange, ValueStore,
 };
 pub use sum_law::{ComponentItems, Imbalance, ItemSums, Term, sum_law};
+pub use tap::{EdgeCounts, EdgeEnd, EdgePlace, MAX_TAPS, TapHandle, Taps};
 pub use telemetry::{
     Counter, FamilyKind, Gauge, Histogram, Labels, MetricFamily, MetricsLevel, ReceiverMetrics, SeriesSample,
     SeriesValue, Telemetry,

@@ -139,7 +139,7 @@ pub trait Notifier: Send + Sync {
 }
 
 /// The notifier of a world without other threads: does nothing.
-struct NoopNotifier;
+pub(crate) struct NoopNotifier;
 
 impl Notifier for NoopNotifier {
     fn notify(&self) {}

@@ -31,8 +31,8 @@ pub use files::with_files;
 pub use forks::{TrackedFd, fork_depth, install_fork_handlers};
 pub use memory_limits::{cgroup_limit, go_memory_limit, memory_total};
 pub use os::{
-    ProcessMemory, SignalsBlocked, env_var, process_sample, raise_file_limit, read_file, read_folder, unix_time_nanos,
-    uuid,
+    ProcessMemory, SignalsBlocked, env_var, process_sample, raise_file_limit, read_file, read_folder, terminal_size,
+    unix_time_nanos, uuid,
 };
 pub use output::{DroppedRecords, FINISH_TIMEOUT, OUTPUT_QUEUE_BYTES, OutputWriter, Outputs};
 pub use real_world::RealWorld;

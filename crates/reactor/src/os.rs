@@ -52,6 +52,16 @@ fn sysconf(name: libc::c_int, default: u64) -> u64 {
     u64::try_from(value).ok().filter(|v| *v > 0).unwrap_or(default)
 }
 
+/// Columns and rows of the terminal that is the standard output; `None` where it is none.
+#[must_use]
+pub fn terminal_size() -> Option<(usize, usize)> {
+    // SAFETY: all zeros is a value of this type.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the request writes to `size`, which is as long as it writes and outlives the call.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
 /// A variable of the process's environment.
 #[must_use]
 pub fn env_var(name: &str) -> Option<String> {

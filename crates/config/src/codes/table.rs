@@ -901,4 +901,135 @@ pub const CODES: &[Code] = &[
         remedy: "nothing, unless the kind is wanted: then upgrade the cluster.",
         messages: &["Server doesn't support any of the group versions defined for the kind"],
     },
+    Code {
+        id: "OC701",
+        title: "TLS to a port without it",
+        meaning: "The errors of an exporter look as if it spoke TLS to a port that does not.",
+        causes: &[
+            "a missing `tls: {insecure: true}`: gRPC exporters use TLS unless it is written",
+            "`https://` for a port without TLS",
+        ],
+        remedy: "write `tls: {insecure: true}`, or `http://` in the URL.",
+        messages: &[
+            "The exporter speaks TLS, and what answers does not: write `tls: {insecure: true}`, or `http://` in the URL.",
+        ],
+    },
+    Code {
+        id: "OC702",
+        title: "plaintext to a port with TLS",
+        meaning: "The errors of an exporter look as if it spoke plaintext to a port with TLS.",
+        causes: &["`insecure: true` for a destination with TLS", "`http://` in its URL"],
+        remedy: "write `https://` in the URL, or leave out `insecure: true`.",
+        messages: &[
+            "The exporter does not speak TLS, and what answers does: write `https://` in the URL, or leave out `insecure: true`.",
+        ],
+    },
+    Code {
+        id: "OC703",
+        title: "a certificate that is not accepted",
+        meaning: "The certificate of the destination is not one of an authority that the exporter knows, or not for its name.",
+        causes: &["a private authority", "a self-signed certificate", "an address instead of a name in `endpoint`"],
+        remedy: "write `tls: {ca_file: FILE}`, and the name that is in the certificate in `endpoint`, or in `server_name_override`.",
+        messages: &[
+            "The certificate of the destination is not accepted: write `tls: {ca_file: ...}` with the certificate of its authority.",
+        ],
+    },
+    Code {
+        id: "OC704",
+        title: "gRPC to a port of HTTP",
+        meaning: "The errors of an exporter look as if it spoke gRPC to a server of HTTP/1.",
+        causes: &["the port 4318 in `endpoint` of `otlp_grpc`", "a proxy between that does not pass on gRPC"],
+        remedy: "use the port of gRPC, usually 4317, or the exporter `otlp_http`.",
+        messages: &[
+            "The exporter speaks gRPC, and what answers speaks HTTP/1: use the port of gRPC (4317), or the exporter `otlp_http`.",
+        ],
+    },
+    Code {
+        id: "OC705",
+        title: "HTTP to a port of gRPC",
+        meaning: "The errors of an exporter look as if it spoke HTTP/1 to a server of gRPC.",
+        causes: &["the port 4317 in `endpoint` of `otlp_http`"],
+        remedy: "use the port of HTTP, usually 4318, or the exporter `otlp_grpc`.",
+        messages: &[
+            "The exporter speaks HTTP/1, and what answers speaks gRPC: use the port of HTTP (4318), or the exporter `otlp_grpc`.",
+        ],
+    },
+    Code {
+        id: "OC706",
+        title: "a wrong path",
+        meaning: "The destination answers that it does not know the path, or not for POST.",
+        causes: &[
+            "`/v1/traces` in `endpoint` of `otlp_http`, which adds it: then it is there twice",
+            "a path of the destination that is missing, such as `/otlp`",
+        ],
+        remedy: "write the URL without `/v1/...` in `endpoint`, or whole URLs in `traces_endpoint`, `metrics_endpoint` and `logs_endpoint`.",
+        messages: &[
+            "The destination does not know the path of the request: check the URL; `otlp_http` adds `/v1/traces` to `endpoint` itself.",
+        ],
+    },
+    Code {
+        id: "OC707",
+        title: "a web page as an answer",
+        meaning: "The destination answers with a page in HTML. The data is not accepted there.",
+        causes: &["the URL of a user interface", "a proxy that asks for a login"],
+        remedy: "use the URL of the receiver, usually with the port 4318.",
+        messages: &[
+            "The destination answers with a web page: the URL is that of a site or a proxy, not of a receiver of telemetry.",
+        ],
+    },
+    Code {
+        id: "OC708",
+        title: "a coding that the destination does not take",
+        meaning: "The destination refuses how the requests are compressed.",
+        causes: &["`compression: zstd` for a server that has only gzip"],
+        remedy: "write `compression: gzip` or `compression: none`.",
+        messages: &[
+            "The destination does not take the coding of the requests: write `compression: gzip` or `compression: none`.",
+        ],
+    },
+    Code {
+        id: "OC709",
+        title: "a name that is not found",
+        meaning: "The name in `endpoint` has no address where the collector runs.",
+        causes: &[
+            "a name that is misspelt",
+            "a name of a Service without its namespace",
+            "a name of Docker Compose outside of its network",
+        ],
+        remedy: "write a name that is known there: in Kubernetes `SERVICE.NAMESPACE.svc`.",
+        messages: &[
+            "The name of the destination is not found: check it, and whether it is known where the collector runs.",
+        ],
+    },
+    Code {
+        id: "OC710",
+        title: "localhost where nothing listens",
+        meaning: "The exporter connects to the machine that it runs on, and nothing listens there.",
+        causes: &["`localhost` in a container, which is the container itself", "a destination that is not started"],
+        remedy: "write the name of the service or of the container that listens.",
+        messages: &[
+            "Nothing listens at this address of the collector's own machine. In a container, localhost is the container itself.",
+        ],
+    },
+    Code {
+        id: "OC711",
+        title: "credentials that are not accepted",
+        meaning: "The destination answers that the sender is not known or may not send.",
+        causes: &["a token that is missing, expired or of another tenant", "a line break at the end of a token"],
+        remedy: "check `auth`, `headers` and the file or variable that the token is read from.",
+        messages: &["The destination does not accept the credentials: check `auth`, `headers` and the token."],
+    },
+    Code {
+        id: "OC721",
+        title: "a client of another protocol",
+        meaning: "A client connects to a port of a receiver and speaks another protocol than this port. Its data does not arrive. It is in the log once for each port and protocol.",
+        causes: &["the ports 4317 (gRPC) and 4318 (HTTP) are exchanged", "TLS on one side only"],
+        remedy: "use the other port at the client, or the same protocol; set TLS on both sides or on none.",
+        messages: &[
+            "A client does not speak TLS to this port, which does: write `https://` or leave out `insecure` at the client.",
+            "A client speaks HTTP/1 to this port of gRPC: it should use the port of HTTP (4318), or send OTLP over gRPC.",
+            "A client speaks TLS to this port, which does not: write `tls:` at the receiver, or `insecure` at the client.",
+            "A client speaks gRPC to this port of HTTP: it should use the port of gRPC (4317), or send OTLP over HTTP.",
+        ],
+    },
 ];

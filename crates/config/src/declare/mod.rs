@@ -132,7 +132,7 @@ mod value;
 
 pub use field::{Bound, Field, Status};
 pub use optional::Optional;
-pub use reference::markdown;
+pub use reference::{markdown, plain_text};
 pub use schema::{described, expandable, object, schema};
 pub use value::{ConfigItem, ConfigScalar, ConfigValue, OpaqueString, read_word};
 

@@ -37,6 +37,53 @@ pub fn markdown(fields: &[Field]) -> String {
     out
 }
 
+/// The keys as plain text for a terminal: a line with path, type and default, and the meaning below it. Old keys and those that
+/// are not supported say what to write instead, or why.
+#[must_use]
+pub fn plain_text(fields: &[Field]) -> String {
+    let mut out = String::new();
+    put_plain_text(&mut out, fields, "");
+    out
+}
+
+fn put_plain_text(out: &mut String, fields: &[Field], above: &str) {
+    for field in fields {
+        let path = path_of(field, above);
+        match field.status {
+            Status::Deprecated(instead) => {
+                let _ = writeln!(out, "  {path}\n      An old key: {instead}");
+                continue;
+            }
+            Status::Unsupported(sentence) => {
+                let _ = writeln!(out, "  {path}\n      Not supported: {sentence}");
+                continue;
+            }
+            Status::Used | Status::NoEffect(..) => {}
+        }
+        let default = default(field).replace('`', "");
+        let default = if default.is_empty() { String::new() } else { format!(", default {default}") };
+        let _ = writeln!(out, "  {path}: {}{default}", kind(field).replace('`', ""));
+        let meaning = meaning(field);
+        if !meaning.is_empty() {
+            let _ = writeln!(out, "      {meaning}");
+        }
+        put_plain_text(out, field.shape.fields(), &path_below(field, path));
+    }
+}
+
+fn path_of(field: &Field, above: &str) -> String {
+    if above.is_empty() { field.key.to_owned() } else { format!("{above}::{}", field.key) }
+}
+
+/// What the paths of the keys in a field begin with.
+fn path_below(field: &Field, path: String) -> String {
+    match &field.shape {
+        Shape::List(_) | Shape::TextsOrList(_) => format!("{path}[]"),
+        Shape::Map(_) => format!("{path}::NAME"),
+        _ => path,
+    }
+}
+
 #[derive(Default)]
 struct Tables {
     keys: String,
@@ -52,7 +99,7 @@ fn cell(text: &str) -> String {
 impl Tables {
     fn add(&mut self, fields: &[Field], above: &str) {
         for field in fields {
-            let path = if above.is_empty() { field.key.to_owned() } else { format!("{above}::{}", field.key) };
+            let path = path_of(field, above);
             if let Some((old, instead)) = field.old_key {
                 let old = path.strip_suffix(field.key).unwrap_or("").to_owned() + old;
                 let _ = writeln!(self.old, "| `{old}` | {} |", cell(instead));
@@ -70,12 +117,7 @@ impl Tables {
             }
             let (kind, default, meaning) = (kind(field), default(field), meaning(field));
             let _ = writeln!(self.keys, "| `{path}` | {} | {} | {} |", cell(&kind), cell(&default), cell(&meaning));
-            let below = match &field.shape {
-                Shape::List(_) | Shape::TextsOrList(_) => format!("{path}[]"),
-                Shape::Map(_) => format!("{path}::NAME"),
-                _ => path,
-            };
-            self.add(field.shape.fields(), &below);
+            self.add(field.shape.fields(), &path_below(field, path));
         }
     }
 }

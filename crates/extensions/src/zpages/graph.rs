@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{CollectorDescription, PipelineDescription};
+use otelcore_pipeline::{CollectorDescription, EdgeEnd, EdgePlace, PipelineDescription};
 
 /// The kinds of node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -125,6 +125,36 @@ impl ComponentGraph {
             builder.add_pipeline(index, pipeline, &feeding[index], &following[index]);
         }
         builder.graph
+    }
+}
+
+impl ComponentGraph {
+    /// Where an edge is in the running graph, for counts and samples.
+    pub(super) fn place(&self, description: &CollectorDescription, edge: &Edge) -> Option<EdgePlace> {
+        let pipeline = description.pipelines.get(edge.pipeline)?;
+        let (from, to) = (self.nodes.get(edge.from)?, self.nodes.get(edge.to)?);
+        let signals_of = |node: &Node| {
+            let (from, to) = node.instance.split_once(" to ")?;
+            let signal = |name: &str| Signal::ALL.into_iter().find(|signal| signal.name() == name);
+            Some((signal(from)?, signal(to)?))
+        };
+        let end = match (from.kind, to.kind) {
+            (NodeKind::Receiver, _) => EdgeEnd::Receiver(from.id.parse().ok()?),
+            (NodeKind::Connector, NodeKind::Pipeline) => {
+                let (taken, made) = signals_of(from)?;
+                EdgeEnd::SourceConnector(from.id.parse().ok()?, taken, made)
+            }
+            (_, NodeKind::Processor) => {
+                EdgeEnd::Processor(pipeline.processors.iter().position(|id| id.to_string() == to.id)?)
+            }
+            (_, NodeKind::Exporter) => EdgeEnd::Exporter(to.id.parse().ok()?),
+            (_, NodeKind::Connector) => {
+                let (taken, made) = signals_of(to)?;
+                EdgeEnd::TargetConnector(to.id.parse().ok()?, taken, made)
+            }
+            (_, NodeKind::Receiver | NodeKind::Pipeline) => return None,
+        };
+        Some(EdgePlace { pipeline: pipeline.id.clone(), end })
     }
 }
 

@@ -132,7 +132,20 @@ pub(super) fn state_json(snapshot: &Snapshot) -> Vec<u8> {
     for items in &snapshot.edges {
         json.optional(*items);
     }
-    json.end(b']').key("memory").begin(b'{');
+    json.end(b']');
+    if !snapshot.passed.is_empty() {
+        json.key("passed").begin(b'[');
+        for counts in &snapshot.passed {
+            match counts {
+                Some(counts) => {
+                    json.begin(b'{').key("items").value(counts.items).key("bytes").value(counts.bytes).end(b'}')
+                }
+                None => json.value("null"),
+            };
+        }
+        json.end(b']');
+    }
+    json.key("memory").begin(b'{');
     let memory = &snapshot.memory;
     json.key("resident_bytes").value(memory.resident).key("total_bytes").optional(memory.total);
     json.key("held_bytes").value(memory.held).key("kept_bytes").value(memory.kept);
@@ -147,6 +160,10 @@ fn put_node(json: &mut Json, node: &NodeState) {
     if let Some(status) = &node.status {
         json.key("status").string(status.status.name()).key("message").string(&status.message);
         json.key("changed_unix_ms").value(status.changed_at.0 / 1_000_000);
+        if let Some(last) = &status.last_error {
+            json.key("last_error").begin(b'{').key("message").string(&last.message);
+            json.key("unix_ms").value(last.at.0 / 1_000_000).key("count").value(last.count).end(b'}');
+        }
     }
     for (key, count) in node.counts.named() {
         if let Some(count) = count {

@@ -4,7 +4,7 @@
 //! read without a script; the script renews it.
 
 use otelcore_config::print;
-use otelcore_pipeline::{CollectorDescription, RecentLogRecord};
+use otelcore_pipeline::{CollectorDescription, ComponentStatusEntry, RecentLogRecord};
 
 use super::graph::{ComponentGraph, NodeKind};
 use super::html::Html;
@@ -72,6 +72,7 @@ impl LivePage<'_> {
         html.raw("</section>\n");
         self.write_nodes(&mut html);
         self.write_edges(&mut html);
+        self.write_sample(&mut html);
         self.write_memory(&mut html);
         self.write_log(&mut html);
         self.write_config(&mut html);
@@ -171,22 +172,47 @@ impl LivePage<'_> {
         html.raw("<section><h2 id=\"h-edges\">Flow of items</h2>\n");
         html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-edges\"><table><thead><tr>");
         html.raw("<th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Signal</th><th scope=\"col\">Pipeline</th>");
-        html.raw("<th scope=\"col\" class=\"n\">Items a second</th><th scope=\"col\" class=\"n\">Items</th></tr></thead><tbody>\n");
+        html.raw(
+            "<th scope=\"col\" class=\"n\">Items a second</th><th scope=\"col\" class=\"n\">Bytes a second</th>\
+            <th scope=\"col\" class=\"n\">Items</th><th scope=\"col\">Sample</th></tr></thead><tbody>\n",
+        );
         let name = |node: usize| self.graph.nodes.get(node).map_or("", |node| node.id.as_str());
         for (index, (edge, items)) in self.graph.edges.iter().zip(&self.snapshot.edges).enumerate().take(MAX_ROWS) {
             let pipeline = self.description.pipelines.get(edge.pipeline).map(|pipeline| pipeline.id.to_string());
             html.raw("<tr id=\"e").number(index).raw("\"><th scope=\"row\">").text(name(edge.from)).raw("</th>");
             html.cell(name(edge.to)).cell(edge.signal.name()).cell(&pipeline.unwrap_or_default());
-            html.raw("<td class=\"n\" data-k=\"rate\"></td><td class=\"n\" data-k=\"items\">");
+            html.raw("<td class=\"n\" data-k=\"rate\"></td><td class=\"n\" data-k=\"bytes\"></td><td class=\"n\" data-k=\"items\">");
             match items {
                 Some(items) => html.number(items),
                 None => html.raw("not counted"),
             };
+            html.raw("</td><td>");
+            if self.log.is_some() {
+                // The script shows it.
+                html.raw("<button type=\"button\" hidden data-sample=\"")
+                    .number(index)
+                    .raw("\">Look<span class=\"sr\"> at ");
+                html.text(name(edge.from)).raw(" to ").text(name(edge.to)).raw("</span></button>");
+            }
             html.raw("</td></tr>\n");
         }
         html.raw("</tbody></table></div>\n");
         self.write_omitted(html, self.graph.edges.len());
         html.raw("</section>\n");
+    }
+
+    /// The place of live samples, which the script fills.
+    fn write_sample(&self, html: &mut Html) {
+        if self.log.is_none() {
+            return;
+        }
+        html.raw("<section id=\"sample\" hidden><h2 id=\"h-sample\" tabindex=\"-1\">Live sample of <span id=\"sample-name\"></span></h2>\n");
+        html.raw(
+            "<form id=\"sample-form\"><label>Only where <input id=\"sample-where\" size=\"40\" spellcheck=\"false\" ",
+        );
+        html.raw("placeholder='span.name == \"GET /\"'></label><button>Look</button>");
+        html.raw("<button type=\"button\" id=\"sample-stop\">Stop</button><span class=\"dim\" id=\"sample-state\" role=\"status\"></span></form>\n");
+        html.raw("<pre id=\"sample-text\" class=\"tall\" tabindex=\"0\" aria-labelledby=\"h-sample\" role=\"region\"></pre></section>\n");
     }
 
     fn write_memory(&self, html: &mut Html) {
@@ -278,8 +304,22 @@ fn write_counts(html: &mut Html, state: &NodeState) {
         }
     }
     html.raw("</td><td class=\"msg\" data-k=\"message\">");
-    if let Some(status) = state.status.as_ref().filter(|status| !status.message.is_empty()) {
-        html.text(&status.message).raw(" (since ").text(&time_text(status.changed_at.0)).raw(")");
+    match &state.status {
+        Some(status) if !status.message.is_empty() => {
+            html.text(&status.message).raw(" (since ").text(&time_text(status.changed_at.0));
+            if let Some(count) = status.last_error.as_ref().map(|last| last.count).filter(|count| *count > 1) {
+                html.raw(", ").number(count).raw(" times");
+            }
+            html.raw(")");
+        }
+        Some(ComponentStatusEntry { last_error: Some(last), .. }) => {
+            html.raw("works again; before: ").text(&last.message).raw(" (").text(&time_text(last.at.0));
+            if last.count > 1 {
+                html.raw(", ").number(last.count).raw(" times");
+            }
+            html.raw(")");
+        }
+        _ => {}
     }
     html.raw("</td>");
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns the server, the choice of a page, and what several requests share: the graph of the configuration that runs, and the
 //! state of the last moment. It reads what exists anyway (descriptions, statuses, own metrics), when a page is requested or
-//! watched; only the last records of the own log are kept before. It never changes the collector, and shows no telemetry.
+//! watched; only the last records of the own log are kept before. Edges are counted while a client watches, and samples of telemetry
+//! are made while one asks for them. It never changes the collector.
 
 mod debug_pages;
 mod graph;
@@ -12,6 +13,9 @@ mod json;
 mod layout;
 mod live_page;
 mod picture;
+mod sample_job;
+mod sample_text;
+mod samples;
 mod state;
 mod watchers;
 
@@ -26,13 +30,14 @@ use otelcore_net::config::{HttpServerConfig, ListenConfig};
 use otelcore_net::{ListenError, Page, PageHandler, PageResponse, PageServer, PageStep, not_found};
 use otelcore_pipeline::{
     BuildContext, CollectorDescription, CollectorView, Component, ComponentInfo, ComponentKind, ComponentType, Cx,
-    Event, Extension, ListenAddress, MonotonicTime, ReadFile, ServedProtocol, StartError,
+    EdgePlace, Event, Extension, ListenAddress, MonotonicTime, ReadFile, ServedProtocol, StartError,
 };
 
 use self::graph::ComponentGraph;
 use self::host_check::HostCheck;
 use self::layout::Place;
 use self::live_page::LivePage;
+use self::samples::{SampleRequest, SampleStream, Samples};
 use self::state::Snapshot;
 use self::watchers::{EventStream, MAX_WATCHERS, Watchers};
 
@@ -112,6 +117,7 @@ impl ComponentType for ZPagesFactory {
             graph: None,
             state: None,
             watchers: Watchers::new(),
+            samples: Samples::default(),
             is_ticking: false,
         };
         Ok(Component::Extension(Box::new(ZPagesExtension { config: config.clone(), server, pages })))
@@ -134,7 +140,7 @@ impl ComponentType for ZPagesFactory {
 
 struct ZPagesExtension {
     config: ZPagesConfig,
-    server: PageServer<EventStream>,
+    server: PageServer<StreamedBody>,
     pages: Pages,
 }
 
@@ -150,6 +156,7 @@ impl Extension for ZPagesExtension {
     fn set_ready(&mut self, cx: &mut Cx<'_>, ready: bool) {
         if !ready {
             self.pages.watchers.close();
+            self.pages.samples.close();
             self.server.resume(cx, &mut self.pages);
         }
     }
@@ -157,6 +164,9 @@ impl Extension for ZPagesExtension {
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         if local == TICK_KEY {
             self.pages.tick(cx);
+            self.server.resume(cx, &mut self.pages);
+        } else if Samples::owns_key(local) {
+            self.pages.samples.handle_event(cx, local);
             self.server.resume(cx, &mut self.pages);
         } else {
             self.server.handle_event_with(cx, local, &event, &mut self.pages);
@@ -170,6 +180,8 @@ struct KnownGraph {
     description: Arc<CollectorDescription>,
     graph: ComponentGraph,
     places: Option<Vec<Place>>,
+    /// Where each edge is in the running graph.
+    edge_places: Vec<Option<EdgePlace>>,
 }
 
 /// The state of a moment.
@@ -190,15 +202,37 @@ struct Pages {
     graph: Option<Rc<KnownGraph>>,
     state: Option<Rc<KnownState>>,
     watchers: Watchers,
+    samples: Samples,
+    /// A state is made each second, and edges are counted.
     is_ticking: bool,
 }
 
-impl PageHandler for Pages {
-    type Body = EventStream;
+/// A response that is made piece by piece.
+enum StreamedBody {
+    Events(EventStream),
+    Samples(SampleStream),
+}
 
-    fn respond(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> PageResponse<EventStream> {
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if self.is_ticking {
+            self.view.taps().count(Vec::new());
+        }
+    }
+}
+
+impl PageHandler for Pages {
+    type Body = StreamedBody;
+
+    fn respond(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> PageResponse<StreamedBody> {
         if let Err(host) = self.host_check.check(head) {
             return PageResponse::Whole(foreign_host(&host));
+        }
+        if head.path() == "/api/v1/samples" && head.method() != "HEAD" {
+            return match self.open_samples(cx, head) {
+                Ok(stream) => PageResponse::Streamed(StreamedBody::Samples(stream)),
+                Err((status, text)) => PageResponse::Whole(with_headers(Page::text(status, text))),
+            };
         }
         if head.path() != "/events" || head.method() == "HEAD" {
             return PageResponse::Whole(self.page(cx, head));
@@ -210,11 +244,15 @@ impl PageHandler for Pages {
         if !self.is_ticking {
             self.tick(cx);
         }
-        PageResponse::Streamed(stream)
+        PageResponse::Streamed(StreamedBody::Events(stream))
     }
 
-    fn poll_body(&mut self, cx: &mut Cx<'_>, stream: &mut EventStream) -> PageStep {
-        match self.watchers.poll(stream, cx.now()) {
+    fn poll_body(&mut self, cx: &mut Cx<'_>, stream: &mut StreamedBody) -> PageStep {
+        let step = match stream {
+            StreamedBody::Events(stream) => self.watchers.poll(stream, cx.now()),
+            StreamedBody::Samples(stream) => Samples::poll(cx, stream),
+        };
+        match step {
             PageStep::Head(page) => PageStep::Head(with_headers(page)),
             step => step,
         }
@@ -222,14 +260,36 @@ impl PageHandler for Pages {
 }
 
 impl Pages {
+    /// Begins to look at the edge that a request names. `Err` is the status and the text of another response.
+    fn open_samples(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Result<SampleStream, (u16, String)> {
+        if !self.shows_details {
+            return Err((403, HIDDEN.to_owned()));
+        }
+        let known = self.graph();
+        let bad_request = |text: String| (400, format!("{}\n", text.trim_end()));
+        let request = SampleRequest::parse(head).map_err(bad_request)?;
+        let index = request.find_edge(&known.graph).map_err(bad_request)?;
+        let place = known.edge_places.get(index).cloned().flatten();
+        let signal = known.graph.edges.get(index).map(|edge| edge.signal);
+        let (Some(signal), Some(place)) = (signal, place) else {
+            return Err((404, format!("edge {index} can't be looked at\n")));
+        };
+        self.samples.open(cx, self.view.taps(), (signal, place), &request, cx.now() + self.stream_time)
+    }
+
     /// Makes the next event, as long as there are watchers.
     fn tick(&mut self, cx: &mut Cx<'_>) {
         self.is_ticking = self.watchers.count() > 0;
         if !self.is_ticking {
             self.state = None;
+            self.view.taps().count(Vec::new());
             return;
         }
         let graph = self.graph();
+        let places: Vec<EdgePlace> = graph.edge_places.iter().flatten().cloned().collect();
+        if places.iter().any(|place| self.view.taps().counts(place).is_none()) {
+            self.view.taps().count(places);
+        }
         let state = self.read_state(cx, &graph);
         self.watchers.set_event(&state.json);
         cx.set_timer(TICK_KEY, cx.now() + TICK);
@@ -253,9 +313,7 @@ impl Pages {
             }
             "/api/v1/state" => return json_page(self.state(cx).json.clone()),
             "/api/v1/log" | "/api/v1/config" if !self.shows_details => {
-                let text = "Shown at a loopback address or with `auth` only: write `endpoint: localhost:55679` or `auth:` at the \
-                    extension `zpages`.\n";
-                return with_headers(Page::text(403, text));
+                return with_headers(Page::text(403, HIDDEN));
             }
             "/api/v1/log" => return json_page(json::log_json(&self.view.recent_log().records(), first_record(head))),
             "/api/v1/config" => {
@@ -291,7 +349,8 @@ impl Pages {
         }
         let graph = ComponentGraph::new(&description);
         let places = layout::place(&graph);
-        let known = Rc::new(KnownGraph { generation, description, graph, places });
+        let edge_places = graph.edges.iter().map(|edge| graph.place(&description, edge)).collect();
+        let known = Rc::new(KnownGraph { generation, description, graph, places, edge_places });
         // A state of another graph has other nodes.
         (self.graph, self.state) = (Some(known.clone()), None);
         known
@@ -307,13 +366,21 @@ impl Pages {
     }
 
     fn read_state(&mut self, cx: &mut Cx<'_>, known: &KnownGraph) -> Rc<KnownState> {
-        let snapshot = Snapshot::read(cx, &self.view, known.generation, &known.graph);
+        let mut snapshot = Snapshot::read(cx, &self.view, known.generation, &known.graph);
+        if self.is_ticking {
+            let counts = |place: &Option<EdgePlace>| self.view.taps().counts(place.as_ref()?);
+            snapshot.passed = known.edge_places.iter().map(counts).collect();
+        }
         let json = json::state_json(&snapshot).into();
         let state = Rc::new(KnownState { read_at: cx.now(), snapshot, json });
         self.state = Some(state.clone());
         state
     }
 }
+
+/// The response to requests for what other machines may not read.
+const HIDDEN: &str = "Shown at a loopback address or with `auth` only: write `endpoint: localhost:55679` or `auth:` at the \
+                      extension `zpages`.\n";
 
 /// `from` of a request for the log.
 fn first_record(head: &RequestHead) -> u64 {

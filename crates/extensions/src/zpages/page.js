@@ -29,6 +29,13 @@ function rate(now, before, seconds) {
 }
 const perSecond = (value) => value === null ? "–" : short(value) + "/s";
 
+const time = (ms) => new Date(ms).toISOString().slice(0, 19) + "Z";
+function errorText(node) {
+  const last = node.last_error, times = last && last.count > 1 ? ", " + last.count + " times" : "";
+  if (node.message) return node.message + " (since " + time(node.changed_unix_ms) + times + ")";
+  return last ? "works again; before: " + last.message + " (" + time(last.unix_ms) + times + ")" : "";
+}
+
 function showNode(index, node, before, seconds) {
   const row = byId("n" + index);
   if (!row) return;
@@ -46,7 +53,7 @@ function showNode(index, node, before, seconds) {
   for (const use of [row.querySelector("use"), document.querySelector("#g" + index + " use")]) {
     if (use && use.dataset.shape !== shape) { use.dataset.shape = shape; use.setAttribute("href", "#s-" + shape); }
   }
-  put(cell("message"), node.message ? node.message + " (since " + new Date(node.changed_unix_ms).toISOString().slice(0, 19) + "Z)" : "");
+  put(cell("message"), errorText(node));
   const drawn = byId("g" + index);
   if (drawn) {
     drawn.classList.toggle("bad", shape === "bad");
@@ -62,13 +69,20 @@ function showNode(index, node, before, seconds) {
   if (was !== undefined && was !== name) put(byId("announce"), graph.nodes[index].kind + " " + graph.nodes[index].id + ": " + words);
 }
 
-function showEdge(index, items, before, seconds) {
+function showEdge(index, items, before, passed, passedBefore, seconds) {
+  const bytesRate = passed && passedBefore ? rate(passed.bytes, passedBefore.bytes, seconds) : null;
+  if (items === null && passed) {
+    // Counted only while somebody watches.
+    before = passedBefore ? passedBefore.items : null;
+    items = passed.items;
+  }
   const value = rate(items, before, seconds), values = history[index];
   if (seconds > 0) { values.push(value); if (values.length > HISTORY) values.shift(); }
   const row = byId("e" + index);
   if (row) {
     put(row.querySelector("[data-k=items]"), items === null ? "not counted" : items.toLocaleString("en"));
     put(row.querySelector("[data-k=rate]"), items === null ? "" : perSecond(value));
+    put(row.querySelector("[data-k=bytes]"), bytesRate === null ? "" : bytes(Math.round(bytesRate)) + "/s");
   }
   const drawn = byId("p" + index);
   if (!drawn) return;
@@ -86,7 +100,8 @@ function show(state) {
   if (state.generation !== graph.generation || (previous && state.uptime_ms < previous.uptime_ms)) { location.reload(); return; }
   const seconds = previous ? (state.uptime_ms - previous.uptime_ms) / 1000 : 0;
   state.nodes.forEach((node, i) => showNode(i, node, previous && previous.nodes[i], seconds));
-  state.edges.forEach((items, i) => showEdge(i, items, previous && previous.edges[i], seconds));
+  const passed = (of, i) => (of && of.passed ? of.passed[i] : null);
+  state.edges.forEach((items, i) => showEdge(i, items, previous && previous.edges[i], passed(state, i), passed(previous, i), seconds));
   put(byId("uptime"), duration(state.uptime_ms));
   const cpu = previous ? rate(state.cpu_seconds, previous.cpu_seconds, seconds) : null;
   if (cpu !== null) put(byId("cpu"), (cpu * 100).toFixed(1) + " %");
@@ -166,6 +181,49 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) { watch(); return; }
   if (source) { source.close(); source = null; connection("paused"); }
 });
+let look = null, lookedAt = null;
+function stopLook() { if (look) { look.abort(); look = null; } }
+async function lookAt(index) {
+  stopLook();
+  const own = look = new AbortController(), text = byId("sample-text"), node = (i) => graph.nodes[i].id;
+  if (lookedAt !== index) text.textContent = "";
+  lookedAt = index;
+  byId("sample").hidden = false;
+  const edge = graph.edges[index];
+  put(byId("sample-name"), node(edge.from) + " to " + node(edge.to) + " (" + edge.signal + ")");
+  put(byId("sample-state"), "waiting for data");
+  try {
+    const response = await fetch("api/v1/samples?edge=" + index + "&limit=20&where=" +
+      encodeURIComponent(byId("sample-where").value), {signal: own.signal});
+    if (!response.ok) { put(byId("sample-state"), (await response.text()).trim()); return; }
+    const reader = response.body.getReader(), decoder = new TextDecoder();
+    for (;;) {
+      const {done, value} = await reader.read();
+      if (done) break;
+      put(byId("sample-state"), "live");
+      const lines = (text.textContent + decoder.decode(value, {stream: true})).split("\n");
+      text.textContent = lines.slice(-400).join("\n");
+      text.scrollTop = text.scrollHeight;
+    }
+    put(byId("sample-state"), "20 items, or the time is over; Look shows the next ones");
+  } catch (error) {
+    if (error.name !== "AbortError") put(byId("sample-state"), "the collector does not answer");
+  }
+}
+function openSample(index) {
+  if (!byId("sample")) return;
+  lookAt(index);
+  byId("h-sample").focus();
+}
+for (const button of document.querySelectorAll("[data-sample]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => openSample(Number(button.dataset.sample)));
+}
+if (byId("sample")) {
+  graph.edges.forEach((_, i) => byId("p" + i)?.addEventListener("click", () => openSample(i)));
+  byId("sample-form").addEventListener("submit", (event) => { event.preventDefault(); if (lookedAt !== null) lookAt(lookedAt); });
+  byId("sample-stop").addEventListener("click", () => { stopLook(); put(byId("sample-state"), "stopped"); });
+}
 byId("search").addEventListener("input", filter);
 byId("pipeline").addEventListener("change", filter);
 byId("controls").addEventListener("submit", (event) => event.preventDefault());

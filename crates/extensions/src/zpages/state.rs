@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    CollectorView, ComponentStatusEntry, Cx, MetricFamily, MetricsLevel, SeriesSample, SeriesValue,
+    CollectorView, ComponentStatusEntry, Cx, EdgeCounts, MetricFamily, MetricsLevel, SeriesSample, SeriesValue,
 };
 
 use super::graph::{ComponentGraph, CountSource, CountedEnd, Node, NodeKind};
@@ -79,6 +79,8 @@ pub(super) struct Snapshot {
     /// In the order of the graph's nodes and edges.
     pub(super) nodes: Vec<NodeState>,
     pub(super) edges: Vec<Option<u64>>,
+    /// What has passed each edge since somebody watches; empty while nobody does.
+    pub(super) passed: Vec<Option<EdgeCounts>>,
     pub(super) memory: MemoryState,
     /// The number of the next record of the log.
     pub(super) next_log: u64,
@@ -129,6 +131,7 @@ impl Snapshot {
             is_counted: view.telemetry().level() != MetricsLevel::None,
             nodes,
             edges,
+            passed: Vec::new(),
             memory,
             next_log: view.recent_log().records().last().map_or(0, |record| record.number + 1),
         }

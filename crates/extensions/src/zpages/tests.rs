@@ -295,3 +295,56 @@ fn watcher_that_does_not_read_misses_events_and_costs_one() {
     fixture.run_for(Duration::from_secs(1));
     assert!(events(&slow) <= 3, "the ones between are not kept");
 }
+
+#[test]
+fn samples_are_refused_where_other_machines_read_them_and_for_mistakes() {
+    let mut open = Fixture::new("{endpoint: '0.0.0.0:55679'}", "0.0.0.0:55679");
+    assert!(open.get("/api/v1/samples?edge=0").starts_with("HTTP/1.1 403 "));
+    let mut fixture = local();
+    for (query, text) in [
+        ("", "write edge=NUMBER"),
+        ("?edge=99", "there is no edge 99\n0  "),
+        ("?edge=a-%3Eb", "there is no edge \"a->b\"\n0  "),
+        ("?edge=0&limit=0", "limit \"0\": write a number from 1 to 10000"),
+        ("?edge=0&format=xml", "format \"xml\": write text or json"),
+        ("?edge=0&what=1", "unknown parameter \"what\""),
+        ("?edge=0&where=span.name+%3D%3D", "the condition is not valid: "),
+    ] {
+        let response = fixture.get(&format!("/api/v1/samples{query}"));
+        assert!(response.starts_with("HTTP/1.1 400 ") && response.contains(text), "{query} {response}");
+    }
+    assert!(fixture.get_from("/api/v1/samples?edge=0", "evil.example").starts_with("HTTP/1.1 403 "));
+}
+
+#[test]
+fn looks_are_bounded_and_end_with_their_time() {
+    let mut fixture = local();
+    let request = "GET /api/v1/samples?edge=0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let streams: Vec<PeerStream> = (0..otelcore_pipeline::MAX_TAPS).map(|_| fixture.open(request)).collect();
+    for stream in &streams {
+        let head = String::from_utf8(stream.take_received()).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Type: text/plain"), "{head}");
+    }
+    assert!(fixture.get("/api/v1/samples?edge=0").starts_with("HTTP/1.1 503 "));
+    fixture.run_for(Duration::from_secs(25));
+    for stream in &streams {
+        assert!(String::from_utf8(stream.take_received()).unwrap().ends_with("0\r\n\r\n"));
+    }
+    let stream = fixture.open(request);
+    assert!(stream.take_received().starts_with(b"HTTP/1.1 200 "));
+    fixture.extension.set_ready(&mut fixture.world.cx(), false);
+    fixture.run();
+    assert!(String::from_utf8(stream.take_received()).unwrap().ends_with("0\r\n\r\n"));
+}
+
+#[test]
+fn edges_are_counted_while_a_client_watches() {
+    let mut fixture = local();
+    assert!(!fixture.get("/api/v1/state").contains("\"passed\""));
+    let stream = fixture.watch();
+    let event = String::from_utf8(stream.take_received()).unwrap();
+    assert!(event.contains("\"passed\":[{\"items\":0,\"bytes\":0},"), "{event}");
+    stream.fail(ErrorKind::ConnectionReset);
+    fixture.run_for(Duration::from_secs(3));
+    assert!(!fixture.get("/api/v1/state").contains("\"passed\""));
+}

@@ -461,7 +461,7 @@ impl<T: Read + Write> GrpcClientConn<T> {
     }
 
     fn end(&mut self, now: u64, reason: CloseReason) {
-        self.close_reason.get_or_insert(reason);
+        self.close_reason.get_or_insert_with(|| self.transport.other_protocol().unwrap_or(reason));
         let slots: Vec<usize> = self.calls.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let is_unprocessed = self

@@ -12,6 +12,9 @@ use crate::{HttpErrorKind, HttpRequestError, HttpResponse, Url};
 /// How much of the body of an error response is searched for a reason.
 const MAX_SEARCHED_BODY: usize = 1024;
 
+/// What servers with TLS answer, Go's among them, if the request is not encrypted.
+const PLAINTEXT_TO_TLS: &str = "Client sent an HTTP request to an HTTPS server";
+
 /// Whether OTLP permits another attempt after this status. RESOURCE_EXHAUSTED may be retried only if the peer says when.
 pub(super) fn is_retryable(status: &Status) -> bool {
     match status.code {
@@ -68,10 +71,12 @@ pub(super) fn result_of_error_response(
 ) -> CallResult {
     let mut text =
         format!("error exporting items, request to {url} responded with HTTP Status Code {}", response.status);
-    if let Some(message) = message.filter(|text| !text.is_empty()) {
+    let body_start = response.body.get(..response.body.len().min(MAX_SEARCHED_BODY)).unwrap_or_default();
+    let is_plaintext_to_tls = response.status == 400 && String::from_utf8_lossy(body_start).contains(PLAINTEXT_TO_TLS);
+    let message = message.filter(|text| !text.is_empty()).or_else(|| is_plaintext_to_tls.then_some(PLAINTEXT_TO_TLS));
+    if let Some(message) = message {
         text.push_str(&format!(", Message={message}, Details=[]"));
     }
-    let body_start = response.body.get(..response.body.len().min(MAX_SEARCHED_BODY)).unwrap_or_default();
     let searched_text = format!("{text} {}", String::from_utf8_lossy(body_start));
     let why = error_of_status("", &Status::new(code_from_http(response.status), text));
     match (response.status, parse_too_large(&searched_text)) {

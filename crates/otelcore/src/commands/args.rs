@@ -5,18 +5,28 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::table::{COMMANDS, CommandInfo, flags_named};
+
 /// What a command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Command {
     Run,
-    Help,
+    /// Of the program, or of one subcommand.
+    Help(Option<&'static CommandInfo>),
     Version,
+    /// Prints the completions of this shell.
+    Completions(String),
     Components,
+    /// Describes the components of this type.
+    Component(String),
     Schema(SchemaOf),
     FeatureGate(Option<String>),
     /// Explains one code, or lists all.
     Explain(Option<String>),
-    Validate,
+    Validate {
+        /// Draws the pipelines, and explains each diagnostic.
+        explain: bool,
+    },
     /// Reads or sends what is in queues on disk.
     Queue {
         action: QueueAction,
@@ -26,7 +36,49 @@ pub(super) enum Command {
         redact: bool,
         json: bool,
         validate: bool,
+        annotate: bool,
     },
+    /// Prints what passes an edge, or lists the edges.
+    Tap {
+        edge: Option<String>,
+        flags: GivenFlags,
+    },
+    /// Shows the state of a running collector.
+    Top {
+        url: Option<String>,
+        flags: GivenFlags,
+    },
+    /// Makes test telemetry: the signals that are named.
+    Send {
+        signals: Vec<String>,
+        flags: GivenFlags,
+    },
+}
+
+/// The flags of a subcommand that were given, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct GivenFlags(Vec<(&'static str, Option<String>)>);
+
+impl GivenFlags {
+    /// The value of a flag; the last one, where it is repeated.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.values(name).last()
+    }
+
+    /// The values of a flag that may be repeated.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(given, _)| *given == name).filter_map(|(_, value)| value.as_deref())
+    }
+
+    /// Whether a flag without a value is on; `otherwise` where it is not given.
+    pub(super) fn is_on(&self, name: &str, otherwise: bool) -> bool {
+        let given = self.0.iter().rfind(|(given, _)| *given == name);
+        given.map_or(otherwise, |(_, value)| value.as_deref().is_none_or(|value| value != "false" && value != "0"))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(given, _)| *given == name)
+    }
 }
 
 /// What `components --schema` describes.
@@ -94,13 +146,13 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         reload_on_change: false,
         old_flags: Vec::new(),
     };
-    let (mut redact, mut json, mut validate) = (true, false, true);
-    let (mut schema, mut endpoint, mut dead) = (None, None, false);
+    let mut flags = GivenFlags::default();
+    let mut wants_help = false;
     let mut subcommand: Option<String> = None;
     let mut positional = Vec::new();
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
         match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Invocation { command: Command::Help, ..invocation }),
+            Arg::Short('h') | Arg::Long("help") => wants_help = true,
             Arg::Short('v') | Arg::Long("version") => {
                 return Ok(Invocation { command: Command::Version, ..invocation });
             }
@@ -122,27 +174,13 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Long("reload-on-change") => {
                 invocation.reload_on_change = parser.optional_value().is_none_or(|v| v != "false" && v != "0");
             }
-            Arg::Long("mode") => match value(&mut parser, "mode")?.as_str() {
-                "redacted" => redact = true,
-                "unredacted" => redact = false,
-                other => return Err(format!("invalid mode {other:?}: modes are: redacted, unredacted")),
-            },
-            Arg::Long("format") => match value(&mut parser, "format")?.as_str() {
-                "yaml" => json = false,
-                "json" => json = true,
-                other => return Err(format!("unrecognized print format: {other}")),
-            },
-            Arg::Long("schema") => {
-                schema = Some(match parser.optional_value().as_deref().map(|what| what.to_string_lossy()).as_deref() {
-                    None | Some("components") => SchemaOf::Components,
-                    Some("config") => SchemaOf::Configuration,
-                    Some(other) => return Err(format!("invalid schema {other:?}: schemas are: components, config")),
-                });
-            }
-            Arg::Long("endpoint") => endpoint = Some(value(&mut parser, "endpoint")?),
-            Arg::Long("dead") => dead = true,
-            Arg::Long("validate") => {
-                validate = parser.optional_value().is_none_or(|v| v != "false" && v != "0");
+            Arg::Long(name) if flags_named(name).next().is_some() => {
+                let Some(flag) = flags_named(name).next() else { continue };
+                let given = match flag.value.is_separate() {
+                    true => Some(value(&mut parser, flag.name)?),
+                    false => parser.optional_value().map(|value| value.to_string_lossy().into_owned()),
+                };
+                flags.0.push((flag.name, given));
             }
             Arg::Long(name) => {
                 let Some((name, replacement, has_value)) = OLD_FLAGS.iter().find(|(old, ..)| *old == name).copied()
@@ -162,48 +200,78 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             Arg::Value(word) => positional.push(word.string().map_err(|e| e.to_string())?),
         }
     }
-    let flags = CommandFlags { redact, json, validate, schema, endpoint, dead };
+    if wants_help {
+        let command = subcommand.as_deref().and_then(CommandInfo::find);
+        return Ok(Invocation { command: Command::Help(command), ..invocation });
+    }
     invocation.command = command(subcommand.as_deref(), positional, flags)?;
     Ok(invocation)
 }
 
-/// The flags of single commands.
-struct CommandFlags {
-    redact: bool,
-    json: bool,
-    validate: bool,
-    schema: Option<SchemaOf>,
-    endpoint: Option<String>,
-    dead: bool,
+/// The command of this name, with its arguments and flags.
+fn command(name: Option<&str>, mut positional: Vec<String>, flags: GivenFlags) -> Result<Command, String> {
+    let info = match name {
+        // The name that the Go collector had before.
+        Some("print-initial-config") => CommandInfo::find("print-config"),
+        Some(name) => Some(CommandInfo::find(name).ok_or_else(|| unknown_command(name))?),
+        None => None,
+    };
+    for (name, value) in &flags.0 {
+        let Some(flag) = info.and_then(|info| info.flag(name)) else { return Err(format!("unknown flag: --{name}")) };
+        let words = flag.value.words();
+        if let Some(value) = value.as_deref().filter(|value| !words.is_empty() && !words.contains(value)) {
+            return Err(match *name {
+                "mode" => format!("invalid mode {value:?}: modes are: redacted, unredacted"),
+                "format" => format!("unrecognized print format: {value}"),
+                "schema" => format!("invalid schema {value:?}: schemas are: components, config"),
+                name => format!("invalid argument {value:?} for \"--{name}\" flag: write one of {}", words.join(", ")),
+            });
+        }
+    }
+    let Some(info) = info else { return Ok(Command::Run) };
+    if positional.len() > info.max_arguments {
+        return Err(format!("accepts {} arg(s), received {}", info.max_arguments, positional.len()));
+    }
+    Ok(match info.name {
+        "completions" => {
+            let shell = positional.pop().filter(|shell| ["bash", "fish", "zsh"].contains(&shell.as_str()));
+            Command::Completions(shell.ok_or("write `completions bash`, `completions fish` or `completions zsh`")?)
+        }
+        "components" => match (flags.has("schema"), positional.pop()) {
+            (true, Some(_)) => return Err("--schema is of all components: leave out the type".to_owned()),
+            (true, None) if flags.value("schema") == Some("config") => Command::Schema(SchemaOf::Configuration),
+            (true, None) => Command::Schema(SchemaOf::Components),
+            (false, Some(type_name)) => Command::Component(type_name),
+            (false, None) => Command::Components,
+        },
+        "explain" => Command::Explain(positional.pop()),
+        "featuregate" => Command::FeatureGate(positional.pop()),
+        "help" => Command::Help(match positional.pop() {
+            Some(name) => Some(CommandInfo::find(&name).ok_or_else(|| unknown_command(&name))?),
+            None => None,
+        }),
+        "print-config" => Command::PrintConfig {
+            redact: flags.value("mode") != Some("unredacted"),
+            json: flags.value("format") == Some("json"),
+            validate: flags.is_on("validate", true),
+            annotate: flags.is_on("annotate", false),
+        },
+        "queue" => {
+            return queue(positional, flags.value("endpoint").map(str::to_owned), flags.is_on("dead", false));
+        }
+        "send" => Command::Send { signals: positional, flags },
+        "tap" => Command::Tap { edge: positional.pop(), flags },
+        "top" => Command::Top { url: positional.pop(), flags },
+        "validate" => Command::Validate { explain: flags.is_on("explain", false) },
+        name => return Err(unknown_command(name)),
+    })
 }
 
-/// The command of this name, with its arguments and flags.
-fn command(name: Option<&str>, mut positional: Vec<String>, flags: CommandFlags) -> Result<Command, String> {
-    let CommandFlags { redact, json, validate, schema, endpoint, dead } = flags;
-    if name == Some("queue") {
-        return queue(positional, endpoint, dead);
-    }
-    if endpoint.is_some() || dead {
-        return Err(format!("unknown flag: --{}", if dead { "dead" } else { "endpoint" }));
-    }
-    Ok(match name {
-        None => Command::Run,
-        Some("help") => Command::Help,
-        Some("featuregate") => Command::FeatureGate(positional.pop()),
-        Some("explain") => Command::Explain(positional.pop()),
-        Some("components" | "validate" | "print-config" | "print-initial-config") if !positional.is_empty() => {
-            return Err(format!("accepts 0 arg(s), received {}", positional.len()));
-        }
-        Some("components") => schema.map_or(Command::Components, Command::Schema),
-        Some("validate") => Command::Validate,
-        Some("print-config" | "print-initial-config") => Command::PrintConfig { redact, json, validate },
-        Some(other) => {
-            let known = ["components", "explain", "featuregate", "help", "print-config", "queue", "validate"];
-            let suggestion = otelcore_config::nearest_name(other, known)
-                .map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
-            return Err(format!("unknown command {other:?}{suggestion}"));
-        }
-    })
+fn unknown_command(name: &str) -> String {
+    let known: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    let suggestion =
+        otelcore_config::nearest_name(name, known).map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
+    format!("unknown command {name:?}{suggestion}")
 }
 
 /// The command `queue ACTION DIRECTORY`.
@@ -229,12 +297,6 @@ fn queue(positional: Vec<String>, endpoint: Option<String>, dead: bool) -> Resul
     Ok(Command::Queue { action, directory })
 }
 
-/// Flags without a value.
-const FLAGS_WITHOUT_VALUE: [&str; 6] = ["help", "schema", "version", "validate", "dead", "reload-on-change"];
-/// Flags with a value.
-const FLAGS_WITH_VALUE: [&str; 7] =
-    ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format", "endpoint"];
-
 /// Adds the second dash to long flags with one dash: collectors before 0.36 read them with Go's package `flag`, and
 /// manifests still have `-config=FILE`. The argument after a flag with a value is that value and stays as it is.
 fn with_two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
@@ -252,9 +314,11 @@ fn with_two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<It
         };
         let (name, has_inline_value) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
         let old_flag = OLD_FLAGS.iter().find(|(old, ..)| *old == name);
-        let takes_value = FLAGS_WITH_VALUE.contains(&name) || old_flag.is_some_and(|(.., has_value)| *has_value);
+        let flag = flags_named(name).next();
+        let takes_value =
+            flag.is_some_and(|flag| flag.value.is_separate()) || old_flag.is_some_and(|(.., has_value)| *has_value);
         is_value = takes_value && !has_inline_value;
-        let is_known = takes_value || old_flag.is_some() || FLAGS_WITHOUT_VALUE.contains(&name);
+        let is_known = flag.is_some() || old_flag.is_some();
         if is_known && !has_two_dashes { OsString::from(format!("-{text}")) } else { arg }
     })
 }
@@ -274,64 +338,6 @@ fn setting_of_old_flag(name: &str, value: &str) -> Option<String> {
 fn value(parser: &mut Parser, flag: &str) -> Result<String, String> {
     let value = parser.value().map_err(|_| format!("flag needs an argument: --{flag}"))?;
     value.string().map_err(|e| e.to_string())
-}
-
-/// The text of `--help`.
-pub(super) fn help(command: &str) -> String {
-    format!(
-        "A small OpenTelemetry Collector.
-
-Usage:
-  {command} [flags]
-  {command} [command]
-
-Started as otelcol, otelcol-contrib, otelcol-k8s or otelcol-otlp, it reads /etc/NAME/config.yaml if that file is there.
-Otherwise, without --config, it takes OTLP on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), shows a summary of what comes, puts
-metrics on http://127.0.0.1:9464/metrics, and has a live page about itself at http://127.0.0.1:55679.
-
-Available Commands:
-  components    Outputs available components in this collector distribution
-  explain       Explains the code of an error or a warning, such as OC107
-  featuregate   Display feature gates information
-  help          Help about any command
-  print-config  Prints the Collector's configuration in the specified mode
-  queue         Shows, checks, exports or sends what is in queues on disk: queue ls|verify|export|replay DIR
-  validate      Validates the config without running the collector
-
-Flags:
-      --config URI               Locations to the config file(s): a path, file:PATH, env:NAME or yaml:TEXT; may be
-                                 given several times, later ones win. k8s:PATH[#NAME] takes the configuration out of
-                                 Kubernetes manifests: a file, a folder or a kustomization
-      --feature-gates LIST       Comma-delimited list of feature gate identifiers. Prefix with '-' to disable the
-                                 feature. '+' or no prefix will enable the feature
-  -h, --help                     help for {command}
-      --reload-on-change         Read the configuration again when one of its files has changed and stays the same for a
-                                 second, as on SIGHUP; also when the link of a mounted ConfigMap moves
-      --set KEY=VALUE            Set arbitrary component config property, such as processors.batch.timeout=2s; wins
-                                 over every --config
-      --shutdown-timeout TIME    How long a stop may take to deliver what is held (default 25s)
-  -v, --version                  version for {command}
-
-Flags of components:
-      --schema[=config]          Output the JSON Schema of each component, or of a whole configuration, for editors
-
-Flags of print-config:
-      --format string            Output format: yaml (default) or json
-      --mode string              Operating mode: redacted (default), unredacted
-      --validate                 Validate the config before printing (default true)
-
-Actions of queue, for the directory of a file_storage extension or of one queue in it:
-  ls            Prints a line about each queue: what waits, how old it is, the size on disk, what is damaged or given up
-  verify        Reads everything and checks it; exit code 1 and the places where something is damaged
-  export        Writes what waits as OTLP/JSON, a request a line; with --dead what was given up
-  replay        Sends what waits to --endpoint, and removes what was delivered
-
-Flags of queue:
-      --dead                     Of export: the requests that were given up, their reasons on standard error
-      --endpoint URL             Of replay: http://HOST:PORT for OTLP over HTTP, HOST:PORT for OTLP over gRPC
-      --set KEY=VALUE            Of replay: a key of the OTLP exporter, such as tls.insecure=true
-"
-    )
 }
 
 #[cfg(test)]
@@ -361,7 +367,7 @@ mod tests {
         );
         assert_eq!(invocation.feature_gates, ["x,-y"]);
         let got = parse_args(&["validate", "--config", "a"]).unwrap();
-        assert_eq!((got.command, got.config), (Command::Validate, vec!["a".to_owned()]));
+        assert_eq!((got.command, got.config), (Command::Validate { explain: false }, vec!["a".to_owned()]));
         assert_eq!(parse_args(&["--log-level=DEBUG"]).unwrap().set, ["service.telemetry.logs.level=DEBUG"]);
     }
 
@@ -390,7 +396,7 @@ mod tests {
         assert_eq!(parse_args(&["-version"]).unwrap().command, Command::Version);
         assert_eq!(parse_args(&["-v"]).unwrap().command, Command::Version);
         assert_eq!(parse_args(&["print-config", "-mode=unredacted"]).unwrap().command, {
-            Command::PrintConfig { redact: false, json: false, validate: true }
+            Command::PrintConfig { redact: false, json: false, validate: true, annotate: false }
         });
         assert_eq!(parse_args(&["-confg=a"]).unwrap_err(), "unknown shorthand flag: 'c' in -c");
         assert_eq!(parse_args(&["--", "-config=a"]).unwrap_err(), "unknown command \"-config=a\"");

@@ -287,7 +287,7 @@ impl Manifests {
         let output = Diagnostics::new();
         mistakes.into_iter().for_each(|item| output.push(item));
         let files = super::ReadFiles::new();
-        super::LoadedConfig { plan: None, grace: DEFAULT_GRACE_PERIOD, diagnostics: output, files }
+        super::LoadedConfig { plan: None, root: None, grace: DEFAULT_GRACE_PERIOD, diagnostics: output, files }
             .report_warnings(terminal);
         match errors {
             0 => 0,

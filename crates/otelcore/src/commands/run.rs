@@ -103,8 +103,9 @@ pub(super) fn run(
 fn with_watch(mut collector: Collector, watch: Option<&ConfigWatch>, loaded: &LoadedConfig) -> Collector {
     if let Some(watch) = watch.cloned() {
         watch.set_files(&loaded.files, true);
-        collector.set_internal_part(Arc::new(move || watch.part()));
+        collector.add_internal_part(Arc::new(move || watch.part()));
     }
+    collector.report_idle_pipelines();
     collector
 }
 

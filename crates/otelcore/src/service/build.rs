@@ -104,8 +104,8 @@ impl ComponentBuilder<'_, '_> {
             place,
             content,
         };
-        if let Some(part) = &collector.internal_part {
-            let identity = identity("internal part".to_owned(), String::new());
+        for (index, part) in collector.internal_parts.iter().enumerate() {
+            let identity = identity(format!("internal part {index}"), String::new());
             if self.graph.keep_extension(&identity).is_none() {
                 self.graph.add_internal(part(), collector.log.clone());
                 self.graph.set_identity(InstanceIdentity { identity, uses: BTreeSet::new() });

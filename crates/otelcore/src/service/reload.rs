@@ -68,7 +68,7 @@ impl Collector {
             outputs: self.outputs.clone(),
             replaceable_log: self.replaceable_log.clone(),
             next_log: None,
-            internal_part: self.internal_part.clone(),
+            internal_parts: self.internal_parts.clone(),
             log_buffers: self.log_buffers.clone(),
             host_log: self.host_log.clone(),
             plan,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::mistakes::LoggedMistakes;
 use crate::{Error, LogField, Logger, MonotonicTime};
 
 /// Shortest time between two lines of one kind.
@@ -51,11 +52,12 @@ struct KindReports {
 pub(super) struct FailureLog {
     log: Logger,
     kinds: [KindReports; 4],
+    mistakes: LoggedMistakes,
 }
 
 impl FailureLog {
     pub(super) fn new(log: Logger) -> Self {
-        Self { log, kinds: std::array::from_fn(|_| KindReports::default()) }
+        Self { log, kinds: std::array::from_fn(|_| KindReports::default()), mistakes: LoggedMistakes::default() }
     }
 
     /// Reports a failure, now or with later ones.
@@ -65,6 +67,9 @@ impl FailureLog {
         reports.unreported = Some(failure);
         reports.requests += 1;
         if reports.last_at.is_none_or(|at| now.since(at) >= REPORT_INTERVAL) {
+            if let Some(failure) = &reports.unreported {
+                self.mistakes.log(&failure.why.message, &self.log);
+            }
             reports.report(now, &self.log);
         }
     }
@@ -79,6 +84,9 @@ impl FailureLog {
     pub(super) fn handle_timeout(&mut self, now: MonotonicTime) {
         for reports in &mut self.kinds {
             if reports.last_at.is_some_and(|at| now.since(at) >= REPORT_INTERVAL) {
+                if let Some(failure) = &reports.unreported {
+                    self.mistakes.log(&failure.why.message, &self.log);
+                }
                 reports.report(now, &self.log);
             }
         }

@@ -17,7 +17,7 @@ use super::{ComponentIdentity, GRAPH_OWNER, Graph, MAX_ATTEMPTS_PER_TURN, Phase}
 use crate::exporter_queue::ExporterQueue;
 use crate::{
     Budget, ComponentKind, Connector, Exporter, ExporterQueueConfig, Extension, ItemFlow, Logger, MetricsLevel,
-    OfferedCapabilities, Processor, Receiver, StartError, StatusTable, Storage, StoredQueueContext, Telemetry,
+    OfferedCapabilities, Processor, Receiver, StartError, StatusTable, Storage, StoredQueueContext, Taps, Telemetry,
     UsedMetadata,
 };
 
@@ -220,6 +220,13 @@ impl<'p> GraphBuilder<'p> {
         self
     }
 
+    /// Offers what passes its edges to these taps.
+    #[must_use]
+    pub fn with_taps(mut self, taps: &Taps) -> Self {
+        self.graph.data_path.taps = taps.clone();
+        self
+    }
+
     /// Keeps the statuses of components in this table. Called before components are added; removes what the table has.
     #[must_use]
     pub fn with_statuses(mut self, statuses: &Arc<StatusTable>) -> Self {
@@ -380,8 +387,7 @@ impl<'p> GraphBuilder<'p> {
         }
         for receiver in receivers {
             let Some(slot) = self.graph.receivers.get(receiver.0) else { continue };
-            let (id, owner) = (slot.id.to_string(), slot.owner);
-            self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, owner, &id, signal);
+            self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, slot.owner, &slot.id, signal);
         }
         self.graph.data_path.pipelines.push(Pipeline {
             id,

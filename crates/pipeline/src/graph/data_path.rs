@@ -17,8 +17,9 @@ use crate::component::InputTarget;
 use crate::component_status::FIRST_GRAPH_PART;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Ack, AttemptId, Budget, Connector, ConnectorOutput, Cx, Downstream, Exporter, ItemFlow, LossReason, MonotonicTime,
-    Outcome, Outcomes, Payload, Processor, StartError, StatusReport, StatusTable, StoredQueue, World, order_by_needs,
+    Ack, AttemptId, Budget, Connector, ConnectorOutput, Cx, Downstream, EdgeEnd, Exporter, ItemFlow, LossReason,
+    MonotonicTime, Outcome, Outcomes, Payload, Processor, StartError, StatusReport, StatusTable, StoredQueue, Taps,
+    World, order_by_needs,
 };
 
 /// The first part of an exporter's status that stands for a queue on disk, by signal.
@@ -122,6 +123,8 @@ pub(super) struct DataPath {
     pending: Vec<PendingPayload>,
     pub(super) settlements: Rc<Settlements>,
     pub(super) receiver_flows: ReceiverFlows,
+    /// Who looks at what passes.
+    pub(super) taps: Taps,
 }
 
 impl Pipeline {
@@ -193,6 +196,11 @@ impl InputTarget for DataPath {
             let pipeline = &self.pipelines[index];
             if pipeline.signal == payload.signal && pipeline.receivers.contains(&receiver) {
                 is_accepted = true;
+                if self.taps.is_active()
+                    && let Some(id) = self.receiver_flows.id(cx.owner())
+                {
+                    self.taps.offer(&pipeline.id, EdgeEnd::Receiver(id), &payload);
+                }
                 let (payload, ack) = (payload.clone(), ack.branch().required(pipeline.is_stored));
                 self.pending.push(PendingPayload { pipeline: index, index: 0, payload, ack });
                 self.pass_pending(cx);
@@ -241,6 +249,7 @@ impl DataPath {
             pending: Vec::new(),
             settlements: Rc::new(Settlements::default()),
             receiver_flows: ReceiverFlows::default(),
+            taps: Taps::default(),
         }
     }
 
@@ -439,7 +448,10 @@ impl DataPath {
                 ack.settle(Outcome::permanent(UNSUPPORTED_SIGNAL));
             } else if let Some(target) = target {
                 match slot.targets.get(target) {
-                    Some(&pipeline) => self.pending.push(PendingPayload { pipeline, index: 0, payload, ack }),
+                    Some(&pipeline) => {
+                        self.offer_to_taps(pipeline, source_of(slot), &payload);
+                        self.pending.push(PendingPayload { pipeline, index: 0, payload, ack });
+                    }
                     None => ack.settle(Outcome::permanent("the connector does not feed this pipeline")),
                 }
             } else {
@@ -447,6 +459,7 @@ impl DataPath {
                 for &pipeline in slot.targets.iter().rev() {
                     let is_stored = self.pipelines.get(pipeline).is_some_and(|pipeline| pipeline.is_stored);
                     let (payload, ack) = (payload.clone(), ack.branch().required(is_stored));
+                    self.offer_to_taps(pipeline, source_of(slot), &payload);
                     self.pending.push(PendingPayload { pipeline, index: 0, payload, ack });
                 }
                 // A connector feeds at least one pipeline, whose outcome takes precedence over this.
@@ -460,6 +473,7 @@ impl DataPath {
     fn pass_pending(&mut self, cx: &mut Cx<'_>) {
         while let Some(PendingPayload { pipeline, index, payload, ack }) = self.pending.pop() {
             let mut downstream = self.new_downstream(pipeline, index);
+            self.offer_to_taps(pipeline, EdgeEnd::Processor(index), &payload);
             if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
                 slot.flow.record_incoming(u64::from(payload.items()));
                 slot.processor.process(&mut cx.for_owner(slot.owner), payload, ack, &mut downstream);
@@ -473,6 +487,16 @@ impl DataPath {
         }
     }
 
+    /// A payload passes an edge of a pipeline.
+    #[inline]
+    fn offer_to_taps(&self, pipeline: usize, end: EdgeEnd<&ComponentId>, payload: &Payload) {
+        if self.taps.is_active()
+            && let Some(pipeline) = self.pipelines.get(pipeline)
+        {
+            self.taps.offer(&pipeline.id, end, payload);
+        }
+    }
+
     /// Passes a payload to the exporters and connectors at the end of a pipeline.
     fn fan_out(&mut self, cx: &mut Cx<'_>, pipeline: usize, payload: Payload, ack: Ack) {
         // Each branch says for itself whether it is required.
@@ -480,6 +504,7 @@ impl DataPath {
         for i in 0..self.pipelines[pipeline].exporters.len() {
             let exporter = self.pipelines[pipeline].exporters[i];
             let signal = payload.signal as usize;
+            self.offer_to_taps(pipeline, EdgeEnd::Exporter(&self.exporters[exporter].id), &payload);
             let slot = &mut self.exporters[exporter];
             if let Some(flow) = &slot.flows[signal] {
                 flow.record_incoming(payload.items());
@@ -494,6 +519,9 @@ impl DataPath {
         for i in 0..self.pipelines[pipeline].connectors.len() {
             let connector = self.pipelines[pipeline].connectors[i];
             let mut output = self.new_connector_output(connector);
+            let slot = &self.connectors[connector];
+            let end = EdgeEnd::TargetConnector(&slot.id, slot.signals.0, slot.signals.1);
+            self.offer_to_taps(pipeline, end, &payload);
             let slot = &mut self.connectors[connector];
             let ack = ack.branch().required(slot.is_stored);
             slot.flow.record_incoming(payload.items());
@@ -607,6 +635,11 @@ impl DataPath {
             self.pass_all(&mut cx, pipeline, index, downstream);
         }
     }
+}
+
+/// The edge from a connector to a pipeline.
+fn source_of(slot: &ConnectorSlot) -> EdgeEnd<&ComponentId> {
+    EdgeEnd::SourceConnector(&slot.id, slot.signals.0, slot.signals.1)
 }
 
 /// Reports the status of an exporter for one signal from the outcome of an attempt. A payload that was refused for what it

@@ -5,28 +5,38 @@
 
 use std::collections::BTreeMap;
 
+use otelcore_config::ComponentId;
 use otelcore_pdata::Signal;
 
 use crate::ack::SentItems;
 use crate::exporter_queue::ExporterQueue;
 use crate::{ConnectorOutput, HeldItems, ItemFlow, Outcome, StoredItemCounts, StoredQueue, Telemetry};
 
-/// The counts of receivers, by owner number and signal.
+/// The id of a receiver, and its counts by signal.
+#[derive(Debug)]
+struct ReceiverFlow {
+    id: ComponentId,
+    flows: [Option<ItemFlow>; 3],
+}
+
+/// The counts of receivers, by owner number.
 #[derive(Debug, Default)]
-pub(super) struct ReceiverFlows(BTreeMap<u32, [Option<ItemFlow>; 3]>);
+pub(super) struct ReceiverFlows(BTreeMap<u32, ReceiverFlow>);
 
 impl ReceiverFlows {
     /// A pipeline takes this signal from a receiver.
-    pub(super) fn add_signal(&mut self, telemetry: &Telemetry, receiver: u32, id: &str, signal: Signal) {
-        let flows = self.0.entry(receiver).or_default();
-        flows[signal as usize].get_or_insert_with(|| ItemFlow::new(telemetry, "receiver", id, signal));
+    pub(super) fn add_signal(&mut self, telemetry: &Telemetry, receiver: u32, id: &ComponentId, signal: Signal) {
+        let new = || ReceiverFlow { id: id.clone(), flows: [None, None, None] };
+        let flows = &mut self.0.entry(receiver).or_insert_with(new).flows;
+        flows[signal as usize].get_or_insert_with(|| ItemFlow::new(telemetry, "receiver", &id.to_string(), signal));
     }
 
     /// Adds those of the graph that this one is changed into. Receivers that are kept keep theirs.
     pub(super) fn adopt(&mut self, next: Self) {
-        for (receiver, flows) in next.0 {
-            let own = self.0.entry(receiver).or_default();
-            for (own, next) in own.iter_mut().zip(flows) {
+        for (receiver, next) in next.0 {
+            let new = || ReceiverFlow { id: next.id, flows: [None, None, None] };
+            let own = &mut self.0.entry(receiver).or_insert_with(new).flows;
+            for (own, next) in own.iter_mut().zip(next.flows) {
                 if own.is_none() {
                     *own = next;
                 }
@@ -36,11 +46,17 @@ impl ReceiverFlows {
 
     /// A receiver has ended: what is held is dropped.
     pub(super) fn end(&mut self, receiver: u32) {
-        self.0.remove(&receiver).iter_mut().flatten().flatten().for_each(ItemFlow::abort);
+        let ended = self.0.remove(&receiver);
+        ended.into_iter().flat_map(|receiver| receiver.flows).flatten().for_each(|mut flow| flow.abort());
+    }
+
+    /// The id of a receiver.
+    pub(super) fn id(&self, receiver: u32) -> Option<&ComponentId> {
+        self.0.get(&receiver).map(|receiver| &receiver.id)
     }
 
     fn of(&mut self, receiver: u32, signal: Signal) -> Option<&mut ItemFlow> {
-        self.0.get_mut(&receiver)?.get_mut(signal as usize)?.as_mut()
+        self.0.get_mut(&receiver)?.flows.get_mut(signal as usize)?.as_mut()
     }
 
     /// A receiver has sent items, some of them for the first time.
@@ -60,7 +76,7 @@ impl ReceiverFlows {
 
     /// The process ends: what is held is dropped.
     pub(super) fn abort(&mut self) {
-        self.0.values_mut().flatten().flatten().for_each(ItemFlow::abort);
+        self.0.values_mut().flat_map(|receiver| &mut receiver.flows).flatten().for_each(ItemFlow::abort);
     }
 }
 

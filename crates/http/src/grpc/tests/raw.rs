@@ -138,7 +138,10 @@ fn invalid_preface_is_refused_with_goaway_and_close() {
         assert!(
             raw.last_poll.shutdown_write
                 && !raw.last_poll.closed
-                && matches!(raw.last_poll.close_reason, Some(CloseReason::Protocol(_)))
+                && matches!(
+                    raw.last_poll.close_reason,
+                    Some(CloseReason::Protocol(_) | CloseReason::OtherProtocol("HTTP/1"))
+                )
         );
         raw.peer.close();
         raw.poll();

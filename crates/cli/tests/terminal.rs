@@ -1,0 +1,204 @@
+//! The commands for looking and trying, as the real binary: `send`, `tap`, `top`, completions, explanations.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use support::*;
+
+struct Collector {
+    process: Process,
+    grpc: u16,
+    http: u16,
+    page: u16,
+}
+
+/// A collector with all signals, the live page, and what `more` adds to its exporters.
+fn collector(name: &str) -> Collector {
+    let (grpc, http, page, own) = (free_port(), free_port(), free_port(), free_port());
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\"}}, http: {{endpoint: \"127.0.0.1:{http}\"}}}}}}}}\n\
+         processors: {{batch: {{timeout: 50ms}}}}\n\
+         exporters: {{nop: }}\n\
+         extensions: {{zpages: {{endpoint: \"127.0.0.1:{page}\"}}}}\n\
+         service:\n  extensions: [zpages]\n  telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {own}}}}}}}}}]}}}}\n  pipelines:\n    \
+           traces: {{receivers: [otlp], processors: [batch], exporters: [nop]}}\n    \
+           metrics: {{receivers: [otlp], exporters: [nop]}}\n    \
+           logs: {{receivers: [otlp], exporters: [nop]}}\n"
+    );
+    let folder = empty_test_dir(name);
+    let path = folder.join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut command = Command::new(otelcore());
+    let mut process = Process::start(command.arg(format!("--config={}", path.display())), &folder.join("log"));
+    wait_for_listener(&format!("127.0.0.1:{page}"), &mut process);
+    wait_for_listener(&format!("127.0.0.1:{grpc}"), &mut process);
+    Collector { process, grpc, http, page }
+}
+
+fn run(args: &[&str]) -> Output {
+    let mut command = Command::new(otelcore());
+    command.args(args).stdin(Stdio::null());
+    for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_HEADERS"] {
+        command.env_remove(name);
+    }
+    command.output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn send_says_what_was_accepted_over_each_protocol() {
+    let mut collector = collector("send");
+    for (protocol, port) in [("grpc", collector.grpc), ("http/protobuf", collector.http), ("http/json", collector.http)]
+    {
+        let output = run(&[
+            "send",
+            &format!("--endpoint=127.0.0.1:{port}"),
+            &format!("--protocol={protocol}"),
+            "--count=250",
+            "--size=20",
+            "--compression=gzip",
+        ]);
+        let text = text(&output);
+        assert!(output.status.success(), "{protocol}: {text}");
+        for part in [
+            "250 spans in 3 requests: 250 accepted",
+            "250 metric points in 3",
+            "250 log records in 3",
+            "time to an answer",
+        ] {
+            assert!(text.contains(part), "{protocol}: {text}");
+        }
+    }
+    let port = collector.grpc;
+    let output = run(&["send", "logs", &format!("--endpoint=127.0.0.1:{port}"), "--rate=100", "--duration=1s"]);
+    let text = text(&output);
+    let items: u64 = text.split("logs").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    assert!(output.status.success() && (100..=200).contains(&items), "{text}");
+    collector.process.signal("TERM");
+    assert_eq!(collector.process.wait_for_exit(Duration::from_secs(30)), 0);
+}
+
+#[test]
+fn send_to_a_port_without_a_listener_says_why_and_fails() {
+    let output =
+        run(&["send", "traces", &format!("--endpoint=127.0.0.1:{}", free_port()), "--count=1", "--timeout=2s"]);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("1 failed") && text.contains("connection refused"), "{text}");
+}
+
+#[test]
+fn tap_prints_what_passes_an_edge_and_for_which_the_condition_holds() {
+    let collector = collector("tap");
+    let url = format!("--url=http://127.0.0.1:{}", collector.page);
+    let edges = text(&run(&["tap", &url]));
+    assert!(edges.contains("  traces:batch->nop\n") && edges.contains("  logs:otlp->logs\n"), "{edges}");
+    let endpoint = format!("--endpoint=127.0.0.1:{}", collector.grpc);
+    let mut sender = Command::new(otelcore());
+    let sender = sender.args(["send", &endpoint, "--rate=200", "--duration=60s"]);
+    let _sender = Process::start(sender, &empty_test_dir("tap-sender").join("log"));
+    let spans = text(&run(&["tap", "batch->nop", &url, "--limit=20", "--where=span.name == \"GET /cart\""]));
+    assert!(spans.contains("# ") && spans.contains("GET /cart ") && !spans.contains("POST /checkout"), "{spans}");
+    let points = text(&run(&["tap", "metrics:otlp->metrics", &url, "--limit=3"]));
+    assert!(points.contains("test.requests{http.route="), "{points}");
+    let logs = text(&run(&["tap", "otlp->logs", &url, "--limit=30", "--format=json"]));
+    let records: usize = logs.lines().map(|line| line.matches("\"severityNumber\"").count()).sum();
+    assert!(records >= 30 && logs.starts_with("{\"resourceLogs\":"), "{logs}");
+    for (args, part) in [
+        (&["tap", "nothing->here"][..], "there is no edge \"nothing->here\""),
+        (&["tap", "otlp->logs", "--where=log.nothing == 1"], "the condition is not valid"),
+        (&["tap", "otlp->logs", "--limit=0"], "--limit must be a positive number"),
+    ] {
+        let output = run(&[args, &[url.as_str()]].concat());
+        assert!(output.status.code() == Some(1) && text(&output).contains(part), "{}", text(&output));
+    }
+}
+
+#[test]
+fn top_prints_the_tables_once_where_the_output_is_no_terminal() {
+    let collector = collector("top");
+    let endpoint = format!("--endpoint=127.0.0.1:{}", collector.grpc);
+    let mut sender = Command::new(otelcore());
+    let sender = sender.args(["send", &endpoint, "--rate=200", "--duration=60s"]);
+    let _sender = Process::start(sender, &empty_test_dir("top-sender").join("log"));
+    for width in ["80", "200"] {
+        let output = run(&["top", &format!("127.0.0.1:{}", collector.page), &format!("--width={width}")]);
+        let text = text(&output);
+        assert!(output.status.success() && !text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("receiver otlp") && text.contains("traces:batch->nop"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= width.parse().unwrap()), "{text}");
+        assert!(text.lines().any(|line| line.contains("logs:otlp->logs") && line.contains("KiB")), "{text}");
+    }
+    let output = run(&["top", &format!("127.0.0.1:{}", free_port())]);
+    assert!(output.status.code() == Some(1) && text(&output).contains("connection refused"), "{}", text(&output));
+}
+
+#[test]
+fn configuration_is_drawn_explained_and_annotated() {
+    let folder = empty_test_dir("explain");
+    let path = folder.join("config.yaml");
+    let config = "receivers:\n  otlp:\n    protocols:\n      grpc:\n        endpoint: ${env:GRPC_ADDRESS}\nexporters:\n  \
+                  otlp:\n    endpoint: localhost:4317\n  debug:\nservice:\n  pipelines:\n    traces:\n      \
+                  receivers: [otlp]\n      exporters: [otlp, debug]\n";
+    std::fs::write(&path, config).unwrap();
+    let config = format!("--config={}", path.display());
+    let mut command = Command::new(otelcore());
+    let output = command.args(["validate", "--explain", &config]).env("GRPC_ADDRESS", "localhost:1").output().unwrap();
+    let explained = text(&output);
+    assert!(explained.contains("    otlp ---+-> otlp\n"), "{explained}");
+    assert!(explained.contains("+-> debug") && explained.contains("What to do"), "{explained}");
+    let mut command = Command::new(otelcore());
+    let output =
+        command.args(["print-config", "--annotate", &config]).env("GRPC_ADDRESS", "localhost:1").output().unwrap();
+    let annotated = String::from_utf8(output.stdout.clone()).unwrap();
+    let has = |start: &str, end: &str| {
+        annotated.lines().any(|line| line.trim_start().starts_with(start) && line.ends_with(end))
+    };
+    assert!(has("endpoint: localhost:1 ", &format!("# ${{env:GRPC_ADDRESS}} in {}:5", path.display())), "{annotated}");
+    assert!(has("endpoint: localhost:4317 ", &format!("# {}:8", path.display())), "{annotated}");
+    assert!(has("max_recv_msg_size_mib: ", "# default") || has("read_buffer_size: ", "# default"), "{annotated}");
+}
+
+#[test]
+fn component_is_described_by_its_type() {
+    let otlp = text(&run(&["components", "receiver/otlp"]));
+    assert!(otlp.contains("protocols::grpc::endpoint: text, default localhost:4317"), "{otlp}");
+    let all = text(&run(&["components", "otlp"]));
+    assert!(all.contains("receiver otlp: ") && all.contains("exporter otlp_grpc: "), "{all}");
+    let output = run(&["components", "oltp"]);
+    assert!(output.status.code() == Some(1) && text(&output).contains("did you mean \"otlp\"?"), "{}", text(&output));
+}
+
+/// The shells that are installed complete a subcommand and a flag.
+#[test]
+fn completions_are_scripts_that_shells_accept() {
+    let folder = empty_test_dir("completions");
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success(), "{}", text(&output));
+        let path = folder.join(shell);
+        std::fs::write(&path, &output.stdout).unwrap();
+        let Ok(checked) = Command::new(shell).arg("-n").arg(&path).output() else { continue };
+        assert!(checked.status.success(), "{shell}: {}", text(&checked));
+    }
+    let complete = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let script = format!(
+            "source {}; COMP_WORDS=({}); COMP_CWORD={}; _otelcore; echo \"${{COMPREPLY[*]}}\"",
+            folder.join("bash").display(),
+            words.join(" "),
+            words.len() - 1
+        );
+        text(&Command::new("bash").args(["--norc", "-c", &script]).output().unwrap())
+    };
+    assert_eq!(complete(&["otelcore", "va"]), "validate\n");
+    assert_eq!(complete(&["otelcore", "send", "--prot"]), "--protocol\n");
+    assert_eq!(complete(&["otelcore", "send", "--protocol", "h"]), "http/protobuf http/json\n");
+    assert_eq!(complete(&["otelcore", "components", "memory_l"]), "memory_limiter\n");
+}
