@@ -400,8 +400,20 @@ type ComponentStatus struct {
 	Message string `json:"message"`
 	// ChangedAt is when the status changed last.
 	ChangedAt time.Time `json:"changed_at"`
+	// LastError is the last error that it reported, if any; it stays when the component works again.
+	LastError *LastError `json:"last_error"`
 	// Addresses are where it listens; for a configured port 0 with the port that it got.
 	Addresses []string `json:"addresses"`
+}
+
+// A LastError is an error of a component.
+type LastError struct {
+	// Message is its text.
+	Message string `json:"message"`
+	// At is when it was reported last.
+	At time.Time `json:"at"`
+	// Count is how often it was reported in a row.
+	Count uint64 `json:"count"`
 }
 
 // ComponentStatuses are the statuses of all components since the start.

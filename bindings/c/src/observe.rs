@@ -35,7 +35,8 @@ pub extern "C" fn otelcore_collector_health(
 
 /// The status of each component as a JSON array, from the start on; later versions may add keys. For example
 /// `[{"kind":"exporter","id":"otlp_grpc","instance":"","status":"recoverable_error","message":"no such host",
-/// "changed_at":"2025-11-29T20:00:00Z","addresses":[]}]`. A receiver's addresses are where it listens:
+/// "changed_at":"2025-11-29T20:00:00Z","last_error":{"message":"no such host","at":"2025-11-29T20:00:05Z","count":6},
+/// "addresses":[]}]`. The last error, or null, stays when the component works again. A receiver's addresses are where it listens:
 /// `"addresses":["127.0.0.1:4317"]`, for a configured port 0 with the port that it got. The status is `none`,
 /// `starting`, `ok`, `recoverable_error`, `permanent_error`, `stopping` or `stopped`.
 #[unsafe(no_mangle)]

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import otelcore
 import pytest
@@ -67,6 +68,29 @@ def test_receiver_with_port_0_says_where_it_listens() -> None:
         assert host == "127.0.0.1" and int(port) > 0
         socket.create_connection((host, int(port)), 10).close()
     assert all(s["addresses"] == [] for s in collector.component_statuses())
+
+
+def test_last_error_of_an_exporter_has_its_text_and_count() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        config = {
+            "receivers": {"inproc": None},
+            "exporters": {"otlp_grpc": {"endpoint": endpoint, "retry_on_failure": {"enabled": False}}},
+            "service": {
+                "telemetry": {"metrics": {"level": "none"}},
+                "pipelines": {"traces": {"receivers": ["inproc"], "exporters": ["otlp_grpc"]}},
+            },
+        }
+        with Collector(config, log=False) as collector:
+            collector.input().submit_traces(spans(1))
+
+            def error() -> Any:
+                (exporter,) = [s for s in collector.component_statuses() if s["kind"] == "exporter"]
+                return exporter["last_error"]
+
+            wait_for(lambda: error() is not None)
+            assert "refused" in error()["message"] and error()["count"] >= 1 and error()["at"].endswith("Z")
 
 
 def test_mistakes_have_their_places_and_hints(tmp_path: Path) -> None:

@@ -690,7 +690,8 @@ impl EmbeddedCollector {
     }
 
     /// [`EmbeddedCollector::component_statuses`] as a JSON array of objects with the keys `kind`, `id`, `instance`,
-    /// `status`, `message`, `changed_at` (RFC 3339) and `addresses`, where it listens. Later versions may add keys.
+    /// `status`, `message`, `changed_at` (RFC 3339), `last_error` (`null`, or an object with
+    /// `message`, `at` and `count`), and `addresses`, where it listens. Later versions may add keys.
     #[must_use]
     pub fn component_statuses_json(&self) -> String {
         let mut out = b"[".to_vec();
@@ -711,7 +712,17 @@ impl EmbeddedCollector {
             }
             out.extend_from_slice(b",\"changed_at\":\"");
             otelcore_pdata::text::put_rfc3339(&mut out, entry.changed_at.0);
-            out.extend_from_slice(b"\",\"addresses\":[");
+            out.extend_from_slice(b"\",\"last_error\":");
+            if let Some(error) = &entry.last_error {
+                out.extend_from_slice(b"{\"message\":");
+                otelcore_pdata::text::put_json_string(&mut out, error.message.as_bytes());
+                out.extend_from_slice(b",\"at\":\"");
+                otelcore_pdata::text::put_rfc3339(&mut out, error.at.0);
+                out.extend_from_slice(format!("\",\"count\":{}}}", error.count).as_bytes());
+            } else {
+                out.extend_from_slice(b"null");
+            }
+            out.extend_from_slice(b",\"addresses\":[");
             for (position, address) in entry.addresses.iter().enumerate() {
                 if position > 0 {
                     out.push(b',');

@@ -119,7 +119,7 @@ class Collector:
 
     def component_statuses(self) -> list[dict[str, Any]]:
         """The status of each component since the start: `kind`, `id`, `instance`, `status`, `message`, `changed_at`,
-        and `addresses`, where it listens."""
+        `last_error` (`None`, or `message`, `at` and `count`), and `addresses`, where it listens."""
         statuses: list[dict[str, Any]] = json.loads(self._engine.component_statuses())
         return statuses
 
