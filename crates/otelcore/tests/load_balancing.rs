@@ -64,7 +64,7 @@ fn traces_are_divided_among_three_collectors() {
     while spans < 2 * u32::from(TRACES) && start_time.elapsed() < Duration::from_secs(60) {
         for (index, backend) in backends.iter().enumerate() {
             let output = backend.output("inproc/out").unwrap();
-            while let Some(batch) = output.next(Some(Duration::from_millis(50))) {
+            while let Ok(batch) = output.next(Some(Duration::from_millis(50))) {
                 let request = ExportTraceServiceRequest::decode(batch.data().to_vec().as_slice()).unwrap();
                 batch.finish(BatchResult::Delivered);
                 let scopes = request.resource_spans.into_iter().flat_map(|entry| entry.scope_spans);

@@ -35,6 +35,7 @@ mod file_system;
 mod graph;
 mod item_flow;
 mod log;
+mod own_traces;
 mod panics;
 mod payload;
 mod payload_splitter;
@@ -85,6 +86,9 @@ pub use graph::{
     PipelineIndex, ProcessorParts, ReceiverIndex, UndeliveredItems,
 };
 pub use item_flow::ItemFlow;
+pub use own_traces::{
+    ActiveSpan, EndedSpan, Sampler, SpanAttributes, SpanContext, SpanEvent, SpanSink, SpanValue, Tracer, TracerSlot,
+};
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use panics::catch_panic;
 pub use payload::{Metadata, Payload, UsedMetadata};

@@ -465,7 +465,8 @@ pub const CODES: &[Code] = &[
         meaning: "`service::telemetry::logs::processors` gets more records than can be pushed, and `max_queue_size` or 16 MiB of them wait already. The oldest are dropped; they are counted in `otelcore_own_telemetry_dropped_items`, and the log itself has them all.",
         causes: &["a destination that can't be reached", "the level `debug`"],
         remedy: "correct the destination, which another message names; raise `max_queue_size` or the level.",
-        messages: &["Own log records were dropped: they come faster than they can be pushed."],
+        messages: &["Own log records were dropped: they come faster than they can be pushed.",
+            "Own spans were dropped: they come faster than they can be pushed."],
     },
     Code {
         id: "OC330",

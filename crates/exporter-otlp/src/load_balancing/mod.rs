@@ -17,9 +17,7 @@ mod split;
 mod tests;
 
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{
-    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ReadFile, StartError,
-};
+use otelcore_pipeline::{BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ReadFile, StartError};
 
 use balancer::LoadBalancer;
 pub use config::{

@@ -116,7 +116,8 @@ fn what_waited_for_a_backend_that_has_gone_goes_to_the_others() {
 fn nothing_is_lost_while_backends_come_and_go() {
     for seed in seeds().take(4) {
         let mut pool = Pool::new(seed, 6, EXPORTER);
-        let load = |client| Load { client, requests: 150, spans: 10, interval: 100 * MS, retry: true, ..Load::default() };
+        let load =
+            |client| Load { client, requests: 150, spans: 10, interval: 100 * MS, retry: true, ..Load::default() };
         [1, 2].into_iter().for_each(|client| pool.start_client(&load(client)));
         for _ in 0..30 {
             let number = pool.sim.random() as usize % 6;

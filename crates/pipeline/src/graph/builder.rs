@@ -217,6 +217,7 @@ impl<'p> GraphBuilder<'p> {
     #[must_use]
     pub fn with_telemetry(mut self, telemetry: &Telemetry) -> Self {
         self.graph.telemetry = telemetry.clone();
+        self.graph.data_path.receiver_traces.tracer = telemetry.tracer().clone();
         self
     }
 
@@ -382,6 +383,7 @@ impl<'p> GraphBuilder<'p> {
             let Some(slot) = self.graph.receivers.get(receiver.0) else { continue };
             let (id, owner) = (slot.id.to_string(), slot.owner);
             self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, owner, &id, signal);
+            self.graph.data_path.receiver_traces.add_receiver(owner, &id);
         }
         self.graph.data_path.pipelines.push(Pipeline {
             id,

@@ -198,9 +198,17 @@ fn input(seed: u64) -> Vec<u8> {
     let signal = Signal::ALL[c.below(3)];
     let key = match signal {
         Signal::Traces => c.choose(&["", "traceID", "service", "attributes", "attributes", "metric"]),
-        Signal::Metrics => {
-            c.choose(&["", "service", "resource", "metric", "streamID", "streamID", "attributes", "attributes", "traceID"])
-        }
+        Signal::Metrics => c.choose(&[
+            "",
+            "service",
+            "resource",
+            "metric",
+            "streamID",
+            "streamID",
+            "attributes",
+            "attributes",
+            "traceID",
+        ]),
         Signal::Logs => c.choose(&["", "traceID", "service"]),
     };
     let mut head = vec![signal.name().to_owned(), key.to_owned()];

@@ -61,15 +61,30 @@ fn mistakes_of_the_configuration_have_the_messages_of_the_go_exporter() {
         ("{resolver: {static: {hostnames: []}}}", "no endpoints specified for the static resolver"),
         ("{resolver: {dns: {port: 1}}}", "no hostname specified to resolve the backends"),
         ("{resolver: {k8s: {ports: [1]}}}", "no service specified to resolve the backends"),
-        ("{resolver: {k8s: {service: a.b.c}}}", "invalid Kubernetes service FQDN: expected third DNS label to be 'svc'"),
+        (
+            "{resolver: {k8s: {service: a.b.c}}}",
+            "invalid Kubernetes service FQDN: expected third DNS label to be 'svc'",
+        ),
         ("{resolver: {k8s: {service: a.b.svc}}}", "invalid Kubernetes service FQDN: missing cluster domain"),
         ("{resolver: {static: {hostnames: [a]}, dns: {hostname: b}}}", "only one resolver should be specified"),
         ("{resolver: {aws_cloud_map: {namespace: a}}}", "the resolver `aws_cloud_map` is not supported"),
         (&format!("{{{resolver}, routing_key: user}}"), "unsupported routing_key: user"),
-        (&format!("{{{resolver}, routing_key: attributes}}"), "routing_attributes must be specified when routing_key is"),
-        (&format!("{{{resolver}, routing_attributes: [a]}}"), "routing_attributes can only be used when routing_key is"),
-        (&format!("{{{resolver}, routing_key: metric}}"), "cannot configure loadbalancing traces exporter: unsupported"),
-        (&format!("{{{resolver}, routing_key: traceID}}"), "cannot configure loadbalancing metrics exporter: unsupported"),
+        (
+            &format!("{{{resolver}, routing_key: attributes}}"),
+            "routing_attributes must be specified when routing_key is",
+        ),
+        (
+            &format!("{{{resolver}, routing_attributes: [a]}}"),
+            "routing_attributes can only be used when routing_key is",
+        ),
+        (
+            &format!("{{{resolver}, routing_key: metric}}"),
+            "cannot configure loadbalancing traces exporter: unsupported",
+        ),
+        (
+            &format!("{{{resolver}, routing_key: traceID}}"),
+            "cannot configure loadbalancing metrics exporter: unsupported",
+        ),
     ] {
         let parsed = parse_config(&LoadBalancingFactory, "loadbalancing", yaml);
         let mut messages = parsed.messages.clone();
