@@ -227,13 +227,7 @@ impl ExporterQueue {
     }
 
     /// The same for a payload that follows from a span of the collector's own.
-    pub(crate) fn offer_traced(
-        &mut self,
-        now: MonotonicTime,
-        payload: Payload,
-        ack: Ack,
-        parent: Option<SpanContext>,
-    ) {
+    pub(crate) fn offer_traced(&mut self, now: MonotonicTime, payload: Payload, ack: Ack, parent: Option<SpanContext>) {
         self.now = now;
         if payload.items() == 0 {
             ack.settle(Outcome::Delivered);

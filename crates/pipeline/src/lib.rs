@@ -86,10 +86,10 @@ pub use graph::{
     PipelineIndex, ProcessorParts, ReceiverIndex, UndeliveredItems,
 };
 pub use item_flow::ItemFlow;
+pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use own_traces::{
     ActiveSpan, EndedSpan, Sampler, SpanAttributes, SpanContext, SpanEvent, SpanSink, SpanValue, Tracer, TracerSlot,
 };
-pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use panics::catch_panic;
 pub use payload::{Metadata, Payload, UsedMetadata};
 pub use payload_splitter::PayloadSplitter;

@@ -389,7 +389,8 @@ mod tests {
 
     #[test]
     fn slot_forgets_a_tracer_only_while_it_is_the_current_one() {
-        let (slot, (first, _), (second, _)) = (TracerSlot::default(), tracer(Sampler::AlwaysOn), tracer(Sampler::AlwaysOn));
+        let (slot, (first, _), (second, _)) =
+            (TracerSlot::default(), tracer(Sampler::AlwaysOn), tracer(Sampler::AlwaysOn));
         assert!(slot.get().is_none());
         slot.set(first.clone());
         slot.set(second.clone());

@@ -1,4 +1,4 @@
-//! The configuration of `loadbalancing`, its rules, and what the queue in front of the ring gets of it.
+//! The configuration of `load_balancing`, its rules, and what the queue in front of the ring gets of it.
 
 use std::time::Duration;
 
@@ -149,10 +149,10 @@ impl LoadBalancingConfig {
         let effective =
             QueueConfig { num_consumers: own.num_consumers, batch: own.batch.clone(), ..QueueConfig::default() };
         if self.sending_queue.is_on() && *own != effective {
-            let message = "'sending_queue' of `protocol::otlp` has no effect beside that of `loadbalancing`, apart from \
+            let message = "'sending_queue' of `protocol::otlp` has no effect beside that of `load_balancing`, apart from \
                            `num_consumers` and `batch`: there is one queue, in front of all backends";
             s.warn("protocol::otlp::sending_queue", message)
-                .help("write its keys in `sending_queue` of `loadbalancing`");
+                .help("write its keys in `sending_queue` of `load_balancing`");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The metrics of `loadbalancing`, under the names of the Go collector.
+//! The metrics of `load_balancing`, under the names of the Go collector.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -9,8 +9,8 @@ use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
 use super::flows::{ConnectorFlow, ExporterFlow, ReceiverFlows};
-use super::traces::ReceiverTraces;
 use super::slots::{PartState, Slot};
+use super::traces::ReceiverTraces;
 use super::{GRAPH_OWNER, MORE_ATTEMPTS, UndeliveredItems};
 use crate::ack::{AckTarget, SentItems, Settlements};
 use crate::attempt::AttemptOutcome;

@@ -14,7 +14,7 @@ use super::super::LoadBalancingFactory;
 
 fn create(yaml: &str) -> (TestContext, Result<(ExporterTest, ExporterQueueConfig), String>) {
     let context = TestContext::new();
-    let made = context.create(&LoadBalancingFactory, "loadbalancing", yaml).map(|component| match component {
+    let made = context.create(&LoadBalancingFactory, "load_balancing", yaml).map(|component| match component {
         Component::Exporter(exporter, queue) => (ExporterTest::new(exporter), queue),
         other => panic!("{other:?}"),
     });
@@ -86,7 +86,7 @@ fn mistakes_of_the_configuration_have_the_messages_of_the_go_exporter() {
             "cannot configure loadbalancing metrics exporter: unsupported",
         ),
     ] {
-        let parsed = parse_config(&LoadBalancingFactory, "loadbalancing", yaml);
+        let parsed = parse_config(&LoadBalancingFactory, "load_balancing", yaml);
         let mut messages = parsed.messages.clone();
         messages.extend(create(yaml).1.err());
         assert!(messages.iter().any(|message| message.contains(expected)), "{yaml}: {messages:?}");
