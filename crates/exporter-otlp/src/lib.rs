@@ -1,4 +1,4 @@
-//! The `otlp_grpc` and `otlp_http` exporters, also known as `otlp` and `otlphttp`, and `loadbalancing`, which sends to
+//! The `otlp_grpc` and `otlp_http` exporters, also known as `otlp` and `otlphttp`, and `load_balancing`, which sends to
 //! several backends.
 //!
 //! Received payloads are sent unchanged: the parts of a payload's rope are sent one after another, compressed if
@@ -8,13 +8,13 @@
 
 mod grpc;
 mod http;
-#[cfg(feature = "loadbalancing")]
+#[cfg(feature = "load-balancing")]
 mod load_balancing;
 mod partial_success;
 
 pub use grpc::{OtlpGrpcExporterConfig, OtlpGrpcFactory};
 pub use http::{Encoding, OtlpHttpExporterConfig, OtlpHttpFactory};
-#[cfg(feature = "loadbalancing")]
+#[cfg(feature = "load-balancing")]
 pub use load_balancing::{
     DnsResolverConfig, K8sResolverConfig, LoadBalancingConfig, LoadBalancingFactory, ProtocolConfig, ResolverConfig,
     StaticResolverConfig,

@@ -46,8 +46,8 @@ pub use scraper::{
     hash_target, scrape_offset, status_reason,
 };
 pub use sender::{
-    EncodedBody, GrpcProtocol, GrpcSender, GrpcSenders, HttpProtocol, HttpSender, LeftOutItems, SentItems, parse_retry_after,
-    result_of_grpc_status,
+    EncodedBody, GrpcProtocol, GrpcSender, GrpcSenders, HttpProtocol, HttpSender, LeftOutItems, SentItems,
+    parse_retry_after, result_of_grpc_status,
 };
 pub use url::{Url, UrlError, is_unreserved, percent_escape, query_escape};
 

@@ -217,6 +217,12 @@ impl Plan {
         &self.trees.metrics
     }
 
+    /// The same of own traces.
+    #[must_use]
+    pub(crate) fn traces_tree(&self) -> &str {
+        &self.trees.traces
+    }
+
     /// The signals of the pipelines that use a component, sorted.
     #[must_use]
     pub(crate) fn signals_of(&self, kind: ComponentKind, id: &ComponentId) -> Vec<Signal> {

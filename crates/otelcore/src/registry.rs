@@ -51,7 +51,7 @@ built_in_types! {
     "exporter-file": otelcore_exporter_file::FileExporterFactory;
     "exporter-jaeger": otelcore_exporter_jaeger::JaegerFactory;
     "exporter-kafka": otelcore_exporter_kafka::KafkaExporterFactory;
-    "exporter-loadbalancing": otelcore_exporter_otlp::LoadBalancingFactory;
+    "exporter-load-balancing": otelcore_exporter_otlp::LoadBalancingFactory;
     "exporter-loki": otelcore_exporter_loki::LokiExporterFactory;
     "exporter-otlp": otelcore_exporter_otlp::OtlpGrpcFactory;
     "exporter-otlp": otelcore_exporter_otlp::OtlpHttpFactory;

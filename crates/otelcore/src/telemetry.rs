@@ -3,6 +3,7 @@
 mod logs;
 mod push;
 mod push_client;
+mod traces;
 mod views;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(crate) use self::push::{
 #[cfg(feature = "commands")]
 pub(crate) use self::push_client::check_push_files;
 pub(crate) use self::push_client::push_exporter;
+pub(crate) use self::traces::{BatchSpanProcessorConfig, SpanProcessorConfig, TracesConfig};
 pub(crate) use self::views::{InstrumentType, ViewConfig, ViewSelectorConfig, ViewStreamConfig};
 
 config_struct! {
@@ -29,7 +31,7 @@ config_struct! {
         pub(crate) logs: LogConfig,
         /// Its metrics.
         pub(crate) metrics: MetricsConfig,
-        /// Its traces: it makes none.
+        /// Its traces.
         pub(crate) traces: TracesConfig,
         /// Attributes of its own resource.
         pub(crate) resource: ResourceConfig,
@@ -46,7 +48,10 @@ impl TelemetryConfig {
         let processors = self.logs.processors.iter().enumerate().filter_map(|(index, processor)| {
             Some((format!("service::telemetry::logs::processors[{index}]"), processor.otlp()?))
         });
-        readers.chain(processors).collect()
+        let traces = self.traces.processors.iter().enumerate().filter_map(|(index, processor)| {
+            Some((format!("service::telemetry::traces::processors[{index}]"), processor.otlp()?))
+        });
+        readers.chain(processors).chain(traces).collect()
     }
 }
 
@@ -123,30 +128,6 @@ config_struct! {
         pub(crate) without_units: bool = true,
         /// Leaves `_total` out of the names of counters.
         pub(crate) without_type_suffix: bool = true,
-    }
-}
-
-config_struct! {
-    /// `service::telemetry::traces`.
-    #[config(check = Self::check)]
-    #[config(unsupported("processors", "this collector makes no traces of its own; leave `processors` out"))]
-    pub(crate) struct TracesConfig {
-        /// How many traces there are.
-        #[config(ignored = "this collector makes no traces of its own")]
-        pub(crate) level: OwnMetricsLevel = OwnMetricsLevel(MetricsLevel::Basic),
-        /// `tracecontext` and `b3`.
-        #[config(ignored = "this collector makes no traces of its own")]
-        pub(crate) propagators: Vec<String>,
-    }
-}
-
-impl TracesConfig {
-    fn check(&mut self, s: &mut Section<'_>) {
-        for name in &self.propagators {
-            if !matches!(name.as_str(), "tracecontext" | "b3") {
-                s.error("propagators", format!("unsupported trace propagator: {name}"));
-            }
-        }
     }
 }
 

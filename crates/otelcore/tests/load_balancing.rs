@@ -1,4 +1,4 @@
-//! `loadbalancing` on real sockets: a collector in front of three others.
+//! `load_balancing` on real sockets: a collector in front of three others.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -50,9 +50,9 @@ fn traces_are_divided_among_three_collectors() {
     let hostnames: Vec<String> = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
     let front = |hostnames: &str| {
         format!(
-            "receivers: {{inproc/in: }}\nexporters:\n  loadbalancing:\n    resolver: {{static: {{hostnames: [{hostnames}]}}}}\n    \
+            "receivers: {{inproc/in: }}\nexporters:\n  load_balancing:\n    resolver: {{static: {{hostnames: [{hostnames}]}}}}\n    \
              protocol: {{otlp: {{tls: {{insecure: true}}, retry_on_failure: {{initial_interval: 100ms}}}}}}\nservice:\n  \
-             telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{traces: {{receivers: [inproc/in], exporters: [loadbalancing]}}}}\n"
+             telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{traces: {{receivers: [inproc/in], exporters: [load_balancing]}}}}\n"
         )
     };
     let collector = start(&front(&hostnames.join(", ")));
@@ -64,7 +64,7 @@ fn traces_are_divided_among_three_collectors() {
     while spans < 2 * u32::from(TRACES) && start_time.elapsed() < Duration::from_secs(60) {
         for (index, backend) in backends.iter().enumerate() {
             let output = backend.output("inproc/out").unwrap();
-            while let Some(batch) = output.next(Some(Duration::from_millis(50))) {
+            while let Ok(batch) = output.next(Some(Duration::from_millis(50))) {
                 let request = ExportTraceServiceRequest::decode(batch.data().to_vec().as_slice()).unwrap();
                 batch.finish(BatchResult::Delivered);
                 let scopes = request.resource_spans.into_iter().flat_map(|entry| entry.scope_spans);

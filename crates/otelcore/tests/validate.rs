@@ -266,17 +266,20 @@ fn telemetry_values_are_checked() {
         ("{metrics: {level: detailed, views: [{stream: {name: a}}]}}", "view: no selector provided"),
         ("{logs: {processors: [{}]}}", "unsupported log processor type, must be one of simple or batch"),
         ("{logs: {processors: [{batch: {exporter: {}}}]}}", "no valid log exporter"),
-        (
-            "{traces: {processors: [{batch: {exporter: {otlp: {protocol: grpc, endpoint: a}}}}]}}",
-            "makes no traces of its own",
-        ),
+        ("{traces: {processors: [{}]}}", "unsupported span processor type, must be one of simple or batch"),
+        ("{traces: {processors: [{batch: {exporter: {}}}]}}", "no valid span exporter"),
+        ("{traces: {processors: [{simple: {exporter: {console: {a: 1}}}}]}}", "'console' is not supported"),
+        ("{traces: {sampler: {trace_id_ratio_based: {ratio: 2}}}}", "'ratio' must be from 0 to 1, got 2"),
+        ("{traces: {sampler: {}}}", "invalid sampler configuration"),
     ] {
         let (code, output) = validate(&with(telemetry), &[]);
         assert!(code == 1 && output.contains(wanted), "{telemetry}\n{output}");
     }
     let otlp = "exporter: {otlp: {protocol: grpc, endpoint: 'http://a:4317'}}";
-    let pushes =
-        format!("{{metrics: {{readers: [{{periodic: {{{otlp}}}}}]}}, logs: {{processors: [{{simple: {{{otlp}}}}}]}}}}");
+    let pushes = format!(
+        "{{metrics: {{readers: [{{periodic: {{{otlp}}}}}]}}, logs: {{processors: [{{simple: {{{otlp}}}}}]}}, \
+             traces: {{processors: [{{batch: {{{otlp}}}}}], sampler: {{parent_based: {{}}}}}}}}"
+    );
     for telemetry in
         ["{metrics: {level: }}", "{metrics: {level: Basic}}", "{traces: {level: NONE}}", "{logs: {level: ''}}", &pushes]
     {

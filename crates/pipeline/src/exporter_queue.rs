@@ -19,6 +19,7 @@ mod config;
 mod failure_log;
 mod metrics;
 mod mistakes;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -32,7 +33,9 @@ pub use self::config::{
 use self::failure_log::{Failure, FailureKind, FailureLog};
 pub use self::metrics::QueueMetrics;
 use self::metrics::{ExporterMetrics, SizeMetrics};
+use self::trace::{ExporterTraces, ItemTrace};
 use crate::attempt::AttemptOutcome;
+use crate::own_traces::SpanContext;
 use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
 
 #[derive(Debug)]
@@ -58,6 +61,7 @@ struct QueueItem {
     pause_ended_by_flush: bool,
     /// The current attempt began before its pause was over, so that the next pause need not be longer.
     attempted_early: bool,
+    trace: ItemTrace,
 }
 
 impl Drain {
@@ -83,6 +87,7 @@ impl QueueItem {
             not_before: MonotonicTime::default(),
             pause_ended_by_flush: false,
             attempted_early: false,
+            trace: ItemTrace::default(),
         }
     }
 }
@@ -107,8 +112,11 @@ pub struct ExporterQueue {
     config: ExporterQueueConfig,
     failures: FailureLog,
     metrics: ExporterMetrics,
+    traces: ExporterTraces,
+    /// The time of the last call that has one, for the ends of spans.
+    now: MonotonicTime,
     queued: VecDeque<QueueItem>,
-    blocked: VecDeque<(Payload, Ack)>,
+    blocked: VecDeque<(Payload, Ack, ItemTrace)>,
     in_flight: BTreeMap<u64, QueueItem>,
     backing_off: BTreeMap<(MonotonicTime, u64), QueueItem>,
     /// Those of `backing_off` whose pause a flush may still end early.
@@ -156,7 +164,8 @@ impl ExporterQueue {
         log: Logger,
     ) -> Self {
         let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.size()));
-        Self::with_metrics(config, ExporterMetrics::new(telemetry, exporter, signal, size), log)
+        let traces = ExporterTraces::new(telemetry, exporter, signal);
+        Self::with_metrics(config, ExporterMetrics::new(telemetry, exporter, signal, size), traces, log)
     }
 
     /// The part in memory of a queue on disk. Its acks are those of records: `Delivered` when the record can be removed,
@@ -178,16 +187,24 @@ impl ExporterQueue {
             config.retry.max_elapsed_time = Duration::ZERO;
         }
         let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk);
-        Self { is_stored: true, ..Self::with_metrics(config, metrics, log) }
+        let traces = ExporterTraces::new(telemetry, exporter, signal);
+        Self { is_stored: true, ..Self::with_metrics(config, metrics, traces, log) }
     }
 
-    fn with_metrics(config: ExporterQueueConfig, metrics: ExporterMetrics, log: Logger) -> Self {
+    fn with_metrics(
+        config: ExporterQueueConfig,
+        metrics: ExporterMetrics,
+        traces: ExporterTraces,
+        log: Logger,
+    ) -> Self {
         let batcher = config.queue.get().and_then(|queue| queue.batch.get()).cloned().map(Batcher::new);
         Self {
             batcher,
             config,
             failures: FailureLog::new(log),
             metrics,
+            traces,
+            now: MonotonicTime::default(),
             queued: VecDeque::new(),
             blocked: VecDeque::new(),
             in_flight: BTreeMap::new(),
@@ -207,24 +224,34 @@ impl ExporterQueue {
 
     /// Accepts a payload, or refuses it through its ack.
     pub fn offer(&mut self, payload: Payload, ack: Ack) {
+        self.offer_traced(self.now, payload, ack, None);
+    }
+
+    /// The same for a payload that follows from a span of the collector's own.
+    pub(crate) fn offer_traced(&mut self, now: MonotonicTime, payload: Payload, ack: Ack, parent: Option<SpanContext>) {
+        self.now = now;
         if payload.items() == 0 {
             ack.settle(Outcome::Delivered);
             return;
         }
         let Some(queue) = self.config.queue.get() else {
-            self.enqueue(payload, Some(ack), 0);
+            self.enqueue(payload, Some(ack), 0, ExporterTraces::unqueued(parent));
             return;
         };
         let size = queue.sizer.size_of(&payload);
         if size > queue.size() {
+            drop(self.traces.record_offer(parent, now, false));
             self.metrics.queue.enqueue_failed.add(u64::from(payload.items()));
             ack.settle(Outcome::permanent("element size too large"));
         } else if self.blocked.is_empty() && self.has_room(size, bytes_of(&payload)) {
-            self.accept(payload, ack, size);
+            let trace = self.traces.record_offer(parent, now, true);
+            self.accept(payload, ack, size, trace);
         } else if queue.block_on_overflow {
+            let trace = self.traces.record_offer(parent, now, true);
             self.blocked_items += u64::from(payload.items());
-            self.blocked.push_back((payload, ack));
+            self.blocked.push_back((payload, ack, trace));
         } else {
+            drop(self.traces.record_offer(parent, now, false));
             self.metrics.queue.enqueue_failed.add(u64::from(payload.items()));
             ack.settle(Outcome::retry("sending queue is full"));
         }
@@ -236,24 +263,24 @@ impl ExporterQueue {
         self.size + size <= queue.size() && (self.bytes == 0 || self.bytes + bytes <= queue.max_bytes)
     }
 
-    fn accept(&mut self, payload: Payload, ack: Ack, size: u64) {
+    fn accept(&mut self, payload: Payload, ack: Ack, size: u64, trace: ItemTrace) {
         let kept_ack = if self.config.queue.get().is_some_and(|queue| queue.wait_for_result) {
             Some(ack)
         } else {
             ack.settle(Outcome::Delivered);
             None
         };
-        self.enqueue(payload, kept_ack, size);
+        self.enqueue(payload, kept_ack, size, trace);
     }
 
-    fn enqueue(&mut self, payload: Payload, ack: Option<Ack>, size: u64) {
+    fn enqueue(&mut self, payload: Payload, ack: Option<Ack>, size: u64, trace: ItemTrace) {
         self.size += size;
         let bytes = bytes_of(&payload);
         self.bytes += bytes;
         self.items += u64::from(payload.items());
         let interval = self.config.retry.initial_interval;
         let waiters = ack.into_iter().collect();
-        self.queued.push_back(QueueItem { size, bytes, ..QueueItem::new(payload, waiters, interval) });
+        self.queued.push_back(QueueItem { size, bytes, trace, ..QueueItem::new(payload, waiters, interval) });
         self.update_gauges();
     }
 
@@ -275,6 +302,8 @@ impl ExporterQueue {
         }
         let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready())?;
         item.first_attempt.get_or_insert(now);
+        self.now = now;
+        self.traces.begin_attempt(&mut item.trace, item.payload.items(), now);
         let deadline = if self.config.timeout.is_zero() { MonotonicTime::NEVER } else { now + self.config.timeout };
         let payload = item.payload.clone();
         let number = self.next_number;
@@ -294,6 +323,7 @@ impl ExporterQueue {
 
     /// Handles the outcome of an attempt. `random` is any random number.
     pub fn handle_outcome(&mut self, now: MonotonicTime, number: u64, outcome: Outcome, random: u64) {
+        self.now = now;
         // An attempt that is not in flight has been given up; its outcome comes too late.
         let Some(item) = self.in_flight.remove(&number) else { return };
         match outcome {
@@ -316,6 +346,7 @@ impl ExporterQueue {
         partial: PartialOutcome,
         random: u64,
     ) {
+        self.now = now;
         let Some(mut item) = self.in_flight.remove(&number) else { return };
         self.metrics.sent.add(u64::from(partial.delivered));
         self.metrics.send_failed.add(u64::from(partial.rejected));
@@ -390,6 +421,7 @@ impl ExporterQueue {
             return self.give_up(now, item, "no more retries left: ", why);
         }
         let items = u64::from(item.payload.items());
+        item.trace.record_retry(now, &why, pause);
         self.failures.record(now, Failure { kind: FailureKind::Retried, prefix: "", why, items, pause });
         let at = self.draining.map_or(now + pause, |drain| drain.attempt_time(now, now + pause));
         self.back_off(at, item);
@@ -452,19 +484,20 @@ impl ExporterQueue {
     }
 
     /// Releases an item: frees its room, reports the outcome to its senders, and queues payloads that wait for room.
-    fn release_item(&mut self, item: QueueItem, outcome: Outcome) {
+    fn release_item(&mut self, mut item: QueueItem, outcome: Outcome) {
+        item.trace.end(self.now, &outcome);
         self.size -= item.size;
         self.bytes -= item.bytes;
         self.items = self.items.saturating_sub(u64::from(item.payload.items()));
         item.waiters.into_iter().for_each(|waiter| waiter.settle(outcome.clone()));
-        while let Some((payload, _)) = self.blocked.front() {
+        while let Some((payload, ..)) = self.blocked.front() {
             let size = self.config.queue.get().map_or(0, |queue| queue.sizer.size_of(payload));
             if !self.has_room(size, bytes_of(payload)) {
                 break;
             }
-            if let Some((payload, ack)) = self.blocked.pop_front() {
+            if let Some((payload, ack, trace)) = self.blocked.pop_front() {
                 self.blocked_items = self.blocked_items.saturating_sub(u64::from(payload.items()));
-                self.accept(payload, ack, size);
+                self.accept(payload, ack, size, trace);
             }
         }
         self.update_gauges();
@@ -636,7 +669,7 @@ impl ExporterQueue {
             waiters.into_iter().for_each(|waiter| waiter.settle(Outcome::Lost(LossReason::Shutdown)));
         }
         self.metrics.queue.enqueue_failed.add(self.blocked_items);
-        for (_, ack) in self.blocked.drain(..) {
+        for (_, ack, _) in self.blocked.drain(..) {
             ack.settle(Outcome::Lost(LossReason::Shutdown));
         }
         self.flushable_pauses.clear();

@@ -15,6 +15,7 @@ mod data_path;
 mod flows;
 mod retirement;
 mod slots;
+mod traces;
 mod undelivered;
 
 use std::collections::BTreeMap;
@@ -405,6 +406,7 @@ impl Graph {
             match target {
                 AckTarget::Receiver(owner, request) => {
                     self.data_path.receiver_flows.record_settled(owner, sent);
+                    self.data_path.receiver_traces.end(owner, request, sent, &outcome, world.now());
                     if let Some(ComponentIndex::Receiver(index)) = self.components.get(owner) {
                         let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
                         self.receivers[index].receiver.settled(&mut cx, request, outcome);

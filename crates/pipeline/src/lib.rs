@@ -35,6 +35,7 @@ mod file_system;
 mod graph;
 mod item_flow;
 mod log;
+mod own_traces;
 mod panics;
 mod payload;
 mod payload_splitter;
@@ -87,6 +88,9 @@ pub use graph::{
 };
 pub use item_flow::ItemFlow;
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
+pub use own_traces::{
+    ActiveSpan, EndedSpan, Sampler, SpanAttributes, SpanContext, SpanEvent, SpanSink, SpanValue, Tracer, TracerSlot,
+};
 pub use panics::catch_panic;
 pub use payload::{Metadata, Payload, UsedMetadata};
 pub use payload_splitter::PayloadSplitter;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use otelcore_pdata::Signal;
 
 use crate::Outcome;
+use crate::own_traces::TracerSlot;
 
 /// How much is measured: `service::telemetry::metrics::level`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -105,13 +106,20 @@ pub(crate) struct FamilyEntry {
 pub struct Telemetry {
     level: MetricsLevel,
     entries: Arc<Mutex<Vec<FamilyEntry>>>,
+    tracer: TracerSlot,
 }
 
 impl Telemetry {
     /// An empty registry that keeps series up to `level`.
     #[must_use]
     pub fn new(level: MetricsLevel) -> Self {
-        Self { level, entries: Arc::default() }
+        Self { level, entries: Arc::default(), tracer: TracerSlot::default() }
+    }
+
+    /// The place of the tracer of own spans.
+    #[must_use]
+    pub fn tracer(&self) -> &TracerSlot {
+        &self.tracer
     }
 
     /// How much is measured.

@@ -180,9 +180,9 @@ func serve(number string, received *items) error {
 		return err
 	}
 	server := grpc.NewServer()
-	ptraceotlp.RegisterGRPCServer(server, traces{number: number, received: received})
-	pmetricotlp.RegisterGRPCServer(server, metrics{number: number, received: received})
-	plogotlp.RegisterGRPCServer(server, logs{number: number, received: received})
+	ptraceotlp.RegisterGRPCServer(server, &traces{number: number, received: received})
+	pmetricotlp.RegisterGRPCServer(server, &metrics{number: number, received: received})
+	plogotlp.RegisterGRPCServer(server, &logs{number: number, received: received})
 	go func() { _ = server.Serve(listener) }()
 	return nil
 }
@@ -197,7 +197,7 @@ type traces struct {
 	received *items
 }
 
-func (s traces) Export(_ context.Context, request ptraceotlp.ExportRequest) (ptraceotlp.ExportResponse, error) {
+func (s *traces) Export(_ context.Context, request ptraceotlp.ExportRequest) (ptraceotlp.ExportResponse, error) {
 	for _, rs := range request.Traces().ResourceSpans().All() {
 		for _, ss := range rs.ScopeSpans().All() {
 			for _, span := range ss.Spans().All() {
@@ -214,7 +214,7 @@ type logs struct {
 	received *items
 }
 
-func (s logs) Export(_ context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+func (s *logs) Export(_ context.Context, request plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
 	for _, rl := range request.Logs().ResourceLogs().All() {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, record := range sl.LogRecords().All() {
@@ -231,7 +231,7 @@ type metrics struct {
 	received *items
 }
 
-func (s metrics) Export(_ context.Context, request pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
+func (s *metrics) Export(_ context.Context, request pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
 	for _, rm := range request.Metrics().ResourceMetrics().All() {
 		for _, sm := range rm.ScopeMetrics().All() {
 			for _, metric := range sm.Metrics().All() {
@@ -242,7 +242,7 @@ func (s metrics) Export(_ context.Context, request pmetricotlp.ExportRequest) (p
 	return pmetricotlp.NewExportResponse(), nil
 }
 
-func (s metrics) addPoints(metric pmetric.Metric) {
+func (s *metrics) addPoints(metric pmetric.Metric) {
 	switch metric.Type() {
 	case pmetric.MetricTypeGauge:
 		for _, point := range metric.Gauge().DataPoints().All() {

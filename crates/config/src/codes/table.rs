@@ -465,7 +465,10 @@ pub const CODES: &[Code] = &[
         meaning: "`service::telemetry::logs::processors` gets more records than can be pushed, and `max_queue_size` or 16 MiB of them wait already. The oldest are dropped; they are counted in `otelcore_own_telemetry_dropped_items`, and the log itself has them all.",
         causes: &["a destination that can't be reached", "the level `debug`"],
         remedy: "correct the destination, which another message names; raise `max_queue_size` or the level.",
-        messages: &["Own log records were dropped: they come faster than they can be pushed."],
+        messages: &[
+            "Own log records were dropped: they come faster than they can be pushed.",
+            "Own spans were dropped: they come faster than they can be pushed.",
+        ],
     },
     Code {
         id: "OC330",
@@ -509,15 +512,18 @@ pub const CODES: &[Code] = &[
     Code {
         id: "OC361",
         title: "backends can't be found",
-        meaning: "`loadbalancing` does not learn which backends there are. Those that it knows stay in use.",
-        causes: &["a name that does not exist, or a name server that does not answer", "a stateful set without host names"],
+        meaning: "`load_balancing` does not learn which backends there are. Those that it knows stay in use.",
+        causes: &[
+            "a name that does not exist, or a name server that does not answer",
+            "a stateful set without host names",
+        ],
         remedy: "see the fields; correct `resolver` of the exporter.",
         messages: &["failed to resolve the backends", "EndpointSlice object missing hostnames"],
     },
     Code {
         id: "OC362",
         title: "a backend can't be used",
-        meaning: "`loadbalancing` can't send to an endpoint that its resolver names. What belongs to it is tried again later.",
+        meaning: "`load_balancing` can't send to an endpoint that its resolver names. What belongs to it is tried again later.",
         causes: &["an endpoint that is not `host:port`"],
         remedy: "see the fields `endpoint` and `error`.",
         messages: &["failed to start new exporter for endpoint"],
@@ -525,12 +531,10 @@ pub const CODES: &[Code] = &[
     Code {
         id: "OC363",
         title: "the namespace is not known",
-        meaning: "`loadbalancing` has a service without a namespace and does not run in a pod, so that it takes the namespace `default`.",
+        meaning: "`load_balancing` has a service without a namespace and does not run in a pod, so that it takes the namespace `default`.",
         causes: &["a collector outside of the cluster"],
         remedy: "write `service: name.namespace`.",
-        messages: &[
-            "could not determine the namespace for this collector, will use \"default\" as the namespace",
-        ],
+        messages: &["could not determine the namespace for this collector, will use \"default\" as the namespace"],
     },
     Code {
         id: "OC401",

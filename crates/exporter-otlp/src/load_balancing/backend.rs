@@ -8,8 +8,8 @@ use std::time::Duration;
 use otelcore_net::GrpcSender;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    AttemptId, AttemptOutcome, Cx, Event, Exporter, Held, Metadata, MonotonicTime, Outcome, Outcomes, Payload, StartError,
-    TimerId,
+    AttemptId, AttemptOutcome, Cx, Event, Exporter, Held, Metadata, MonotonicTime, Outcome, Outcomes, Payload,
+    StartError, TimerId,
 };
 
 use super::metrics::BackendMetrics;
@@ -133,13 +133,7 @@ impl Backend {
         !self.waiting.is_empty() && self.in_flight.len() < self.max_in_flight
     }
 
-    pub(super) fn handle_event(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: u64,
-        event: Event<'_>,
-        ended: &mut Vec<EndedPiece>,
-    ) {
+    pub(super) fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, ended: &mut Vec<EndedPiece>) {
         let mut outcomes = Outcomes::default();
         self.sender.handle_event(&mut cx.for_part(self.number), local, event, &mut outcomes);
         self.end_pieces(cx.now(), &mut outcomes, ended);

@@ -1,4 +1,4 @@
-//! The configuration of `loadbalancing`, its rules, and what the queue in front of the ring gets of it.
+//! The configuration of `load_balancing`, its rules, and what the queue in front of the ring gets of it.
 
 use std::time::Duration;
 
@@ -108,7 +108,8 @@ impl LoadBalancingConfig {
         if key == "attributes" && attributes.is_empty() {
             s.error("routing_attributes", "routing_attributes must be specified when routing_key is \"attributes\"");
         } else if key != "attributes" && !attributes.is_empty() {
-            let message = format!("routing_attributes can only be used when routing_key is \"attributes\"; got {key:?}");
+            let message =
+                format!("routing_attributes can only be used when routing_key is \"attributes\"; got {key:?}");
             s.error("routing_attributes", message)
                 .help("remove routing_attributes or set routing_key to \"attributes\"");
         }
@@ -145,11 +146,13 @@ impl LoadBalancingConfig {
 
     fn warn_of_unused_queue(&self, s: &Section<'_>) {
         let Some(own) = self.protocol.otlp.exporter_queue.queue.get() else { return };
-        let effective = QueueConfig { num_consumers: own.num_consumers, batch: own.batch.clone(), ..QueueConfig::default() };
+        let effective =
+            QueueConfig { num_consumers: own.num_consumers, batch: own.batch.clone(), ..QueueConfig::default() };
         if self.sending_queue.is_on() && *own != effective {
-            let message = "'sending_queue' of `protocol::otlp` has no effect beside that of `loadbalancing`, apart from \
+            let message = "'sending_queue' of `protocol::otlp` has no effect beside that of `load_balancing`, apart from \
                            `num_consumers` and `batch`: there is one queue, in front of all backends";
-            s.warn("protocol::otlp::sending_queue", message).help("write its keys in `sending_queue` of `loadbalancing`");
+            s.warn("protocol::otlp::sending_queue", message)
+                .help("write its keys in `sending_queue` of `load_balancing`");
         }
     }
 

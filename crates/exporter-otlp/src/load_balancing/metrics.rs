@@ -1,4 +1,4 @@
-//! The metrics of `loadbalancing`, under the names of the Go collector.
+//! The metrics of `load_balancing`, under the names of the Go collector.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -75,13 +75,7 @@ impl BackendMetrics {
         };
         let help = "Response latency in ms for the backends. [Development]";
         Self {
-            latency: telemetry.histogram(
-                level,
-                "otelcol_loadbalancer_backend_latency",
-                help,
-                labels(),
-                LATENCY_BOUNDS,
-            ),
+            latency: telemetry.histogram(level, "otelcol_loadbalancer_backend_latency", help, labels(), LATENCY_BOUNDS),
             succeeded: outcomes(true),
             failed: outcomes(false),
         }

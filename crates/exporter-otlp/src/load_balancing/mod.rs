@@ -1,4 +1,4 @@
-//! The `loadbalancing` exporter: telemetry that belongs together goes to the same one of several backends.
+//! The `load_balancing` exporter: telemetry that belongs together goes to the same one of several backends.
 //!
 //! Which one is decided by consistent hashing, with the ring and the keys of the Go collector, so that collectors of both
 //! kinds in front of the same backends agree. There is one queue, in front of the ring: nothing is kept for a backend that
@@ -17,24 +17,22 @@ mod split;
 mod tests;
 
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{
-    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ReadFile, StartError,
-};
+use otelcore_pipeline::{BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ReadFile, StartError};
 
 use balancer::LoadBalancer;
 pub use config::{
     DnsResolverConfig, K8sResolverConfig, LoadBalancingConfig, ProtocolConfig, ResolverConfig, StaticResolverConfig,
 };
 
-/// Makes `loadbalancing` exporters.
+/// Makes `load_balancing` exporters.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadBalancingFactory;
 
 impl ComponentType for LoadBalancingFactory {
     const INFO: ComponentInfo = ComponentInfo {
         kind: ComponentKind::Exporter,
-        type_name: "loadbalancing",
-        aliases: &[],
+        type_name: "load_balancing",
+        aliases: &["loadbalancing"],
         signals: &Signal::ALL,
         stability: "Beta",
     };

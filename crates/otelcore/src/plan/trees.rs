@@ -9,12 +9,13 @@ use otelcore_pipeline::ComponentKind;
 
 use super::section_name;
 
-/// The trees of components by section and id, and those of the log and of own metrics.
+/// The trees of components by section and id, and those of the log, of own metrics and of own traces.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConfigTrees {
     components: BTreeMap<(&'static str, ComponentId), String>,
     pub(super) log: String,
     pub(super) metrics: String,
+    pub(super) traces: String,
 }
 
 impl ConfigTrees {
@@ -38,7 +39,8 @@ impl ConfigTrees {
         }
         let log = ["service::telemetry::logs", "service::telemetry::resource"].map(|path| text_of(root.get_path(path)));
         let metrics = text_of(root.get_path("service::telemetry::metrics"));
-        Self { components, log: log.join(" "), metrics }
+        let traces = text_of(root.get_path("service::telemetry::traces"));
+        Self { components, log: log.join(" "), metrics, traces }
     }
 
     /// The tree of a component; empty if there is none.

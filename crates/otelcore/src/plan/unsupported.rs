@@ -167,7 +167,7 @@ mod tests {
         for (kind, ids) in [
             (ComponentKind::Receiver, &["filestats", "file_stats", "docker_stats"][..]),
             (ComponentKind::Processor, &["logdedup", "log_dedup"]),
-            (ComponentKind::Exporter, &["load_balancing", "aws_xray"]),
+            (ComponentKind::Exporter, &["google_cloud_storage", "aws_xray"]),
             (ComponentKind::Extension, &["k8s_observer", "oidc", "healthcheckv2"]),
         ] {
             assert!(ids.iter().all(|id| is_known_type(kind, id)), "{ids:?}");

@@ -16,7 +16,7 @@ use otelcore_pipeline::{
 use super::Collector;
 use super::extension_order::extension_order;
 use super::own_metrics::OwnMetricsPage;
-use super::push::{PushContext, TelemetryPush};
+use super::push::{PushContext, TelemetryPush, trace_parts};
 use crate::plan::PipelinePlan;
 
 /// Builds what the plan of `collector` describes.
@@ -161,6 +161,21 @@ impl ComponentBuilder<'_, '_> {
             let identity = identity(format!("log push {index}"), collector.plan.log_tree());
             if self.graph.keep_extension(&identity).is_none() {
                 self.add_push(TelemetryPush::of_log_processor(index, config, buffer, &context)?, identity);
+            }
+        }
+        let place = identity("tracer".to_owned(), collector.plan.traces_tree());
+        if telemetry.traces.is_on() && self.graph.keep_extension(&place).is_none() {
+            let (pushes, tracer) = trace_parts(&telemetry.traces, &context)?;
+            for (index, push) in pushes.into_iter().enumerate() {
+                let place = format!("trace push {index}");
+                self.add_push(Some(push), identity(place, collector.plan.traces_tree()));
+            }
+            self.graph.add_internal(Box::new(tracer), collector.log.clone());
+            self.graph.set_identity(InstanceIdentity { identity: place, uses: BTreeSet::new() });
+        } else if telemetry.traces.is_on() {
+            for index in 0..telemetry.traces.processors.len() {
+                let place = identity(format!("trace push {index}"), collector.plan.traces_tree());
+                let _ = self.graph.keep_extension(&place);
             }
         }
         Ok(())

@@ -16,7 +16,8 @@ config_struct! {
     pub(crate) struct OtlpPushConfig {
         /// `grpc` or `http/protobuf`.
         pub(crate) protocol: String,
-        /// `http://host:port` or `https://...`. Over HTTP a path replaces `/v1/metrics` and `/v1/logs`. Without a scheme it is
+        /// `http://host:port` or `https://...`. Over HTTP a path replaces `/v1/metrics`, `/v1/logs` and
+        /// `/v1/traces`. Without a scheme it is
         /// `https`, with `insecure` it is `http`.
         pub(crate) endpoint: String,
         /// Path of the authorities that sign the peer's certificate, in PEM.
@@ -163,7 +164,7 @@ impl MetricExporterConfig {
 }
 
 /// Reports an `exporter` without any. One that is not supported is reported already.
-fn check_exporter(s: &mut Section<'_>, has_otlp: bool, message: &str) {
+pub(super) fn check_exporter(s: &mut Section<'_>, has_otlp: bool, message: &str) {
     if !has_otlp && !s.contains_key("console") {
         s.error_for_keys(&["otlp"], message)
             .kind(DiagnosticKind::Invalid)

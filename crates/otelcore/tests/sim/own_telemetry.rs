@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use otelcore::reactor::Sim;
+use otelcore_http::Status;
 
 use crate::backend::PlannedResponse;
 use crate::client::Load;
@@ -203,5 +204,87 @@ fn change_of_the_configuration_keeps_a_push_or_renews_it() {
         assert_eq!(counts.last().unwrap().0, 100, "seed {seed}");
         let last = fixture.sim.graph(fixture.collector).unwrap().undelivered();
         assert_eq!(last.total(), 0, "seed {seed}");
+    }
+}
+
+fn traces(keys: &str) -> String {
+    let processors = "  attributes: {actions: [{key: a, value: b, action: insert}]}";
+    let yaml = config_yaml(processors, &otlp_exporter("retry_on_failure: {initial_interval: 100ms}"));
+    let telemetry = format!("{{metrics: {{level: none}}, traces: {{processors: [{{simple: {{{EXPORTER}}}}}]{keys}}}}}");
+    yaml.replace("{metrics: {level: none}}", &telemetry)
+}
+
+/// Own spans that the backend has got: those of clients are called `work`.
+fn own_spans(fixture: &Fixture) -> Vec<(String, opentelemetry_proto::tonic::trace::v1::Span)> {
+    let backend = fixture.backend.borrow();
+    let scopes = backend.otlp_requests.iter().flat_map(|request| &request.resource_spans).flat_map(|r| &r.scope_spans);
+    let of_scope = |scope: &opentelemetry_proto::tonic::trace::v1::ScopeSpans| {
+        let name = scope.scope.as_ref().map(|scope| scope.name.clone()).unwrap_or_default();
+        scope
+            .spans
+            .iter()
+            .filter(|span| span.name != "work")
+            .map(|span| (name.clone(), span.clone()))
+            .collect::<Vec<_>>()
+    };
+    scopes.flat_map(of_scope).collect()
+}
+
+#[test]
+fn spans_of_a_pass_follow_from_each_other_under_the_names_of_the_go_collector() {
+    for seed in seeds().take(5) {
+        let mut fixture = fixture(seed, &traces(""));
+        fixture.backend.borrow_mut().keeps_otlp_requests = true;
+        // The first attempts fail.
+        fixture.backend.borrow_mut().default_response = PlannedResponse::error(Status::unavailable("no"));
+        fixture.start_client(Load { requests: 1, spans: 3, ..Load::default() });
+        fixture.sim.run_for(3 * SEC);
+        fixture.backend.borrow_mut().otlp_requests.clear();
+        fixture.backend.borrow_mut().accept_all_requests();
+        fixture.sim.run_for(60 * SEC);
+        let spans = own_spans(&fixture);
+        let find = |name: &str| {
+            spans.iter().find(|(_, span)| span.name == name).unwrap_or_else(|| panic!("{name}: {spans:?}"))
+        };
+        let (received, enqueued, sent) =
+            (find("receiver/otlp/TraceDataReceived"), find("exporter/enqueue"), find("exporter/otlp_grpc/traces"));
+        assert_eq!(spans.len(), 3, "seed {seed}: {spans:?}");
+        let scope = "go.opentelemetry.io/collector/exporter/exporterhelper";
+        assert_eq!((received.0.as_str(), enqueued.0.as_str(), sent.0.as_str()), ("otlp", scope, scope));
+        let (received, enqueued, sent) = (&received.1, &enqueued.1, &sent.1);
+        assert!(received.parent_span_id.is_empty(), "seed {seed}");
+        assert_eq!((&enqueued.parent_span_id, &sent.parent_span_id), (&received.span_id, &enqueued.span_id));
+        assert!([enqueued, sent].into_iter().all(|span| span.trace_id == received.trace_id), "seed {seed}");
+        let keys = |span: &opentelemetry_proto::tonic::trace::v1::Span| {
+            span.attributes.iter().map(|attribute| attribute.key.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(received), ["accepted_spans", "refused_spans", "failed_spans"]);
+        assert_eq!(keys(sent), ["exporter", "data_type", "items.sent", "items.failed"]);
+        let events = |span: &opentelemetry_proto::tonic::trace::v1::Span| {
+            span.events.iter().map(|event| event.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(events(received), ["Start processing.", "End processing."]);
+        assert_eq!(events(enqueued), ["Enqueued item."]);
+        let retried = "Exporting failed. Will retry the request after interval.";
+        let of_sent = events(sent);
+        assert!(of_sent.len() >= 3 && of_sent.len() % 2 == 1, "seed {seed}: {of_sent:?}");
+        assert!(of_sent.iter().step_by(2).all(|event| event == "Sending request."), "seed {seed}: {of_sent:?}");
+        assert!(of_sent.iter().skip(1).step_by(2).all(|event| event == retried), "seed {seed}: {of_sent:?}");
+        assert!(sent.start_time_unix_nano < sent.end_time_unix_nano && sent.status.is_none(), "seed {seed}");
+    }
+}
+
+#[test]
+fn sampler_and_level_decide_whether_there_are_own_spans() {
+    for (keys, expected) in [
+        (", sampler: {always_off: {}}", 0),
+        (", level: NONE", 0),
+        (", sampler: {parent_based: {root: {always_on: {}}}}", 60),
+    ] {
+        let mut fixture = fixture(1, &traces(keys));
+        fixture.backend.borrow_mut().keeps_otlp_requests = true;
+        fixture.start_client(Load { requests: 20, spans: 3, ..Load::default() });
+        fixture.sim.run_for(60 * SEC);
+        assert_eq!(own_spans(&fixture).len(), expected, "{keys}");
     }
 }

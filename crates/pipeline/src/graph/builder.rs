@@ -217,6 +217,7 @@ impl<'p> GraphBuilder<'p> {
     #[must_use]
     pub fn with_telemetry(mut self, telemetry: &Telemetry) -> Self {
         self.graph.telemetry = telemetry.clone();
+        self.graph.data_path.receiver_traces.tracer = telemetry.tracer().clone();
         self
     }
 
@@ -387,7 +388,9 @@ impl<'p> GraphBuilder<'p> {
         }
         for receiver in receivers {
             let Some(slot) = self.graph.receivers.get(receiver.0) else { continue };
-            self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, slot.owner, &slot.id, signal);
+            let (id, owner) = (slot.id.to_string(), slot.owner);
+            self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, owner, &slot.id, signal);
+            self.graph.data_path.receiver_traces.add_receiver(owner, &id);
         }
         self.graph.data_path.pipelines.push(Pipeline {
             id,

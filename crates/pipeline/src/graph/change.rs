@@ -176,6 +176,7 @@ impl Graph {
             }
         }
         path.receiver_flows.adopt(std::mem::take(&mut next_path.receiver_flows));
+        path.receiver_traces.adopt(std::mem::take(&mut next_path.receiver_traces));
         next_path.pipelines.extend(whole);
         next_path.pipelines.extend(taken_out);
         self.receivers = next.receivers;

@@ -10,6 +10,7 @@ use otelcore_pdata::Signal;
 
 use super::flows::{ConnectorFlow, ExporterFlow, ReceiverFlows};
 use super::slots::{PartState, Slot};
+use super::traces::ReceiverTraces;
 use super::{GRAPH_OWNER, MORE_ATTEMPTS, UndeliveredItems};
 use crate::ack::{AckTarget, SentItems, Settlements};
 use crate::attempt::AttemptOutcome;
@@ -125,6 +126,7 @@ pub(super) struct DataPath {
     pub(super) receiver_flows: ReceiverFlows,
     /// Who looks at what passes.
     pub(super) taps: Taps,
+    pub(super) receiver_traces: ReceiverTraces,
 }
 
 impl Pipeline {
@@ -186,6 +188,7 @@ impl InputTarget for DataPath {
         let sent = SentItems { signal: payload.signal, items: u64::from(payload.items()) };
         let ack = Ack::new(AckTarget::Receiver(cx.owner(), request), &self.settlements).for_items(sent);
         self.receiver_flows.record_sent(cx.owner(), sent, is_new);
+        self.receiver_traces.begin(cx.owner(), request, &payload, cx.now());
         if payload.items() == 0 {
             // An empty payload enters no pipeline and is not counted, as in the Go collector.
             ack.settle(Outcome::Delivered);
@@ -250,6 +253,7 @@ impl DataPath {
             settlements: Rc::new(Settlements::default()),
             receiver_flows: ReceiverFlows::default(),
             taps: Taps::default(),
+            receiver_traces: ReceiverTraces::default(),
         }
     }
 
@@ -476,7 +480,16 @@ impl DataPath {
             self.offer_to_taps(pipeline, EdgeEnd::Processor(index), &payload);
             if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
                 slot.flow.record_incoming(u64::from(payload.items()));
+                let traced = self.receiver_traces.is_active().then(|| (ack.target(), payload.signal));
+                if let Some((target, signal)) = traced {
+                    let event = "Start processing.";
+                    self.receiver_traces.record_processing(target, signal, &slot.id, event, cx.now());
+                }
                 slot.processor.process(&mut cx.for_owner(slot.owner), payload, ack, &mut downstream);
+                if let Some((target, signal)) = traced {
+                    let event = "End processing.";
+                    self.receiver_traces.record_processing(target, signal, &slot.id, event, cx.now());
+                }
                 slot.count(&downstream);
                 self.add_pending(pipeline, index + 1, downstream);
             } else if let Some((pipeline, index)) = self.pipelines[pipeline].continues_in {
@@ -513,7 +526,11 @@ impl DataPath {
                 let ack = ack.branch().required(true);
                 stored.queue.offer(&mut cx.for_owner(stored.owner), payload.clone(), ack);
             } else if let Some(queue) = slot.queues[signal].as_mut() {
-                queue.offer(payload.clone(), ack.branch());
+                let parent = match self.receiver_traces.is_active() {
+                    true => self.receiver_traces.context(ack.target(), payload.signal),
+                    false => None,
+                };
+                queue.offer_traced(cx.now(), payload.clone(), ack.branch(), parent);
             }
         }
         for i in 0..self.pipelines[pipeline].connectors.len() {

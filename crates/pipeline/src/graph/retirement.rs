@@ -96,6 +96,7 @@ impl Graph {
             if slot.receiver.is_closed() || slot.state.is_expired(now) {
                 undelivered.add(format!("receiver {}", slot.id), slot.receiver.held_items());
                 self.data_path.receiver_flows.end(slot.owner);
+                self.data_path.receiver_traces.remove_receiver(slot.owner);
                 (slot.receiver, slot.state) = (Box::new(Absent), PartState::Gone);
                 ended.insert(index);
             }

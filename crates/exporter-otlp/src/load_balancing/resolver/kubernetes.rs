@@ -104,8 +104,11 @@ impl KubernetesResolver {
             Ok(namespace) if !namespace.is_empty() => namespace,
             result => {
                 let error = result.err().unwrap_or_default();
-                let message = "could not determine the namespace for this collector, will use \"default\" as the namespace";
-                self.slices.log.warn(message, &[("error", LogField::Str(&error))]);
+                let fields = [("error", LogField::Str(&error))];
+                self.slices.log.warn(
+                    "could not determine the namespace for this collector, will use \"default\" as the namespace",
+                    &fields,
+                );
                 "default".to_owned()
             }
         }

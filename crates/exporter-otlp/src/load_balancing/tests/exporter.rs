@@ -14,7 +14,7 @@ use super::super::LoadBalancingFactory;
 
 fn create(yaml: &str) -> (TestContext, Result<(ExporterTest, ExporterQueueConfig), String>) {
     let context = TestContext::new();
-    let made = context.create(&LoadBalancingFactory, "loadbalancing", yaml).map(|component| match component {
+    let made = context.create(&LoadBalancingFactory, "load_balancing", yaml).map(|component| match component {
         Component::Exporter(exporter, queue) => (ExporterTest::new(exporter), queue),
         other => panic!("{other:?}"),
     });
@@ -61,17 +61,32 @@ fn mistakes_of_the_configuration_have_the_messages_of_the_go_exporter() {
         ("{resolver: {static: {hostnames: []}}}", "no endpoints specified for the static resolver"),
         ("{resolver: {dns: {port: 1}}}", "no hostname specified to resolve the backends"),
         ("{resolver: {k8s: {ports: [1]}}}", "no service specified to resolve the backends"),
-        ("{resolver: {k8s: {service: a.b.c}}}", "invalid Kubernetes service FQDN: expected third DNS label to be 'svc'"),
+        (
+            "{resolver: {k8s: {service: a.b.c}}}",
+            "invalid Kubernetes service FQDN: expected third DNS label to be 'svc'",
+        ),
         ("{resolver: {k8s: {service: a.b.svc}}}", "invalid Kubernetes service FQDN: missing cluster domain"),
         ("{resolver: {static: {hostnames: [a]}, dns: {hostname: b}}}", "only one resolver should be specified"),
         ("{resolver: {aws_cloud_map: {namespace: a}}}", "the resolver `aws_cloud_map` is not supported"),
         (&format!("{{{resolver}, routing_key: user}}"), "unsupported routing_key: user"),
-        (&format!("{{{resolver}, routing_key: attributes}}"), "routing_attributes must be specified when routing_key is"),
-        (&format!("{{{resolver}, routing_attributes: [a]}}"), "routing_attributes can only be used when routing_key is"),
-        (&format!("{{{resolver}, routing_key: metric}}"), "cannot configure loadbalancing traces exporter: unsupported"),
-        (&format!("{{{resolver}, routing_key: traceID}}"), "cannot configure loadbalancing metrics exporter: unsupported"),
+        (
+            &format!("{{{resolver}, routing_key: attributes}}"),
+            "routing_attributes must be specified when routing_key is",
+        ),
+        (
+            &format!("{{{resolver}, routing_attributes: [a]}}"),
+            "routing_attributes can only be used when routing_key is",
+        ),
+        (
+            &format!("{{{resolver}, routing_key: metric}}"),
+            "cannot configure loadbalancing traces exporter: unsupported",
+        ),
+        (
+            &format!("{{{resolver}, routing_key: traceID}}"),
+            "cannot configure loadbalancing metrics exporter: unsupported",
+        ),
     ] {
-        let parsed = parse_config(&LoadBalancingFactory, "loadbalancing", yaml);
+        let parsed = parse_config(&LoadBalancingFactory, "load_balancing", yaml);
         let mut messages = parsed.messages.clone();
         messages.extend(create(yaml).1.err());
         assert!(messages.iter().any(|message| message.contains(expected)), "{yaml}: {messages:?}");

@@ -1,4 +1,4 @@
-//! Pushes the collector's own metrics and log records over OTLP: `periodic` readers, and `processors` of the log.
+//! Pushes the collector's own metrics, log records and spans over OTLP: `periodic` readers, and `processors` of log and traces.
 //!
 //! Each is a part of the service with a queue and an exporter of its own, in no pipeline, so that the pipelines of the user are not
 //! concerned. What waits is bounded: one push of metrics, or the log's bounded buffer. Its own records are not pushed.
@@ -6,6 +6,7 @@
 pub(crate) mod log_buffer;
 mod logs;
 mod metrics;
+mod spans;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,19 @@ use otelcore_pdata::build::ResourceWriter;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     Budget, Counter, Cx, Event, ExporterQueueConfig, Extension, Held, LogField, LogScope, Logger, MetricsLevel,
-    MonotonicTime, Payload, PeriodicCount, QueueConfig, QueuedExporter, RetryConfig, StartError, Telemetry, TimerId,
+    MonotonicTime, Notifier, Payload, PeriodicCount, QueueConfig, QueuedExporter, RetryConfig, StartError, Telemetry,
+    TimerId,
 };
 
 use self::log_buffer::{LogBuffer, PUSH_SCOPE_KIND};
 use self::metrics::MetricsWriter;
+use self::spans::SpanBuffer;
+pub(super) use self::spans::TracerPart;
 use super::own_metrics::ProcessMetrics;
 use super::views::apply_views;
 use crate::telemetry::{
-    BatchLogProcessorConfig, LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig, TemporalityPreference,
-    ViewConfig, duration_or, push_exporter,
+    BatchLogProcessorConfig, BatchSpanProcessorConfig, LogProcessorConfig, OtlpPushConfig, PeriodicReaderConfig,
+    SpanProcessorConfig, TemporalityPreference, TracesConfig, ViewConfig, duration_or, push_exporter,
 };
 
 /// The scope of the metrics and records of the service itself, as in the Go collector.
@@ -76,7 +80,7 @@ enum State {
 
 enum Source {
     Metrics(MetricsSource),
-    Logs(LogSource),
+    Records(RecordSource),
 }
 
 struct MetricsSource {
@@ -91,13 +95,56 @@ struct MetricsSource {
     writer: Option<MetricsWriter>,
 }
 
-struct LogSource {
-    buffer: Arc<LogBuffer>,
+struct RecordSource {
+    buffer: RecordBuffer,
     batch_size: usize,
     delay: Duration,
     /// The records that wait have waited long enough.
     is_due: bool,
     drops: PeriodicCount,
+}
+
+/// Where log records or spans wait.
+enum RecordBuffer {
+    Logs(Arc<LogBuffer>),
+    Spans(Arc<SpanBuffer>),
+}
+
+impl RecordBuffer {
+    fn len(&self) -> usize {
+        match self {
+            Self::Logs(buffer) => buffer.len(),
+            Self::Spans(buffer) => buffer.len(),
+        }
+    }
+
+    fn take_dropped(&self) -> u64 {
+        match self {
+            Self::Logs(buffer) => buffer.take_dropped(),
+            Self::Spans(buffer) => buffer.take_dropped(),
+        }
+    }
+
+    fn set_notifier(&self, notifier: Arc<dyn Notifier>) {
+        match self {
+            Self::Logs(buffer) => buffer.set_notifier(notifier),
+            Self::Spans(buffer) => buffer.set_notifier(notifier),
+        }
+    }
+
+    /// Takes the oldest, `max` at most, as a request; how many they are.
+    fn take(&self, max: usize, resource: &[(String, String)], now: u64) -> (Rope, usize) {
+        match self {
+            Self::Logs(buffer) => {
+                let records = buffer.take(max);
+                (logs::write_logs(&records, resource, now), records.len())
+            }
+            Self::Spans(buffer) => {
+                let spans = buffer.take(max);
+                (spans::write_spans(&spans, resource), spans.len())
+            }
+        }
+    }
 }
 
 /// The buffer of a processor of the log.
@@ -106,7 +153,7 @@ pub(crate) fn new_log_buffer(config: &LogProcessorConfig) -> Arc<LogBuffer> {
     Arc::new(LogBuffer::new(queue_size, batch_size))
 }
 
-/// The bounds of a processor of the log.
+/// The bounds of a processor of log or traces.
 struct LogLimits {
     batch_size: usize,
     queue_size: usize,
@@ -119,14 +166,52 @@ impl LogLimits {
         // `simple` is a batch of what there is, without a delay.
         let simple = BatchLogProcessorConfig::default();
         let batch = config.batch.as_ref().unwrap_or(&simple);
+        let delay = config.batch.as_ref().map_or(Duration::ZERO, |batch| duration_or(batch.schedule_delay, 1000));
+        Self::of_batch(batch.max_queue_size, batch.max_export_batch_size, batch.export_timeout, delay)
+    }
+
+    fn of_spans(config: &SpanProcessorConfig) -> Self {
+        let simple = BatchSpanProcessorConfig::default();
+        let batch = config.batch.as_ref().unwrap_or(&simple);
+        let delay = config.batch.as_ref().map_or(Duration::ZERO, |batch| duration_or(batch.schedule_delay, 5000));
+        Self::of_batch(batch.max_queue_size, batch.max_export_batch_size, batch.export_timeout, delay)
+    }
+
+    fn of_batch(max_queue_size: i64, max_batch_size: i64, export_timeout: i64, delay: Duration) -> Self {
         let count = |value: i64, default: usize| usize::try_from(value).ok().filter(|n| *n > 0).unwrap_or(default);
-        let queue_size = count(batch.max_queue_size, 2048);
-        Self {
-            batch_size: count(batch.max_export_batch_size, 512).min(queue_size),
-            queue_size,
-            delay: config.batch.as_ref().map_or(Duration::ZERO, |batch| duration_or(batch.schedule_delay, 1000)),
-            export_timeout: duration_or(batch.export_timeout, 30_000),
-        }
+        let queue_size = count(max_queue_size, 2048);
+        let batch_size = count(max_batch_size, 512).min(queue_size);
+        Self { batch_size, queue_size, delay, export_timeout: duration_or(export_timeout, 30_000) }
+    }
+}
+
+/// The parts of own traces: one for each processor, and the one that makes the tracer, which is started last and ends first.
+///
+/// # Errors
+/// A value that can't be used.
+pub(super) fn trace_parts(
+    config: &TracesConfig,
+    context: &PushContext<'_>,
+) -> Result<(Vec<TelemetryPush>, TracerPart), StartError> {
+    let (mut pushes, mut buffers) = (Vec::new(), Vec::new());
+    for (index, processor) in config.processors.iter().enumerate() {
+        let Some(otlp) = processor.otlp() else { continue };
+        let limits = LogLimits::of_spans(processor);
+        let buffer = Arc::new(SpanBuffer::new(limits.queue_size, limits.batch_size));
+        let id = format!("traces::processors[{index}]");
+        let source = Source::Records(RecordSource::new(RecordBuffer::Spans(buffer.clone()), &limits));
+        let push = TelemetryPush::new(&id, Signal::Traces, source, otlp, limits.export_timeout, context);
+        pushes.push(push.map_err(|e| e.in_context("failed to create tracer provider"))?);
+        buffers.push(buffer);
+    }
+    let tracer = TracerPart::new(context.telemetry.clone(), config.sampler(), config.reads_traceparent(), buffers);
+    Ok((pushes, tracer))
+}
+
+impl RecordSource {
+    fn new(buffer: RecordBuffer, limits: &LogLimits) -> Self {
+        let drops = PeriodicCount::new(WARNING_INTERVAL);
+        Self { buffer, batch_size: limits.batch_size, delay: limits.delay, is_due: false, drops }
     }
 }
 
@@ -169,15 +254,9 @@ impl TelemetryPush {
     ) -> Result<Option<Self>, StartError> {
         let Some(otlp) = config.otlp() else { return Ok(None) };
         let limits = LogLimits::new(config);
-        let source = LogSource {
-            buffer: buffer.clone(),
-            batch_size: limits.batch_size,
-            delay: limits.delay,
-            is_due: false,
-            drops: PeriodicCount::new(WARNING_INTERVAL),
-        };
+        let source = RecordSource::new(RecordBuffer::Logs(buffer.clone()), &limits);
         let id = format!("logs::processors[{index}]");
-        let push = Self::new(&id, Signal::Logs, Source::Logs(source), otlp, limits.export_timeout, context);
+        let push = Self::new(&id, Signal::Logs, Source::Records(source), otlp, limits.export_timeout, context);
         push.map(Some).map_err(|e| e.in_context("failed to create logger"))
     }
 
@@ -199,7 +278,7 @@ impl TelemetryPush {
         let config =
             ExporterQueueConfig { timeout: otlp.request_timeout().min(timeout), retry, queue: Optional::on(queue) };
         let labels = vec![("data_type", signal.name().to_owned())];
-        let help = "Data points and log records about the collector itself that could not be pushed";
+        let help = "Data points, log records and spans about the collector itself that could not be pushed";
         Ok(Self {
             signal,
             source,
@@ -232,7 +311,7 @@ impl TelemetryPush {
                     }
                 }
             }
-            Source::Logs(_) => self.push_logs(cx),
+            Source::Records(_) => self.push_records(cx),
         }
         self.count_failures();
         if self.state == State::Closing && self.sender.held_items() == 0 {
@@ -256,27 +335,33 @@ impl TelemetryPush {
 
     /// Pushes a batch if there is one, or what there is if it has waited long enough. While a push is on its way, records stay in
     /// the buffer, whose bound is that of the configuration.
-    fn push_logs(&mut self, cx: &mut Cx<'_>) {
+    fn push_records(&mut self, cx: &mut Cx<'_>) {
         let is_closing = self.state == State::Closing;
-        let Source::Logs(source) = &mut self.source else { return };
+        let Source::Records(source) = &mut self.source else { return };
         let dropped = source.buffer.take_dropped();
         if dropped > 0 {
             self.dropped_items.add(dropped);
             if let Some(records) = source.drops.add(cx.now(), dropped) {
                 let fields = [("records", LogField::Uint(records))];
-                self.log.warn("Own log records were dropped: they come faster than they can be pushed.", &fields);
+                match source.buffer {
+                    RecordBuffer::Logs(_) => self
+                        .log
+                        .warn("Own log records were dropped: they come faster than they can be pushed.", &fields),
+                    RecordBuffer::Spans(_) => {
+                        self.log.warn("Own spans were dropped: they come faster than they can be pushed.", &fields);
+                    }
+                }
             }
         }
         while is_closing || self.sender.held_items() == 0 {
-            let Source::Logs(source) = &mut self.source else { return };
+            let Source::Records(source) = &mut self.source else { return };
             let waiting = source.buffer.len();
             let is_batch = waiting >= source.batch_size;
             if waiting == 0 || !(is_batch || source.is_due || is_closing || source.delay.is_zero()) {
                 break;
             }
-            let records = source.buffer.take(source.batch_size);
-            source.is_due &= waiting > records.len();
-            let body = logs::write_logs(&records, &self.resource, cx.wall_time().0);
+            let (body, count) = source.buffer.take(source.batch_size, &self.resource, cx.wall_time().0);
+            source.is_due &= waiting > count;
             self.offer(cx, body);
         }
     }
@@ -293,8 +378,8 @@ impl TelemetryPush {
         }
         let at = match &self.source {
             Source::Metrics(source) => source.next_push,
-            Source::Logs(source) if source.buffer.len() > 0 && !source.is_due => cx.now() + source.delay,
-            Source::Logs(_) => return,
+            Source::Records(source) if source.buffer.len() > 0 && !source.is_due => cx.now() + source.delay,
+            Source::Records(_) => return,
         };
         self.timer = Some(cx.set_timer(PUSH_TIMER, at));
     }
@@ -326,7 +411,7 @@ impl Extension for TelemetryPush {
                 source.writer = Some(MetricsWriter::new(source.temporality, start_time));
                 source.next_push = cx.now() + source.interval;
             }
-            Source::Logs(source) => source.buffer.set_notifier(cx.notifier(RECORDS)),
+            Source::Records(source) => source.buffer.set_notifier(cx.notifier(RECORDS)),
         }
         self.advance(cx);
         Ok(())
@@ -336,7 +421,7 @@ impl Extension for TelemetryPush {
         match local {
             PUSH_TIMER => {
                 self.timer = None;
-                if let Source::Logs(source) = &mut self.source {
+                if let Source::Records(source) = &mut self.source {
                     source.is_due = true;
                 }
             }
@@ -368,7 +453,7 @@ impl Extension for TelemetryPush {
         if matches!(self.source, Source::Metrics(_)) {
             self.push_metrics(cx);
         } else {
-            self.push_logs(cx);
+            self.push_records(cx);
         }
         self.sender.drain(cx, deadline);
         self.advance(cx);
