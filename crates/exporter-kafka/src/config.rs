@@ -148,7 +148,7 @@ impl ProducerConfig {
         let level = self.compression_params.level;
         let (is_known, name) = match self.compression {
             ProducerCompression::None => (true, "none"),
-            ProducerCompression::Gzip => (matches!(level, -1 | 0 | 1..=9), "gzip"),
+            ProducerCompression::Gzip => (matches!(level, -1..=9), "gzip"),
             ProducerCompression::Zstd => (matches!(level, 0 | 1 | 3 | 6 | 11), "zstd"),
             ProducerCompression::Snappy => (level == 0, "snappy"),
             ProducerCompression::Lz4 => (level == 0, "lz4"),
