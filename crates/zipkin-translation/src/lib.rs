@@ -50,7 +50,7 @@ fn encode_with<W: SpanWriter>(items: &Rope, mut writer: W, default_name: &str) -
             for span in scope.spans() {
                 match ZipkinSpan::new(span, resource.service_name(), &scope_tags, &mut tags) {
                     Ok(span) => writer.put_span(&mut out, &span),
-                    Err(invalid) => left_out.get_or_insert((0, invalid.reason())).0 += 1,
+                    Err(invalid) => left_out.get_or_insert_with(|| (0, invalid.reason())).0 += 1,
                 }
             }
         }
