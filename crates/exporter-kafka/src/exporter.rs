@@ -247,6 +247,3 @@ fn token_source(auth: Rc<dyn ClientAuth>) -> CredentialSource {
         Ok(Credentials::OauthBearer { token })
     })
 }
-
-#[cfg(test)]
-mod tests;
