@@ -9,18 +9,18 @@
 //! SpanRef{1 trace_id, 2 span_id, 3 ref_type}; KeyValue{1 key, 2 v_type, 3 v_str, 4 v_bool, 5 v_int64, 6 v_float64,
 //! 7 v_binary}; Log{1 timestamp, 2 fields}.
 
-mod span;
-mod value;
-
 use bytes::Bytes;
+use otelcore_jaeger_translation::{put_process, put_span, scope_tags};
 use otelcore_net::BodyParts;
-use otelcore_pdata::views::{AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, View};
-use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, put_tag_and_len, varint_len};
+use otelcore_pdata::views::{ResourceSpans, ScopeSpans, View};
+use otelcore_pdata::wire_format::{MessageFields, WireValue, put_tag_and_len, varint_len};
 use otelcore_pdata::{PieceLimit, Rope, RopePart, Signal, Splitter, StepBudget};
 use otelcore_pipeline::{Encode, EncodeLimits, EncodedMessage, EncodedPiece, Piece};
 use smallvec::smallvec;
-use value::{HttpAttributeNames, put_tag};
 
+/// The fields of a batch.
+const SPANS_FIELD: u32 = 1;
+const PROCESS_FIELD: u32 = 2;
 /// Bytes reserved in front of a request for the header of PostSpansRequest.batch: a tag and a length.
 const HEADER_ROOM: usize = 12;
 /// The longest request in bytes, even if the peer accepts longer ones: the tags of a scope are written with each of its
@@ -108,17 +108,17 @@ impl RequestBuilder {
     ) -> Rope {
         let mut entry = SplittableEntry::Whole(entry);
         let mut process = Vec::new();
-        put_process(&mut process, &resource.resource);
+        put_process(&mut process, PROCESS_FIELD, &resource.resource);
         // Jaeger's form is a little longer than OTLP's: kinds and statuses become tags.
         let mut out = Vec::with_capacity((HEADER_ROOM + size + size / 4 + 256).min(limit.saturating_add(HEADER_ROOM)));
         out.resize(HEADER_ROOM, 0);
         let (mut items, mut cuts) = (0, 0);
         for scope in resource.scope_spans() {
-            let scope_tags = span::scope_tags(&scope.scope);
+            let scope_tags = scope_tags(&scope.scope);
             for (number, wire) in MessageFields::new(scope.raw) {
                 let (2, WireValue::Len(raw)) = (number, wire) else { continue };
                 let span_start = out.len();
-                span::put_span(&mut out, raw, &scope_tags);
+                put_span(&mut out, SPANS_FIELD, raw, &scope_tags);
                 if items > 0 && (items >= max_items || out.len() + process.len() > limit) {
                     let last_span = out.split_off(span_start);
                     let body = entry.take(items);
@@ -190,51 +190,6 @@ fn count_spans(resource: &ResourceSpans<'_>) -> u32 {
     let is_span = |(number, wire): &(u32, WireValue<'_>)| matches!((number, wire), (2, WireValue::Len(_)));
     let spans = |scope: ScopeSpans<'_>| MessageFields::new(scope.raw).filter(is_span).count();
     u32::try_from(resource.scope_spans().map(spans).sum::<usize>()).unwrap_or(u32::MAX)
-}
-
-/// Batch.process: the service's name and the resource's other attributes.
-fn put_process(out: &mut Vec<u8>, resource: &Resource<'_>) {
-    put_len_delimited(out, 2, |out| {
-        let mut attributes = resource.attributes().peekable();
-        if attributes.peek().is_none() {
-            put_bytes_field(out, 1, b"OTLPResourceNoServiceName");
-            return;
-        }
-        let is_service_name = |kv: &KeyValue<'_>| kv.key == b"service.name";
-        if let Some(AnyValue::String(name)) = resource.attributes().find(is_service_name).map(|kv| kv.value)
-            && !name.is_empty()
-        {
-            put_bytes_field(out, 1, name);
-        }
-        for tag in attributes.filter(|kv| !is_service_name(kv)) {
-            put_tag(out, 2, &tag, HttpAttributeNames::Unchanged);
-        }
-    });
-}
-
-/// Appends a length-delimited field whose content `write_content` writes. Two bytes are reserved for the length;
-/// content below 128 bytes or above 16 KiB is moved by a byte or two once its length is known.
-fn put_len_delimited(out: &mut Vec<u8>, number: u32, write_content: impl FnOnce(&mut Vec<u8>)) {
-    const RESERVED: usize = 2;
-    otelcore_pdata::wire_format::put_varint(out, u64::from(number) << 3 | 2);
-    let start = out.len();
-    out.extend_from_slice(&[0; RESERVED]);
-    write_content(out);
-    let len = out.len() - start - RESERVED;
-    let width = varint_len(len as u64);
-    if width < RESERVED {
-        out.remove(start);
-    } else {
-        for _ in RESERVED..width {
-            out.insert(start, 0);
-        }
-    }
-    let mut rest = len as u64;
-    for byte in out.iter_mut().skip(start).take(width) {
-        // The low seven bits, and the flag that more follow.
-        *byte = (rest & 0x7f) as u8 | if rest > 0x7f { 0x80 } else { 0 };
-        rest >>= 7;
-    }
 }
 
 /// All requests for a body.

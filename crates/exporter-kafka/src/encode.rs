@@ -1,11 +1,15 @@
 //! Telemetry as messages. Knows neither topics of the configuration nor brokers.
 
+mod jaeger;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use otelcore_pdata::views::{AnyValue, ResourceLogs, resource_entries};
-use otelcore_pdata::{Rope, Signal, json, text};
+use otelcore_pdata::{Rope, Signal, json, split_to, text};
 use otelcore_pipeline::{Encode, EncodeLimits, EncodedMessage, EncodedPiece, LeftOutItems, Piece};
+
+use otelcore_zipkin_translation::{EncodedSpans, Format, NO_SERVICE_NAME};
 
 use crate::encoding::Encoding;
 use crate::groups::{Group, Grouper, Grouping};
@@ -130,7 +134,17 @@ impl Builder {
 
     /// Adds the message of a body, or several if it would be too long.
     fn add_body(&mut self, key: Option<&Bytes>, topic: Option<&str>, body: Rope) {
-        let encoded = encode_body(self.encoding, self.signal, &body);
+        let mut body = body;
+        let encoded = if self.encoding == Encoding::JaegerProto {
+            let (encoded, spans) = jaeger::encode_spans(&body, self.limits.total_bytes.saturating_sub(self.bytes));
+            if spans < body.items() {
+                let head = split_to(self.signal, &mut body, spans);
+                self.rest.append(std::mem::replace(&mut body, head));
+            }
+            encoded
+        } else {
+            encode_body(self.encoding, self.signal, &body)
+        };
         let longest = encoded.records.iter().map(|record| record.value.len()).max().unwrap_or(0);
         // A form that is longer than OTLP.
         if longest > self.limits.message_bytes && body.items() > 1 && encoded.is_one_record {
@@ -214,8 +228,17 @@ fn encode_body(encoding: Encoding, signal: Signal, body: &Rope) -> EncodedRecord
             json::encode(signal, body, &mut out);
             EncodedRecords::one(out.into())
         }
+        Encoding::ZipkinProto => encode_zipkin(body, Format::Proto),
+        Encoding::ZipkinJson => encode_zipkin(body, Format::Json),
+        Encoding::JaegerProto => jaeger::encode_spans(body, usize::MAX).0,
         Encoding::Raw => encode_raw(body),
     }
+}
+
+fn encode_zipkin(body: &Rope, format: Format) -> EncodedRecords {
+    let EncodedSpans { bytes, left_out } = otelcore_zipkin_translation::encode_spans(body, format, NO_SERVICE_NAME);
+    let left_out = left_out.map(|(count, reason)| LeftOutItems { count, reason });
+    EncodedRecords { left_out, ..EncodedRecords::one(bytes.into()) }
 }
 
 /// The bodies of log records: bytes as they are, other values as JSON. Those without a body are not sent.

@@ -9,12 +9,15 @@ pub(crate) enum Encoding {
     OtlpProto,
     /// OTLP as JSON.
     OtlpJson,
+    /// Each span of Jaeger's model in a message of its own, as protobuf, with its trace id as the key.
+    JaegerProto,
+    /// Spans of Zipkin's API, version 2, as protobuf.
+    ZipkinProto,
+    /// The same as JSON.
+    ZipkinJson,
     /// The body of each log record in a message of its own.
     Raw,
 }
-
-/// Encodings of the Go collector that are not here yet.
-const MISSING: [&str; 4] = ["jaeger_proto", "jaeger_json", "zipkin_proto", "zipkin_json"];
 
 impl Encoding {
     /// Reads the name of an encoding of a signal.
@@ -23,9 +26,10 @@ impl Encoding {
             ("otlp_proto", _) => Ok(Self::OtlpProto),
             ("otlp_json", _) => Ok(Self::OtlpJson),
             ("raw", Signal::Logs) => Ok(Self::Raw),
-            (name, Signal::Traces) if MISSING.contains(&name) => {
-                Err(format!("the encoding {name} is not supported yet"))
-            }
+            ("jaeger_proto", Signal::Traces) => Ok(Self::JaegerProto),
+            ("zipkin_proto", Signal::Traces) => Ok(Self::ZipkinProto),
+            ("zipkin_json", Signal::Traces) => Ok(Self::ZipkinJson),
+            ("jaeger_json", Signal::Traces) => Err("the encoding jaeger_json is not supported yet".to_owned()),
             (name, signal) => Err(format!("unrecognized {} encoding {name:?}", signal.name())),
         }
     }

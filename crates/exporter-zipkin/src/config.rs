@@ -14,8 +14,9 @@ use otelcore_pipeline::{
     RetryConfig, StartError,
 };
 
+use otelcore_zipkin_translation::Format;
+
 use crate::encode::encode_spans;
-use crate::format::Format;
 
 /// The name that means: as the Go exporter names a service without a name.
 const DEFAULT_SERVICE_NAME: &str = "<missing service name>";
@@ -70,7 +71,7 @@ impl ComponentType for ZipkinExporterFactory {
         let url = Url::parse(&config.endpoint)
             .map_err(|e| StartError::Config(format!("endpoint must be a valid URL: {e}")))?;
         let default_name = match config.default_service_name.as_str() {
-            DEFAULT_SERVICE_NAME => crate::span::NO_SERVICE_NAME,
+            DEFAULT_SERVICE_NAME => otelcore_zipkin_translation::NO_SERVICE_NAME,
             name => name,
         };
         let protocol = ZipkinProtocol { url: Arc::new(url), format: config.format, default_name: default_name.into() };

@@ -1,6 +1,6 @@
 use otelcore_testkit::parse_config;
 
-use super::*;
+use crate::KafkaExporterFactory;
 
 fn messages(yaml: &str) -> Vec<String> {
     parse_config(&KafkaExporterFactory, "kafka", yaml).messages

@@ -139,6 +139,41 @@ fn many_small_records_are_few_calls() {
 }
 
 #[test]
+fn spans_of_jaeger_have_their_process_and_their_trace_id_as_the_key() {
+    let mut short = span(1, "b");
+    short.trace_id = [&[0; 8][..], &[7; 8]].concat();
+    let entries = vec![spans("x", &[&[span(1, "a"), short]]), spans("y", &[&[span(0, "c")]])];
+    let encoder = encoder(Encoding::JaegerProto, Grouping::None, "", 1 << 20);
+    for limits in [LIMITS, EncodeLimits { total_bytes: 1, ..LIMITS }] {
+        let messages = encode_all(&encoder, Signal::Traces, body(entries.clone()), limits);
+        let records: Vec<_> = messages.iter().flat_map(|message| &message.records).collect();
+        let keys: Vec<&str> =
+            records.iter().map(|record| std::str::from_utf8(record.key.as_ref().unwrap()).unwrap()).collect();
+        assert_eq!(keys, ["01".repeat(16), "07".repeat(8), "00".repeat(8)]);
+        for record in records {
+            let fields = otelcore_pdata::wire_format::MessageFields::new(&record.value);
+            let numbers: Vec<u32> = fields.map(|(number, _)| number).collect();
+            assert!(numbers.is_sorted() && numbers.last() == Some(&10), "{numbers:?}");
+        }
+    }
+}
+
+#[test]
+fn spans_of_zipkin_are_one_list() {
+    let mut invalid = span(1, "x");
+    invalid.span_id = Vec::new();
+    for encoding in [Encoding::ZipkinJson, Encoding::ZipkinProto] {
+        let encoder = encoder(encoding, Grouping::None, "", 1 << 20);
+        let piece = Piece { body: body(vec![spans("x", &[&[span(1, "a"), invalid.clone()]])]), ..Piece::default() };
+        let encoded = encoder.encode(Signal::Traces, piece, LIMITS);
+        let message = &encoded.messages[0];
+        assert_eq!((message.left_out.unwrap().count, message.content.records.len()), (1, 1));
+        let is_json = message.content.records[0].value.starts_with(b"[{\"");
+        assert_eq!(is_json, encoding == Encoding::ZipkinJson);
+    }
+}
+
+#[test]
 fn raw_bodies_are_bytes_or_json_and_empty_ones_are_left_out() {
     let value = |value| LogRecord { body: Some(ProtoValue { value: Some(value) }), ..LogRecord::default() };
     let log_records = vec![

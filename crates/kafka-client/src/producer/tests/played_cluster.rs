@@ -94,8 +94,7 @@ impl PlayedCluster {
     pub(super) fn play(&mut self) -> bool {
         let mut has_played = false;
         for at in 0..self.connections.len() {
-            loop {
-                let Some(connection) = self.connections.get_mut(at) else { break };
+            while let Some(connection) = self.connections.get_mut(at) {
                 connection.input.extend(connection.stream.take_received());
                 let Some(prefix) = connection.input.first_chunk::<4>() else { break };
                 let len = u32::from_be_bytes(*prefix) as usize;

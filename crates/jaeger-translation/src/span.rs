@@ -6,15 +6,16 @@ use otelcore_pdata::wire_format::{
 };
 use smallvec::SmallVec;
 
-use super::put_len_delimited;
-use super::value::{HttpAttributeNames, put_attribute, put_string, put_tag};
+use crate::put_len_delimited;
+use crate::value::{HttpAttributeNames, put_attribute, put_string, put_tag};
 
 const TAGS_FIELD: u32 = 8;
 const FOLLOWS_FROM: u64 = 1;
 const CHILD_OF: u64 = 0;
 
 /// The encoded tags that every span of a scope begins with.
-pub(super) fn scope_tags(scope: &Scope<'_>) -> Vec<u8> {
+#[must_use]
+pub fn scope_tags(scope: &Scope<'_>) -> Vec<u8> {
     let mut tags = Vec::new();
     if !scope.name.is_empty() {
         put_string(&mut tags, TAGS_FIELD, b"otel.scope.name", scope.name);
@@ -58,10 +59,10 @@ fn read_span<'a>(raw: &'a [u8]) -> (Span<'a>, RepeatedFields<'a>) {
     (span, repeated)
 }
 
-/// Appends Batch.spans: one span, given by its bytes.
-pub(super) fn put_span(out: &mut Vec<u8>, raw: &[u8], scope_tags: &[u8]) {
+/// A span, given by its bytes, as field `number` of a message.
+pub fn put_span(out: &mut Vec<u8>, number: u32, raw: &[u8], scope_tags: &[u8]) {
     let (span, repeated) = read_span(raw);
-    put_len_delimited(out, 1, |out| {
+    put_len_delimited(out, number, |out| {
         put_id::<16>(out, 1, span.trace_id);
         put_id::<8>(out, 2, span.span_id);
         if !span.name.is_empty() {

@@ -10,7 +10,7 @@ use otelcore_pdata::text::{put_hex, put_json, put_value};
 use otelcore_pdata::views::{AnyValue, Event, KeyValue, Link, Resource, Scope, Span};
 
 /// The name of a service whose resource has none, as the Go translator writes it.
-pub(crate) const NO_SERVICE_NAME: &str = "OTLPResourceNoServiceName";
+pub const NO_SERVICE_NAME: &str = "OTLPResourceNoServiceName";
 
 /// The names of the attributes that may name a service, in their order.
 const SERVICE_NAME_KEYS: [&[u8]; 4] =
