@@ -330,7 +330,7 @@ fn series_of_the_prometheus_page_stay_through_a_reload() {
         let body = scrape();
         body.lines().find(|line| line.starts_with("trace_span_count")).map(str::to_owned)
     });
-    running.reload(&text(&http, "batch/other"), &["The new configuration is in use.", "\"kept_components\": 3"]);
+    running.reload(&text(&http, "batch/other"), &["The new configuration is in use.", "\"kept_components\": 4"]);
     let after = scrape();
     assert!(after.lines().any(|line| line == before), "{before}\n{after}");
     running.process.signal("TERM");

@@ -165,7 +165,7 @@ impl View {
             ("HELD", 6, true),
             ("QUEUE", 0, false),
         ];
-        let is_wide = width >= 140;
+        let is_wide = width >= 160;
         // A wide table has the queue and the last error in the same line.
         let fixed: usize = COLUMNS.iter().map(|(_, width, _)| width + 1).sum();
         let (name, queue) =
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn no_line_is_longer_than_the_terminal_and_everything_is_there() {
-        for width in [40, 80, 139, 140, 200] {
+        for width in [40, 80, 159, 160, 200] {
             let lines = view().lines(width, None);
             let text = lines.join("\n");
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}\n{text}");
