@@ -68,7 +68,7 @@ impl Attempt {
     }
 
     fn add_retry(&mut self, body: Rope, after: Option<Duration>, why: Error) {
-        let (bodies, longest, _) = self.retry.get_or_insert((Rope::default(), after, why));
+        let (bodies, longest, _) = self.retry.get_or_insert_with(|| (Rope::default(), after, why));
         bodies.append(body);
         *longest = (*longest).max(after);
     }

@@ -158,7 +158,7 @@ impl LoadBalancingConfig {
 
     /// Requests that a backend gets at the same time at most.
     pub(super) fn requests_per_backend(&self) -> usize {
-        let queue = self.protocol.otlp.exporter_queue.queue.get().or(self.sending_queue.get());
+        let queue = self.protocol.otlp.exporter_queue.queue.get().or_else(|| self.sending_queue.get());
         queue.map_or(usize::MAX, |queue| usize::try_from(queue.num_consumers).unwrap_or(1))
     }
 

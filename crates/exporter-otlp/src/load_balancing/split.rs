@@ -256,7 +256,7 @@ impl BodySplitter<'_> {
             self.add_points(raw, |this, attributes| {
                 let mut key = key.clone();
                 for name in &pending {
-                    key.update(text_of(attributes.clone(), name).unwrap_or_default());
+                    key.update(text_of(attributes, name).unwrap_or_default());
                 }
                 this.backend_of_hash(key)
             })?;

@@ -21,7 +21,7 @@ pub(super) const CLIENT_PART: u32 = (1 << 30) - 1;
 pub(super) enum Resolver {
     Static(Vec<String>, ResolverMetrics),
     Dns(DnsResolver),
-    Kubernetes(KubernetesResolver),
+    Kubernetes(Box<KubernetesResolver>),
 }
 
 impl Resolver {
@@ -37,7 +37,7 @@ impl Resolver {
             return Some(Self::Dns(DnsResolver::new(dns, metrics("dns"), log.clone())));
         }
         let k8s = config.k8s.get()?;
-        Some(Self::Kubernetes(KubernetesResolver::new(k8s, metrics("k8s"), log.clone())))
+        Some(Self::Kubernetes(Box::new(KubernetesResolver::new(k8s, metrics("k8s"), log.clone()))))
     }
 
     /// Begins. Returns the endpoints if they are known already.
