@@ -38,9 +38,50 @@ fn main() {
     responses(&out);
     pages(&out, &root);
     series(&out, &root);
+    kafka(&out);
     http1(&out);
     recorded_connections(&out);
     written_scripts(&out);
+}
+
+/// A broker's handshake for each way of authentication, and batches of records in each coding.
+fn kafka(out: &Path) {
+    let frame = |correlation: u8, body: &[u8]| {
+        let len = u32::try_from(4 + body.len()).unwrap().to_be_bytes();
+        [&len[..], &[0, 0, 0, correlation], body].concat()
+    };
+    // Error, then each request that the client knows with its lowest and highest version, throttling, tags.
+    let mut versions = vec![0, 0, 7];
+    for key in [0, 3, 17, 18, 22, 36] {
+        versions.extend([0, key, 0, 0, 0, 9, 0]);
+    }
+    versions.extend([0; 5]);
+    for (number, mechanism) in [None, Some("PLAIN"), Some("SCRAM-SHA-256"), Some("OAUTHBEARER")].into_iter().enumerate()
+    {
+        let mut bytes = frame(0, &versions);
+        if let Some(mechanism) = mechanism {
+            let mut handshake = vec![0, 0, 0, 0, 0, 1, 0, mechanism.len() as u8];
+            handshake.extend_from_slice(mechanism.as_bytes());
+            bytes.extend(frame(1, &handshake));
+            let message = b"r=nonceserver,s=c2FsdHNhbHQ=,i=4096";
+            let mut answer = vec![0, 0, 0, 0, message.len() as u8 + 1];
+            answer.extend_from_slice(message);
+            answer.extend([0; 9]);
+            bytes.extend(frame(2, &answer));
+        }
+        write_seed(out, "kafka_connection", &format!("handshake-{number}"), &[&[number as u8, 6][..], &bytes].concat());
+    }
+    // One record: its length, attributes, times and offset, no key, a value, one field of a header.
+    let record = [&[34_u8, 0, 0, 0, 1, 10][..], b"value", &[2, 6], b"key", &[2, b'v']].concat();
+    let codings = [Coding::Identity, Coding::Gzip, Coding::Snappy, Coding::Lz4, Coding::Zstd];
+    for (number, coding) in codings.iter().enumerate() {
+        let mut batch = vec![0; 16];
+        batch.extend([2, 0, 0, 0, 0, 0, number as u8]);
+        batch.extend([0; 34]);
+        batch.extend([0, 0, 0, 1]);
+        batch.extend_from_slice(&Workspace::new().compress(coding, [&record[..]]));
+        write_seed(out, "kafka_batch", &format!("coding-{number}"), &batch);
+    }
 }
 
 /// The pages of the parsers' tests, after a byte for the format and one for the length of the pieces.

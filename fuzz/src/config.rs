@@ -2,7 +2,8 @@
 //! the printed text is read as the same configuration.
 
 use otelcore_config::{
-    ConfigSources, Diagnostics, EffectiveValue, FeatureGates, GoDuration, Section, UnreadableSource, from_yaml, load, print,
+    ConfigSources, Diagnostics, EffectiveValue, FeatureGates, GoDuration, Section, UnreadableSource, from_yaml, load,
+    print,
 };
 
 /// A file of any bytes, and a few variables that refer to others and to themselves.

@@ -15,6 +15,7 @@ mod http1;
 mod http2_server;
 pub mod input;
 mod json;
+mod kafka;
 mod manifests;
 mod otlp;
 mod ottl;
@@ -34,7 +35,7 @@ pub const MAX_INPUT: usize = 1 << 16;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 24] = [
     ("grpc_server", grpc_server::raw),
     ("grpc_server_frames", grpc_server::script),
     ("grpc_client", grpc_client::script),
@@ -57,6 +58,8 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("response", response::run),
     ("page", page::run),
     ("series", series::run),
+    ("kafka_connection", kafka::connection),
+    ("kafka_batch", kafka::batch),
 ];
 
 /// Runs the target of that name.

@@ -28,7 +28,12 @@ pub(crate) fn run(data: &[u8]) {
         for escaping in escapings {
             let format = NegotiatedFormat { format, escaping };
             let page = render_page(&config, format, false, &[first, second]);
-            assert!(check_page(format, &page).is_ok(), "{:?}\n{}", check_page(format, &page), String::from_utf8_lossy(&page));
+            assert!(
+                check_page(format, &page).is_ok(),
+                "{:?}\n{}",
+                check_page(format, &page),
+                String::from_utf8_lossy(&page)
+            );
         }
     }
 }

@@ -206,7 +206,7 @@ pub enum BatchError {
     #[error("the checksum of a record batch does not match")]
     Checksum,
     /// The records can't be decompressed, or are longer than the limit.
-    #[error("a record batch can't be decompressed: {0}")]
+    #[error("the records of a batch can't be read: {0}")]
     Compression(String),
 }
 
@@ -261,13 +261,14 @@ pub fn decode(bytes: &[u8], limit: usize) -> Result<(RecordBatch, &[u8]), BatchE
 }
 
 fn decompress(compression: Compression, bytes: &[u8], limit: usize) -> Result<Bytes, BatchError> {
-    let mut body = Bytes::copy_from_slice(bytes);
+    if compression == Compression::None {
+        let too_long = || BatchError::Compression(format!("{} bytes are more than {limit}", bytes.len()));
+        return if bytes.len() <= limit { Ok(Bytes::copy_from_slice(bytes)) } else { Err(too_long()) };
+    }
     if compression == Compression::Snappy && bytes.starts_with(b"\x82SNAPPY\0") {
         return unframe_snappy(bytes, limit);
     }
-    if compression == Compression::None {
-        body.truncate(limit.max(bytes.len()));
-    }
+    let body = Bytes::copy_from_slice(bytes);
     let grow = |_| Ok::<(), ()>(());
     WORKSPACE
         .with(|w| w.decompress(&compression.coding(), body, limit as u64, grow))

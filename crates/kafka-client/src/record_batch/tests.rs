@@ -53,9 +53,9 @@ fn batch_with_one_changed_byte_is_refused() {
 #[test]
 fn batch_that_decompresses_to_more_than_the_limit_is_refused() {
     let record = Record { value: Bytes::from(vec![0; 8 << 20]), ..Record::default() };
-    for compression in Compression::ALL.into_iter().skip(1) {
+    for compression in Compression::ALL {
         let bytes = encode(std::slice::from_ref(&record), options(compression));
-        assert!(bytes.len() < 1 << 20, "{compression:?}");
+        assert!(compression == Compression::None || bytes.len() < 1 << 20, "{compression:?}");
         assert!(matches!(decode(&bytes, 1 << 20), Err(BatchError::Compression(_))), "{compression:?}");
     }
 }

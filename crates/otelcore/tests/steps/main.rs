@@ -508,6 +508,22 @@ fn otlp_http_exporter_request_is_bounded() {
 }
 
 #[test]
+fn load_balancing_exporter_request_is_bounded() {
+    for (key, signals) in [
+        ("traceID", &[Signal::Traces, Signal::Logs][..]),
+        ("service", &[Signal::Traces, Signal::Metrics][..]),
+        ("streamID", METRICS),
+        ("attributes, routing_attributes: [aaaaaa]", &[Signal::Traces, Signal::Metrics][..]),
+    ] {
+        let exporter = format!(
+            "load_balancing: {{routing_key: {key}, protocol: {{otlp: {{tls: {{insecure: true}}, compression: none}}}}, resolver: \
+             {{static: {{hostnames: [\"grpc:14250\"]}}}}}}"
+        );
+        check_shapes(&format!("load_balancing, {key}"), &Scenario { exporter: exporter.leak(), ..NOP }, signals);
+    }
+}
+
+#[test]
 fn jaeger_exporter_request_is_bounded() {
     check_shapes("jaeger", &JAEGER, TRACES);
 }

@@ -1,0 +1,79 @@
+//! A Kafka broker. Checks: a connection gives the same events and ends in the same way in one piece and divided; a batch of records is
+//! read within its limit or refused.
+
+use otelcore_kafka_client::{Connection, ConnectionEvent, Credentials, ScramHash, record_batch};
+
+use crate::input::Input;
+
+/// The records of a batch may take this many bytes.
+const LIMIT: usize = 1 << 18;
+
+/// The first byte chooses the authentication, the second the length of the pieces; then follow the bytes of the broker.
+pub fn connection(data: &[u8]) {
+    let mut input = Input(data);
+    let (username, password) = (|| "user".to_owned(), || "pencil".to_owned());
+    let credentials = match input.below(5) {
+        0 => None,
+        1 => Some(Credentials::Plain { username: username(), password: password() }),
+        2 => Some(Credentials::Scram { hash: ScramHash::Sha256, username: username(), password: password() }),
+        3 => Some(Credentials::Scram { hash: ScramHash::Sha512, username: username(), password: password() }),
+        _ => Some(Credentials::OauthBearer { token: "token".to_owned() }),
+    };
+    let piece = 1 + usize::from(input.byte());
+    let bytes = input.0;
+    assert_eq!(run(credentials.clone(), bytes, bytes.len().max(1)), run(credentials, bytes, piece));
+}
+
+/// The events of a connection, and how it ends.
+fn run(credentials: Option<Credentials>, bytes: &[u8], piece: usize) -> (Vec<String>, Result<(), String>) {
+    let mut connection = Connection::begin("otelcore", None, credentials, "nonce".to_owned());
+    let mut events = Vec::new();
+    for piece in bytes.chunks(piece) {
+        let result = connection.handle_input(piece);
+        while let Some(event) = connection.poll_event() {
+            events.push(match event {
+                ConnectionEvent::Answer { body, .. } => {
+                    assert!(body.len() <= bytes.len());
+                    "answer".to_owned()
+                }
+                event => format!("{event:?}"),
+            });
+        }
+        let written = connection.output().iter().map(|part| part.len()).sum();
+        connection.advance_output(written);
+        // What it writes is its handshake: a few messages.
+        assert!(written < 4096, "{written}");
+        if let Err(error) = result {
+            return (events, Err(error.to_string()));
+        }
+    }
+    (events, Ok(()))
+}
+
+/// A batch as it is, and with its length and its checksum corrected.
+pub fn batch(data: &[u8]) {
+    read(data);
+    let mut data = data.to_vec();
+    let Ok(len) = i32::try_from(data.len().saturating_sub(12)) else { return };
+    if data.len() < 21 {
+        return;
+    }
+    data[8..12].copy_from_slice(&len.to_be_bytes());
+    data[16] = 2;
+    let checksum = crc32c::crc32c(&data[21..]);
+    data[17..21].copy_from_slice(&checksum.to_be_bytes());
+    read(&data);
+}
+
+fn read(data: &[u8]) {
+    if let Ok((batch, rest)) = record_batch::decode(data, LIMIT) {
+        assert!(rest.len() < data.len());
+        let header = |header: &record_batch::RecordHeader| header.key.len() + header.value.len();
+        let lengths = batch.records.iter().map(|record| {
+            record.value.len()
+                + record.key.as_ref().map_or(0, |key| key.len())
+                + record.headers.iter().map(header).sum::<usize>()
+        });
+        assert!(lengths.sum::<usize>() <= LIMIT.max(data.len()));
+    }
+}
