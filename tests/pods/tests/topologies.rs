@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use otelcore_pods::load::{self, SPANS_PER_REQUEST, spans_in_jaeger, wait_until};
 use otelcore_pods::{Cluster, Pod, http, manifest, run_in_namespaces, tool};
@@ -241,6 +241,60 @@ fn collectors_with_a_volume_that_are_killed_lose_nothing() {
         kill_under_load(&cluster, gateways, "volume", 0, "otelcore-gateway.observability:4318");
         let agents = "DaemonSet/observability-agent/otelcore-agent";
         kill_under_load(&cluster, agents, "host-path", 1_000_000, "otelcore-agent.observability-agent:4318");
+    });
+}
+
+/// A request with one span of a trace of the service `sampled`; `is_error` is its status.
+fn one_span(trace: u64, span: u64, is_error: bool) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let status = if is_error { "{\"code\":2}" } else { "{}" };
+    format!(
+        r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"sampled"}}}}]}},"scopeSpans":[{{"spans":[{{"traceId":"{trace:032x}","spanId":"{span:016x}","name":"work","kind":2,"startTimeUnixNano":"{now}","endTimeUnixNano":"{}","status":{status}}}]}}]}}]}}"#,
+        now + 1_000_000
+    )
+}
+
+#[test]
+fn spans_of_a_trace_from_different_requests_meet_at_one_sampler() {
+    run_in_namespaces("spans_of_a_trace_from_different_requests_meet_at_one_sampler", image, |tree| {
+        let cluster = cluster("sampling", 1, tree);
+        if !start_jaeger(&cluster, "observability") {
+            return;
+        }
+        cluster.apply_all(&read_kustomization("sampling"));
+        cluster.wait_until_ready(Duration::from_secs(60));
+        let balancers = cluster.pods("Deployment/observability/otelcore-balancer");
+        let samplers = cluster.pods("Deployment/observability/otelcore-sampler");
+        assert_eq!((balancers.len(), samplers.len()), (2, 2));
+        const TRACES: u64 = 60;
+        // The spans of a trace go through both balancers; the last span of every second trace is an error.
+        for span in 0..3 {
+            for trace in 1..=TRACES {
+                let is_error = span == 2 && trace % 2 == 0;
+                let balancer = balancers[(trace + span) as usize % 2].address(4318);
+                wait_until("a balancer accepts a span", TIME_LIMIT, || {
+                    (load::post(balancer, "traces", &one_span(trace, trace * 3 + span, is_error)) == 200).then_some(())
+                });
+            }
+        }
+        let query = cluster.pod("jaeger").address(16686);
+        let spans_of = |found: &BTreeMap<u64, u32>, trace: u64| {
+            (0..3).filter(|span| found.contains_key(&(trace * 3 + span))).count()
+        };
+        // Traces with an error are kept, the others are kept or dropped as a whole.
+        let found = wait_until("every trace with an error in Jaeger, and no part of a trace", TIME_LIMIT, || {
+            let found = spans_in_jaeger(query, "sampled")?;
+            let is_whole = |trace: u64| match spans_of(&found, trace) {
+                3 => true,
+                spans => spans == 0 && trace % 2 == 1,
+            };
+            (1..=TRACES).all(is_whole).then_some(found)
+        });
+        let dropped = (1..=TRACES).filter(|trace| spans_of(&found, *trace) == 0).count();
+        assert!(dropped > 15, "{dropped} of 30 traces without an error are dropped; one in ten is kept");
+        for sampler in samplers {
+            assert!(metric_sum(sampler.address(8888), "otelcol_receiver_accepted_spans", "grpc").unwrap_or(0.0) > 0.0);
+        }
     });
 }
 
