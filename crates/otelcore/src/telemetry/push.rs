@@ -276,16 +276,7 @@ config_struct! {
 
 impl BatchLogProcessorConfig {
     fn check(&mut self, s: &mut Section<'_>) {
-        for (key, value, what) in [
-            ("export_timeout", self.export_timeout, "export timeout"),
-            ("max_export_batch_size", self.max_export_batch_size, "batch size"),
-            ("max_queue_size", self.max_queue_size, "queue size"),
-            ("schedule_delay", self.schedule_delay, "schedule delay"),
-        ] {
-            if value < 0 {
-                s.error(key, format!("invalid {what} {value}")).help("write a number above zero");
-            }
-        }
+        check_batch(s, self.export_timeout, self.max_export_batch_size, self.max_queue_size, self.schedule_delay);
     }
 }
 
@@ -316,15 +307,40 @@ impl LogProcessorConfig {
     }
 
     fn check(&mut self, s: &mut Section<'_>) {
-        let message = match (&self.batch, &self.simple) {
-            (Some(_), Some(_)) => "must not specify multiple log processor type",
-            (None, None) => "unsupported log processor type, must be one of simple or batch",
-            _ => return,
-        };
-        s.error_for_keys(&["batch"], message)
-            .kind(DiagnosticKind::Invalid)
-            .help("write `batch: {exporter: {otlp: {protocol: grpc, endpoint: \"http://host:4317\"}}}`");
+        check_processor(s, "log", self.batch.is_some(), self.simple.is_some());
     }
+}
+
+/// An error for each value of a `batch` processor that is below zero.
+pub(super) fn check_batch(
+    s: &mut Section<'_>,
+    export_timeout: i64,
+    max_export_batch_size: i64,
+    max_queue_size: i64,
+    schedule_delay: i64,
+) {
+    for (key, value, what) in [
+        ("export_timeout", export_timeout, "export timeout"),
+        ("max_export_batch_size", max_export_batch_size, "batch size"),
+        ("max_queue_size", max_queue_size, "queue size"),
+        ("schedule_delay", schedule_delay, "schedule delay"),
+    ] {
+        if value < 0 {
+            s.error(key, format!("invalid {what} {value}")).help("write a number above zero");
+        }
+    }
+}
+
+/// An error unless a processor of `log` or `span` has one of its two types.
+pub(super) fn check_processor(s: &mut Section<'_>, kind: &str, has_batch: bool, has_simple: bool) {
+    let message = match (has_batch, has_simple) {
+        (true, true) => format!("must not specify multiple {kind} processor type"),
+        (false, false) => format!("unsupported {kind} processor type, must be one of simple or batch"),
+        _ => return,
+    };
+    s.error_for_keys(&["batch"], message)
+        .kind(DiagnosticKind::Invalid)
+        .help("write `batch: {exporter: {otlp: {protocol: grpc, endpoint: \"http://host:4317\"}}}`");
 }
 
 #[cfg(test)]

@@ -229,16 +229,13 @@ config_struct! {
 
 impl BatchSpanProcessorConfig {
     fn check(&mut self, s: &mut Section<'_>) {
-        for (key, value, what) in [
-            ("export_timeout", self.export_timeout, "export timeout"),
-            ("max_export_batch_size", self.max_export_batch_size, "batch size"),
-            ("max_queue_size", self.max_queue_size, "queue size"),
-            ("schedule_delay", self.schedule_delay, "schedule delay"),
-        ] {
-            if value < 0 {
-                s.error(key, format!("invalid {what} {value}")).help("write a number above zero");
-            }
-        }
+        super::push::check_batch(
+            s,
+            self.export_timeout,
+            self.max_export_batch_size,
+            self.max_queue_size,
+            self.schedule_delay,
+        );
     }
 }
 
@@ -269,13 +266,6 @@ impl SpanProcessorConfig {
     }
 
     fn check(&mut self, s: &mut Section<'_>) {
-        let message = match (&self.batch, &self.simple) {
-            (Some(_), Some(_)) => "must not specify multiple span processor type",
-            (None, None) => "unsupported span processor type, must be one of simple or batch",
-            _ => return,
-        };
-        s.error_for_keys(&["batch"], message)
-            .kind(DiagnosticKind::Invalid)
-            .help("write `batch: {exporter: {otlp: {protocol: grpc, endpoint: \"http://host:4317\"}}}`");
+        super::push::check_processor(s, "span", self.batch.is_some(), self.simple.is_some());
     }
 }

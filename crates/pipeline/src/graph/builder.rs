@@ -388,9 +388,8 @@ impl<'p> GraphBuilder<'p> {
         }
         for receiver in receivers {
             let Some(slot) = self.graph.receivers.get(receiver.0) else { continue };
-            let (id, owner) = (slot.id.to_string(), slot.owner);
-            self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, owner, &slot.id, signal);
-            self.graph.data_path.receiver_traces.add_receiver(owner, &id);
+            self.graph.data_path.receiver_flows.add_signal(&self.graph.telemetry, slot.owner, &slot.id, signal);
+            self.graph.data_path.receiver_traces.add_receiver(slot.owner, slot.id.to_string());
         }
         self.graph.data_path.pipelines.push(Pipeline {
             id,

@@ -31,8 +31,8 @@ pub(super) struct ReceiverTraces {
 }
 
 impl ReceiverTraces {
-    pub(super) fn add_receiver(&mut self, owner: u32, id: &str) {
-        self.receivers.insert(owner, id.to_owned());
+    pub(super) fn add_receiver(&mut self, owner: u32, id: String) {
+        self.receivers.insert(owner, id);
     }
 
     /// A receiver has ended.

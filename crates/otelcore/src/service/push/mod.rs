@@ -149,20 +149,20 @@ impl RecordBuffer {
 
 /// The buffer of a processor of the log.
 pub(crate) fn new_log_buffer(config: &LogProcessorConfig) -> Arc<LogBuffer> {
-    let LogLimits { batch_size, queue_size, .. } = LogLimits::new(config);
+    let BatchLimits { batch_size, queue_size, .. } = BatchLimits::of_logs(config);
     Arc::new(LogBuffer::new(queue_size, batch_size))
 }
 
 /// The bounds of a processor of log or traces.
-struct LogLimits {
+struct BatchLimits {
     batch_size: usize,
     queue_size: usize,
     delay: Duration,
     export_timeout: Duration,
 }
 
-impl LogLimits {
-    fn new(config: &LogProcessorConfig) -> Self {
+impl BatchLimits {
+    fn of_logs(config: &LogProcessorConfig) -> Self {
         // `simple` is a batch of what there is, without a delay.
         let simple = BatchLogProcessorConfig::default();
         let batch = config.batch.as_ref().unwrap_or(&simple);
@@ -196,7 +196,7 @@ pub(super) fn trace_parts(
     let (mut pushes, mut buffers) = (Vec::new(), Vec::new());
     for (index, processor) in config.processors.iter().enumerate() {
         let Some(otlp) = processor.otlp() else { continue };
-        let limits = LogLimits::of_spans(processor);
+        let limits = BatchLimits::of_spans(processor);
         let buffer = Arc::new(SpanBuffer::new(limits.queue_size, limits.batch_size));
         let id = format!("traces::processors[{index}]");
         let source = Source::Records(RecordSource::new(RecordBuffer::Spans(buffer.clone()), &limits));
@@ -209,7 +209,7 @@ pub(super) fn trace_parts(
 }
 
 impl RecordSource {
-    fn new(buffer: RecordBuffer, limits: &LogLimits) -> Self {
+    fn new(buffer: RecordBuffer, limits: &BatchLimits) -> Self {
         let drops = PeriodicCount::new(WARNING_INTERVAL);
         Self { buffer, batch_size: limits.batch_size, delay: limits.delay, is_due: false, drops }
     }
@@ -253,7 +253,7 @@ impl TelemetryPush {
         context: &PushContext<'_>,
     ) -> Result<Option<Self>, StartError> {
         let Some(otlp) = config.otlp() else { return Ok(None) };
-        let limits = LogLimits::new(config);
+        let limits = BatchLimits::of_logs(config);
         let source = RecordSource::new(RecordBuffer::Logs(buffer.clone()), &limits);
         let id = format!("logs::processors[{index}]");
         let push = Self::new(&id, Signal::Logs, Source::Records(source), otlp, limits.export_timeout, context);
