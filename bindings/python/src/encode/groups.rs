@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -22,23 +23,26 @@ pub(super) struct ScopeGroup<'py> {
     pub(super) positions: Vec<usize>,
 }
 
-/// All groups of a request.
+/// The groups of a request so far.
 pub(super) struct Groups<'py> {
     resources: Vec<ResourceGroup<'py>>,
     numbers: Numbers<'py>,
 }
 
 impl<'py> Groups<'py> {
-    pub(super) fn new(py: Python<'py>) -> Self {
-        Self { resources: Vec::new(), numbers: Numbers::new(py) }
+    /// Groups a sequence of objects that have a `resource` and an `instrumentation_scope`; returns the objects too.
+    pub(super) fn of(objects: &Bound<'py, PyAny>) -> PyResult<(Vec<Bound<'py, PyAny>>, Vec<ResourceGroup<'py>>)> {
+        let py = objects.py();
+        let objects: Vec<Bound<'py, PyAny>> = objects.try_iter()?.collect::<PyResult<_>>()?;
+        let mut groups = Self { resources: Vec::new(), numbers: Numbers::new(py) };
+        for (position, object) in objects.iter().enumerate() {
+            let scope = object.getattr(intern!(py, "instrumentation_scope"))?;
+            groups.add(position, object.getattr(intern!(py, "resource"))?, scope)?;
+        }
+        Ok((objects, groups.resources))
     }
 
-    pub(super) fn add(
-        &mut self,
-        position: usize,
-        resource: Bound<'py, PyAny>,
-        scope: Bound<'py, PyAny>,
-    ) -> PyResult<()> {
+    fn add(&mut self, position: usize, resource: Bound<'py, PyAny>, scope: Bound<'py, PyAny>) -> PyResult<()> {
         let py = resource.py();
         let number = self.numbers.number(&resource)?;
         if number == self.resources.len() {
@@ -53,10 +57,6 @@ impl<'py> Groups<'py> {
             group.positions.push(position);
         }
         Ok(())
-    }
-
-    pub(super) fn into_resources(self) -> Vec<ResourceGroup<'py>> {
-        self.resources
     }
 }
 

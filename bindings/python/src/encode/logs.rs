@@ -14,15 +14,9 @@ const RECORD_BYTES: usize = 256;
 impl<'py> Encoder<'py> {
     /// The `ExportLogsServiceRequest` of a sequence of `ReadableLogRecord`.
     pub(super) fn log_records(&mut self, records: &Bound<'py, PyAny>) -> PyResult<Body> {
-        let py = records.py();
-        let records: Vec<Bound<'py, PyAny>> = records.try_iter()?.collect::<PyResult<_>>()?;
-        let mut groups = Groups::new(py);
-        for (position, record) in records.iter().enumerate() {
-            let scope = record.getattr(intern!(py, "instrumentation_scope"))?;
-            groups.add(position, record.getattr(intern!(py, "resource"))?, scope)?;
-        }
+        let (records, groups) = Groups::of(records)?;
         let mut body = Body::with_capacity(records.len() * RECORD_BYTES);
-        for group in groups.into_resources() {
+        for group in groups {
             let mut entry = body.resource_logs();
             self.resource(&group.resource, &mut entry.resource())?;
             for group in group.scopes {

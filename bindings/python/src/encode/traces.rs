@@ -17,15 +17,9 @@ const SPAN_BYTES: usize = 384;
 impl<'py> Encoder<'py> {
     /// The `ExportTraceServiceRequest` of a sequence of `ReadableSpan`.
     pub(super) fn spans(&mut self, spans: &Bound<'py, PyAny>) -> PyResult<Body> {
-        let py = spans.py();
-        let spans: Vec<Bound<'py, PyAny>> = spans.try_iter()?.collect::<PyResult<_>>()?;
-        let mut groups = Groups::new(py);
-        for (position, span) in spans.iter().enumerate() {
-            let scope = span.getattr(intern!(py, "instrumentation_scope"))?;
-            groups.add(position, span.getattr(intern!(py, "resource"))?, scope)?;
-        }
+        let (spans, groups) = Groups::of(spans)?;
         let mut body = Body::with_capacity(spans.len() * SPAN_BYTES);
-        for group in groups.into_resources() {
+        for group in groups {
             let mut entry = body.resource_spans();
             self.resource(&group.resource, &mut entry.resource())?;
             for group in group.scopes {
