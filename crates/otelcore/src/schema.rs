@@ -111,7 +111,7 @@ fn by_id(patterns: BTreeMap<String, EffectiveValue>) -> EffectiveValue {
 }
 
 fn service() -> EffectiveValue {
-    let ids = |key, doc| Field::new(key).doc(doc).with(&Vec::<Located<ComponentId>>::new());
+    let ids = |key, doc| Field::described(key, &[doc], &Vec::<Located<ComponentId>>::new());
     let pipeline = object(
         &[
             ids("receivers", "The ids of its receivers."),
@@ -121,11 +121,12 @@ fn service() -> EffectiveValue {
         None,
     );
     let pipelines = by_id(BTreeMap::from([(id_pattern("(traces|metrics|logs)"), expandable(pipeline))]));
-    let telemetry = Field::new("telemetry").doc("What the collector says about itself.");
+    let telemetry =
+        Field::described("telemetry", &["What the collector says about itself."], &TelemetryConfig::default());
     let properties = [
         ("extensions", described(&ids("extensions", "The ids of the extensions that are started, in their order."))),
         ("pipelines", pipelines),
-        ("telemetry", described(&telemetry.with(&TelemetryConfig::default()))),
+        ("telemetry", described(&telemetry)),
     ];
     expandable(map([
         ("type", text("object")),

@@ -124,6 +124,7 @@ pub struct Field {
 impl Field {
     /// A key that can be anything, until [`Field::with`] says what.
     #[must_use]
+    #[inline(never)]
     pub fn new(key: &'static str) -> Self {
         Self {
             // The field of a raw identifier such as `r#type`.
@@ -140,6 +141,23 @@ impl Field {
         }
     }
 
+    /// A key with its documentation, its type and its default.
+    #[must_use]
+    pub fn described<T: ConfigValue>(key: &'static str, doc: &[&str], default: &T) -> Self {
+        let mut field = Self::new(key);
+        field.doc(doc);
+        field.with(default);
+        field
+    }
+
+    /// Adds a key to a list.
+    #[inline(never)]
+    pub fn add<'f>(fields: &'f mut Vec<Self>, key: &'static str) -> &'f mut Self {
+        let place = fields.len();
+        fields.push(Self::new(key));
+        &mut fields[place]
+    }
+
     /// A key that is refused unless it turns nothing on.
     #[must_use]
     pub fn unsupported(key: &'static str, sentence: &'static str) -> Self {
@@ -147,126 +165,139 @@ impl Field {
     }
 
     /// Describes its type and its default.
-    #[must_use]
-    pub fn with<T: ConfigValue>(self, default: &T) -> Self {
-        Self { shape: T::shape(default), default: default.effective(), ..self }
+    #[inline(never)]
+    pub fn with<T: ConfigValue>(&mut self, default: &T) {
+        self.describe(T::shape(default), default.effective());
     }
 
-    /// Adds a line of documentation, as `///` has it.
-    #[must_use]
-    pub fn doc(mut self, line: &str) -> Self {
-        if !self.doc.is_empty() {
-            self.doc.push('\n');
-        }
-        self.doc.push_str(line.strip_prefix(' ').unwrap_or(line));
-        self
+    #[inline(never)]
+    fn describe(&mut self, shape: Shape, default: EffectiveValue) {
+        self.shape = shape;
+        self.default = default;
+    }
+
+    /// Sets the documentation, by lines as `///` has them.
+    #[inline(never)]
+    pub fn doc(&mut self, lines: &[&str]) {
+        let lines: Vec<&str> = lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+        self.doc = lines.join("\n");
     }
 
     /// Sets the key, where it is not the name of the field.
-    #[must_use]
-    pub fn key(self, key: &'static str) -> Self {
-        Self { key, ..self }
+    #[inline(never)]
+    pub fn key(&mut self, key: &'static str) {
+        self.key = key;
     }
 
     /// Sets the unit of a number.
-    #[must_use]
-    pub fn unit(self, unit: &'static str) -> Self {
-        Self { unit: Some(unit), ..self }
+    #[inline(never)]
+    pub fn unit(&mut self, unit: &'static str) {
+        self.unit = Some(unit);
     }
 
     /// Sets an old name of the key, and what to write in its place.
-    #[must_use]
-    pub fn was(self, old_key: &'static str, instead: &'static str) -> Self {
-        Self { old_key: Some((old_key, instead)), ..self }
+    #[inline(never)]
+    pub fn was(&mut self, old_key: &'static str, instead: &'static str) {
+        self.old_key = Some((old_key, instead));
     }
 
     /// Whether an absent key is left out of the effective configuration, as one that only some versions know.
-    #[must_use]
-    pub fn only_if_written(self, only_if_written: bool) -> Self {
-        Self { only_if_written, ..self }
+    #[inline(never)]
+    pub fn only_if_written(&mut self, only_if_written: bool) {
+        self.only_if_written = only_if_written;
     }
 
     /// Marks the key as an old one, and says what to write in its place.
-    #[must_use]
-    pub fn deprecated(self, instead: &'static str) -> Self {
-        Self { status: Status::Deprecated(instead), ..self }
+    #[inline(never)]
+    pub fn deprecated(&mut self, instead: &'static str) {
+        self.status = Status::Deprecated(instead);
     }
 
     /// As [`Field::deprecated`], but the check of the struct says so.
-    #[must_use]
-    pub fn outdated(self, instead: &'static str) -> Self {
-        Self { only_if_written: true, is_checked: true, ..self.deprecated(instead) }
+    #[inline(never)]
+    pub fn outdated(&mut self, instead: &'static str) {
+        self.deprecated(instead);
+        self.only_if_written = true;
+        self.is_checked = true;
     }
 
     /// Marks the key as one without effect; a warning says so where it is written.
-    #[must_use]
-    pub fn no_effect(self, reason: &'static str) -> Self {
-        Self { status: Status::NoEffect(reason, true), ..self }
+    #[inline(never)]
+    pub fn no_effect(&mut self, reason: &'static str) {
+        self.status = Status::NoEffect(reason, true);
     }
 
     /// Marks the key as one without effect, without a warning.
-    #[must_use]
-    pub fn ignored(self, reason: &'static str) -> Self {
-        Self { status: Status::NoEffect(reason, false), ..self }
+    #[inline(never)]
+    pub fn ignored(&mut self, reason: &'static str) {
+        self.status = Status::NoEffect(reason, false);
     }
 
-    fn rule(mut self, comparison: Comparison, bound: Bound, message: &'static str, hint: Option<&'static str>) -> Self {
+    #[inline(never)]
+    fn rule(&mut self, comparison: Comparison, bound: Bound, error: RuleError) {
+        let RuleError { message, hint } = error;
         self.rules.push(Rule { comparison, bound, message, hint });
-        self
     }
 
     /// Sets the least value.
-    #[must_use]
-    pub fn at_least(self, bound: impl Into<Bound>, error: impl Into<RuleError>) -> Self {
-        let RuleError { message, hint } = error.into();
-        self.rule(Comparison::AtLeast, bound.into(), message, hint)
+    pub fn at_least(&mut self, bound: impl Into<Bound>, error: impl Into<RuleError>) {
+        self.rule(Comparison::AtLeast, bound.into(), error.into());
     }
 
     /// Sets the value that all values are above.
-    #[must_use]
-    pub fn above(self, bound: impl Into<Bound>, error: impl Into<RuleError>) -> Self {
-        let RuleError { message, hint } = error.into();
-        self.rule(Comparison::Above, bound.into(), message, hint)
+    pub fn above(&mut self, bound: impl Into<Bound>, error: impl Into<RuleError>) {
+        self.rule(Comparison::Above, bound.into(), error.into());
     }
 
     /// Sets the largest value.
-    #[must_use]
-    pub fn at_most(self, bound: impl Into<Bound>, error: impl Into<RuleError>) -> Self {
-        let RuleError { message, hint } = error.into();
-        self.rule(Comparison::AtMost, bound.into(), message, hint)
+    pub fn at_most(&mut self, bound: impl Into<Bound>, error: impl Into<RuleError>) {
+        self.rule(Comparison::AtMost, bound.into(), error.into());
     }
 
     /// Reads the key. Mistakes are added to the diagnostics of the section.
+    #[inline(never)]
     pub fn read<T: ConfigValue>(&self, s: &mut Section<'_>, default: &T) -> T {
+        let Some(key) = self.key_to_read(s) else { return default.clone() };
+        let value = T::read(s, key, default);
+        self.check_bounds(s, key);
+        value
+    }
+
+    /// The key that is read: it or its old name. `None` where the default is to be taken.
+    fn key_to_read(&self, s: &mut Section<'_>) -> Option<&'static str> {
         let key = match self.old_key {
             Some((old, instead)) if !s.contains_key(self.key) && s.warn_deprecated(old, instead) => old,
             _ => self.key,
         };
         if self.only_if_written && !s.contains_key(key) {
-            return default.clone();
+            return None;
         }
         match self.status {
-            Status::Deprecated(instead) if !self.is_checked && !s.warn_deprecated(key, instead) => {
-                return default.clone();
-            }
+            Status::Deprecated(instead) if !self.is_checked && !s.warn_deprecated(key, instead) => return None,
             Status::NoEffect(reason, true) if s.contains_key(key) => {
                 s.warn(key, format!("'{key}' has no effect: {reason}"));
             }
             _ => {}
         }
-        let value = T::read(s, key, default);
+        Some(key)
+    }
+
+    /// Reports a value that was read and is outside of its bounds.
+    fn check_bounds(&self, s: &mut Section<'_>, key: &str) {
+        if self.rules.is_empty() {
+            return;
+        }
         let number = match s.recorded(key) {
             #[expect(clippy::cast_precision_loss, reason = "compared with small numbers")]
-            Some(EffectiveValue::Int(v)) => Some(v as f64),
-            Some(EffectiveValue::Float(v)) => Some(v),
+            Some(EffectiveValue::Int(v)) => v as f64,
+            Some(EffectiveValue::Float(v)) => v,
             #[expect(clippy::cast_precision_loss, reason = "compared with small numbers")]
-            Some(EffectiveValue::Duration(v)) => Some(v.0 as f64),
-            _ => None,
+            Some(EffectiveValue::Duration(v)) => v.0 as f64,
+            _ => return,
         };
-        if let Some(rule) = number.and_then(|number| self.rules.iter().find(|rule| !rule.holds(number))) {
+        if let Some(rule) = self.rules.iter().find(|rule| !rule.holds(number)) {
             s.error(key, rule.message).maybe_help(rule.hint.map(str::to_owned));
         }
-        value
     }
 }
 

@@ -20,34 +20,35 @@ macro_rules! config_struct {
 
     // ---- options of a field
     (@option $field:ident [$name:ident = $value:expr]) => {
-        let $field = $field.$name($value);
+        $field.$name($value);
     };
     (@option $field:ident [$name:ident($first:expr, $message:expr, $hint:expr)]) => {
-        let $field = $field.$name($first, ($message, $hint));
+        $field.$name($first, ($message, $hint));
     };
     (@option $field:ident [$name:ident($($argument:expr),*)]) => {
-        let $field = $field.$name($($argument),*);
+        $field.$name($($argument),*);
     };
-    (@key $name:ident [$($option:tt)*]) => {{
-        let key = $crate::declare::Field::new(stringify!($name));
-        $($crate::config_struct!(@option key $option);)*
-        key
-    }};
     (@read $s:ident $defaults:ident $name:ident $ty:ty, [[flatten] $($option:tt)*]) => {
         <$ty as $crate::declare::Config>::read_keys($s, &$defaults.$name)
     };
     (@read $s:ident $defaults:ident $name:ident $ty:ty, [[skip] $($option:tt)*]) => {
         ::core::clone::Clone::clone(&$defaults.$name)
     };
-    (@read $s:ident $defaults:ident $name:ident $ty:ty, [$($option:tt)*]) => {
-        $crate::config_struct!(@key $name [$($option)*]).read($s, &$defaults.$name)
-    };
+    (@read $s:ident $defaults:ident $name:ident $ty:ty, [$($option:tt)*]) => {{
+        #[allow(unused_mut, reason = "changed where there is an option")]
+        let mut key = $crate::declare::Field::new(stringify!($name));
+        $($crate::config_struct!(@option key $option);)*
+        key.read($s, &$defaults.$name)
+    }};
     (@describe $fields:ident $defaults:ident $name:ident $ty:ty, [$($doc:literal)*] [[flatten] $($option:tt)*]) => {
         $fields.extend(<$ty as $crate::declare::Config>::fields(&$defaults.$name));
     };
     (@describe $fields:ident $defaults:ident $name:ident $ty:ty, [$($doc:literal)*] [[skip] $($option:tt)*]) => {};
     (@describe $fields:ident $defaults:ident $name:ident $ty:ty, [$($doc:literal)*] [$($option:tt)*]) => {
-        $fields.push($crate::config_struct!(@key $name [$($option)*])$(.doc($doc))*.with(&$defaults.$name));
+        let key = $crate::declare::Field::add(&mut $fields, stringify!($name));
+        $($crate::config_struct!(@option key $option);)*
+        key.doc(&[$($doc),*]);
+        key.with(&$defaults.$name);
     };
     (@default) => {
         ::core::default::Default::default()

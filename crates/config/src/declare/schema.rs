@@ -158,10 +158,7 @@ fn value(shape: &Shape, rules: &[Rule]) -> EffectiveValue {
         Shape::Headers => map([
             ("type", types(&["object", "array", "null"])),
             ("additionalProperties", EffectiveValue::Map(map([("type", types(&["string", "null"]))]))),
-            (
-                "items",
-                object(&[Field::new("name").with(&String::new()), Field::new("value").with(&String::new())], None),
-            ),
+            ("items", object(&["name", "value"].map(|key| Field::described(key, &[], &String::new())), None)),
         ]),
         other => return expandable(EffectiveValue::Map(strict(other, rules))),
     })
