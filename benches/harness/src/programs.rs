@@ -76,7 +76,7 @@ fn app_path(name: &str) -> PathBuf {
 /// The binary of the image, as `scripts/image` builds it into the same target directory.
 fn image_binary() -> PathBuf {
     let target = own_binary().ancestors().nth(2).unwrap_or_else(|| Path::new("target")).to_owned();
-    target.join(format!("{}-unknown-linux-musl/release/otelcore", std::env::consts::ARCH))
+    target.join(format!("{}-unknown-linux-musl/dist/otelcore", std::env::consts::ARCH))
 }
 
 /// Our collector: the image's binary, or with `own` this binary.

@@ -33,6 +33,18 @@ pub enum EffectiveValue {
     Map(BTreeMap<String, Self>),
 }
 
+impl EffectiveValue {
+    /// A section of these entries. The last of several with the same key is in it.
+    pub fn map<K: Into<String>>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
+        // One by one: `collect` sorts, with code of its own for each type of iterator.
+        let mut map = BTreeMap::new();
+        for (key, value) in entries {
+            map.insert(key.into(), value);
+        }
+        Self::Map(map)
+    }
+}
+
 impl From<&ConfigNode> for EffectiveValue {
     fn from(node: &ConfigNode) -> Self {
         match &node.value {
@@ -42,7 +54,7 @@ impl From<&ConfigNode> for EffectiveValue {
             NodeValue::Float(v) => Self::Float(*v),
             NodeValue::Str(v) => Self::Str(v.to_string()),
             NodeValue::List(items) => Self::List(items.iter().map(Self::from).collect()),
-            NodeValue::Map(map) => Self::Map(map.iter().map(|e| (e.key.to_string(), Self::from(&e.node))).collect()),
+            NodeValue::Map(map) => Self::map(map.iter().map(|e| (e.key.to_string(), Self::from(&e.node)))),
         }
     }
 }

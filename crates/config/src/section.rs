@@ -54,7 +54,7 @@ impl EffectiveRecorder {
             RecordedValue::Section(inner) => inner.snapshot(),
             RecordedValue::List(items) => EffectiveValue::List(items.iter().map(Self::snapshot).collect()),
         };
-        EffectiveValue::Map(slots.iter().map(|(key, slot)| (key.clone(), value(slot))).collect())
+        EffectiveValue::map(slots.iter().map(|(key, slot)| (key.clone(), value(slot))))
     }
 
     fn insert(&self, key: &str, value: RecordedValue) {
@@ -502,8 +502,7 @@ impl<'a> Section<'a> {
     pub fn str_map(&mut self, key: &str) -> Vec<(String, String)> {
         let map = self.convert(key, |n| convert::map(n).map(|m| m.cloned())).flatten();
         let pairs = map.map(|m| self.string_pairs(key, &m)).unwrap_or_default();
-        let effective = pairs.iter().map(|(k, v)| (k.clone(), EffectiveValue::Str(v.clone()))).collect();
-        self.record(key, EffectiveValue::Map(effective));
+        self.record(key, EffectiveValue::map(pairs.iter().map(|(k, v)| (k.clone(), EffectiveValue::Str(v.clone())))));
         pairs
     }
 
@@ -531,9 +530,10 @@ impl<'a> Section<'a> {
             value.truncate(value.trim_end_matches(['\r', '\n']).len());
         }
         let pair = |HeaderEntry { name, value, .. }: &HeaderEntry| {
-            let fields =
-                [("name", EffectiveValue::Str(name.clone())), ("value", EffectiveValue::Opaque(value.clone()))];
-            EffectiveValue::Map(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+            EffectiveValue::map([
+                ("name", EffectiveValue::Str(name.clone())),
+                ("value", EffectiveValue::Opaque(value.clone())),
+            ])
         };
         self.record(key, EffectiveValue::List(headers.iter().map(pair).collect()));
         headers

@@ -24,13 +24,12 @@ fn text(text: impl Into<String>) -> EffectiveValue {
     EffectiveValue::Str(text.into())
 }
 
-fn map<K: Into<String>>(entries: impl IntoIterator<Item = (K, EffectiveValue)>) -> EffectiveValue {
-    EffectiveValue::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
-}
-
 /// The keys of a component as an object; any keys, where they are not known.
 fn keys(description: Option<&Description>) -> EffectiveValue {
-    description.map_or_else(|| map([("type", text("object"))]), |description| object(&description.fields, None))
+    description.map_or_else(
+        || EffectiveValue::map([("type", text("object"))]),
+        |description| object(&description.fields, None),
+    )
 }
 
 /// Every type of a kind with its older names: the name, what replaces it if it is an older one, and the description.
@@ -68,9 +67,9 @@ pub(crate) fn of_components(registry: &Registry) -> EffectiveValue {
             };
             (name, document)
         });
-        (section_name(kind), map(documents))
+        (section_name(kind), EffectiveValue::map(documents))
     });
-    map(kinds)
+    EffectiveValue::map(kinds)
 }
 
 /// A whole configuration.
@@ -88,9 +87,9 @@ pub(crate) fn of_configuration(registry: &Registry) -> EffectiveValue {
         (section_name(kind), by_id(components.collect()))
     });
     let sections = kinds.into_iter().chain([("service", service())]);
-    let root = map([
+    let root = EffectiveValue::map([
         ("type", text("object")),
-        ("properties", map(sections)),
+        ("properties", EffectiveValue::map(sections)),
         ("additionalProperties", EffectiveValue::Bool(false)),
     ]);
     schema("otelcore", "A configuration of the collector.", root)
@@ -103,7 +102,7 @@ fn id_pattern(type_name: &str) -> String {
 
 /// A section whose keys are ids.
 fn by_id(patterns: BTreeMap<String, EffectiveValue>) -> EffectiveValue {
-    expandable(map([
+    expandable(EffectiveValue::map([
         ("type", text("object")),
         ("patternProperties", EffectiveValue::Map(patterns)),
         ("additionalProperties", EffectiveValue::Bool(false)),
@@ -128,9 +127,9 @@ fn service() -> EffectiveValue {
         ("pipelines", pipelines),
         ("telemetry", described(&telemetry)),
     ];
-    expandable(map([
+    expandable(EffectiveValue::map([
         ("type", text("object")),
-        ("properties", map(properties)),
+        ("properties", EffectiveValue::map(properties)),
         ("additionalProperties", EffectiveValue::Bool(false)),
     ]))
 }

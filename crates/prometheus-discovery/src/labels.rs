@@ -30,14 +30,18 @@ struct Ends {
 impl LabelSet {
     /// The set of these labels. The last of several with the same name is in it.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut pairs: Vec<(N, V)> = pairs.into_iter().collect();
-        pairs.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+        let pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        Self::from_unsorted(pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect())
+    }
+
+    fn from_unsorted(mut pairs: Vec<(&str, &str)>) -> Self {
+        pairs.sort_by_key(|(name, _)| *name);
         let is_followed = |index: usize| {
-            let name = |index: usize| pairs.get(index).map(|(name, _)| name.as_ref());
+            let name = |index: usize| pairs.get(index).map(|(name, _)| *name);
             name(index) == name(index + 1)
         };
         let last = (0..pairs.len()).filter(|index| !is_followed(*index));
-        Self::from_sorted(last.filter_map(|index| pairs.get(index)).map(|(n, v)| (n.as_ref(), v.as_ref())))
+        Self::from_sorted(last.filter_map(|index| pairs.get(index)).copied())
     }
 
     /// The set of labels that are sorted already and have unique names.

@@ -111,6 +111,6 @@ impl ConfigValue for YamlLabels {
 
     fn effective(&self) -> EffectiveValue {
         let texts = self.0.iter().map(|(name, value)| (name.clone(), EffectiveValue::Str(value.clone())));
-        EffectiveValue::Map(texts.collect())
+        EffectiveValue::map(texts)
     }
 }

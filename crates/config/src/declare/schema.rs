@@ -20,7 +20,9 @@ fn text(text: impl Into<String>) -> EffectiveValue {
 }
 
 fn map<const N: usize>(entries: [(&str, EffectiveValue); N]) -> BTreeMap<String, EffectiveValue> {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let mut map = BTreeMap::new();
+    map.extend(entries.into_iter().map(|(key, value)| (key.to_owned(), value)));
+    map
 }
 
 fn types(names: &[&str]) -> EffectiveValue {

@@ -325,7 +325,7 @@ impl ConfigItem for (String, String) {
     }
 
     fn list_effective(list: &[Self]) -> EffectiveValue {
-        EffectiveValue::Map(list.iter().map(|(key, value)| (key.clone(), EffectiveValue::Str(value.clone()))).collect())
+        EffectiveValue::map(list.iter().map(|(key, value)| (key.clone(), EffectiveValue::Str(value.clone()))))
     }
 }
 
@@ -340,7 +340,7 @@ impl ConfigItem for HeaderEntry {
 
     fn list_effective(list: &[Self]) -> EffectiveValue {
         let pairs = list.iter().map(|header| (header.name.clone(), EffectiveValue::Opaque(header.value.clone())));
-        EffectiveValue::Map(pairs.collect())
+        EffectiveValue::map(pairs)
     }
 }
 

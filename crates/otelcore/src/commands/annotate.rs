@@ -108,7 +108,7 @@ mod tests {
         let d = Diagnostics::new();
         let root = from_yaml("a:\n  b: 1\n  old: 2\nc: x\n", &d).unwrap();
         let map = |entries: &[(&str, EffectiveValue)]| {
-            EffectiveValue::Map(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+            EffectiveValue::map(entries.iter().map(|(key, value)| (*key, value.clone())))
         };
         let int = EffectiveValue::Int;
         let list = EffectiveValue::List(vec![int(1), int(2)]);

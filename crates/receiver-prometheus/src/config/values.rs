@@ -87,7 +87,7 @@ impl ConfigValue for QueryParameters {
 
     fn effective(&self) -> EffectiveValue {
         let list = |values: &[String]| EffectiveValue::List(values.iter().cloned().map(EffectiveValue::Str).collect());
-        EffectiveValue::Map(self.0.iter().map(|(name, values)| (name.clone(), list(values))).collect())
+        EffectiveValue::map(self.0.iter().map(|(name, values)| (name.clone(), list(values))))
     }
 }
 

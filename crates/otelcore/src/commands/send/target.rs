@@ -113,9 +113,7 @@ impl Target {
     /// The configuration of the collector. A text in JSON is one in YAML.
     pub(super) fn to_yaml(&self, options: &LoadOptions) -> String {
         let text = |text: &str| EffectiveValue::Str(text.replace('$', "$$"));
-        let map = |entries: Vec<(&str, EffectiveValue)>| {
-            EffectiveValue::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
-        };
+        let map = |entries: Vec<(&str, EffectiveValue)>| EffectiveValue::map(entries);
         let list = |names: &[&str]| EffectiveValue::List(names.iter().map(|name| text(name)).collect());
         let off = || map(vec![("enabled", EffectiveValue::Bool(false))]);
         let tls = self.tls.iter().map(|(key, value)| match value {
