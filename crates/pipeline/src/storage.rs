@@ -39,6 +39,8 @@ pub struct StorageLocation {
     pub root_mode: Option<u32>,
     /// Whether data is synced to the disk before it counts as stored.
     pub fsync: bool,
+    /// How many bytes a queue leaves free on the file system.
+    pub min_free_bytes: u64,
     /// How long to wait for a directory that another process uses before that is reported.
     pub lock_timeout: Duration,
     /// Whether a directory that can't be read is renamed, and an empty one is used instead of it.

@@ -11,6 +11,8 @@ pub struct LogConfig {
     /// counts too. A delivered record counts until its segment is removed. At most one segment more is used, the one
     /// that was made ahead. `None` for no bound but the disk's.
     pub max_bytes: Option<u64>,
+    /// How many bytes stay free on the file system: a segment that would leave fewer is not made. Zero for no such bound.
+    pub min_free_bytes: u64,
     /// The size of a segment in bytes. At most an eighth of `max_bytes` is used, at least 4096. A record that is larger
     /// has a segment of its own.
     pub segment_bytes: u64,
@@ -44,6 +46,7 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             max_bytes: None,
+            min_free_bytes: 0,
             segment_bytes: 16 << 20,
             max_pending_bytes: 16 << 20,
             max_group_bytes: 4 << 20,

@@ -168,6 +168,7 @@ impl DiskQueue {
             // Delivered records count until their file is removed.
             max_bytes: (self.sizer == Sizer::Bytes)
                 .then(|| self.capacity.saturating_add(self.capacity / 4).saturating_add(64 << 20)),
+            min_free_bytes: self.location.min_free_bytes,
             max_pending_bytes: MAX_PENDING_BYTES,
             fsync: self.location.fsync,
             create_directory: true,

@@ -48,6 +48,7 @@ fn new_queue(fixture: (&str, bool), log: &Arc<TestLog>, telemetry: &Telemetry, b
         directory: PathBuf::from(DIRECTORY),
         root_mode: None,
         fsync: true,
+        min_free_bytes: 0,
         lock_timeout: Duration::from_secs(1),
         recreate,
     };

@@ -36,6 +36,12 @@ config_struct! {
         /// Data is synced to the disk before its sender has its answer. Without it, data survives the end of the process, not
         /// a loss of power.
         pub fsync: bool = true,
+        /// How many bytes queues leave free on the file system, for others that use it. A queue that needs more refuses senders
+        /// with an error that may be tried again, until there is room. Zero for no such bound: then a queue refuses when the disk
+        /// is full.
+        #[config(unit = "bytes")]
+        #[config(at_least(0, "'min_free_bytes' must not be negative"))]
+        pub min_free_bytes: i64 = 0,
         /// The directory is made if it does not exist.
         pub create_directory: bool,
         /// The permission bits of directories that are made, in octal, less the umask. Files are readable for their owner
@@ -134,6 +140,7 @@ impl ComponentType for FileStorageFactory {
             directory: PathBuf::from(&config.directory),
             root_mode: config.directory_mode(),
             fsync: config.fsync,
+            min_free_bytes: u64::try_from(config.min_free_bytes).unwrap_or(0),
             lock_timeout: Duration::from_nanos(u64::try_from(config.timeout.0).unwrap_or(0)),
             recreate: config.recreate,
         });
@@ -153,6 +160,7 @@ struct FileStorage {
     directory: PathBuf,
     root_mode: Option<u32>,
     fsync: bool,
+    min_free_bytes: u64,
     lock_timeout: Duration,
     recreate: bool,
 }
@@ -202,6 +210,7 @@ impl Storage for FileStorage {
             directory: self.directory.join(names::directory_name(user)),
             root_mode: self.root_mode,
             fsync: self.fsync,
+            min_free_bytes: self.min_free_bytes,
             lock_timeout: self.lock_timeout,
             recreate: self.recreate,
         }

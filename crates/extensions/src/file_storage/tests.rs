@@ -83,8 +83,9 @@ fn directory_must_exist_unless_it_may_be_made() {
 
 #[test]
 fn each_component_signal_and_purpose_has_a_directory_of_its_own() {
-    let (extension, _) =
-        created("{directory: /data, create_directory: true, fsync: false, recreate: true, timeout: 3s}");
+    let (extension, _) = created(
+        "{directory: /data, create_directory: true, fsync: false, recreate: true, timeout: 3s, min_free_bytes: 5000}",
+    );
     let mut offered = OfferedCapabilities::default();
     extension.offer_capabilities(&mut offered);
     let storage = offered.get::<dyn Storage>().unwrap();
@@ -96,6 +97,7 @@ fn each_component_signal_and_purpose_has_a_directory_of_its_own() {
             directory: PathBuf::from("/data/exporter_otlp_a_logs.queue"),
             root_mode: Some(0o750),
             fsync: false,
+            min_free_bytes: 5000,
             lock_timeout: Duration::from_secs(3),
             recreate: true,
         }

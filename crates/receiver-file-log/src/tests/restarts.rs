@@ -39,6 +39,7 @@ fn consumer() -> FileConsumer {
         directory: "/storage/positions".into(),
         root_mode: Some(0o750),
         fsync: true,
+        min_free_bytes: 0,
         lock_timeout: Duration::ZERO,
         recreate: false,
     };

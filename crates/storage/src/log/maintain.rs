@@ -45,6 +45,8 @@ struct MaintainPlan {
     dead: Option<DeadWrite>,
     prepare: Option<(u64, PathBuf, u64)>,
     reserve: Option<(PathBuf, u64)>,
+    /// The length of the record that is written next, and [`crate::LogConfig::min_free_bytes`] where it is set.
+    min_room: Option<(u64, u64)>,
     dir: PathBuf,
     file_mode: u32,
     fsync: bool,
@@ -98,6 +100,9 @@ impl Log {
         };
         let dead = self.dead.take_write(&self.dir, self.identity, &self.config);
         let prepare = self.take_preparation(is_retry);
+        // A record that is larger than a segment extends it.
+        let next_record = self.pending.front().map_or(0, PendingRecord::length);
+        let min_free_bytes = self.config.min_free_bytes;
         let reserve = (prepare.is_some() && !self.maintenance.has_reserve && self.config.reserve_bytes > 0)
             .then(|| (self.dir.join(RESERVE), self.config.reserve_bytes));
         if marks.is_none() && removals.is_empty() && dead.is_none() && prepare.is_none() {
@@ -110,6 +115,7 @@ impl Log {
             dead,
             prepare: prepare.map(|(number, bytes)| (number, self.segment_path(number), bytes)),
             reserve,
+            min_room: (min_free_bytes > 0).then_some((next_record, min_free_bytes)),
             dir: self.dir().to_owned(),
             file_mode: self.config.file_mode,
             fsync: self.config.fsync,
@@ -284,7 +290,12 @@ impl MaintainPlan {
             result.dead = Some((dead, written));
         }
         if let Some((number, path, bytes)) = &self.prepare {
-            let made = make_segment(files, (&self.dir, path), *bytes, self.file_mode, self.fsync);
+            let has_room = match self.min_room {
+                Some((next_record, min_free)) => check_room(files, &self.dir, next_record.max(*bytes), min_free),
+                None => Ok(()),
+            };
+            let made =
+                has_room.and_then(|()| make_segment(files, (&self.dir, path), *bytes, self.file_mode, self.fsync));
             result.prepared = Some((*number, *bytes, made.map_err(|e| Trouble::of(&e))));
         }
         if let Some((path, bytes)) = &self.reserve {
@@ -292,6 +303,16 @@ impl MaintainPlan {
         }
         result
     }
+}
+
+/// An error of a full disk where a file of so many bytes leaves fewer than `min_free` to the others of this file system.
+fn check_room(files: &mut dyn FileSystem, dir: &Path, bytes: u64, min_free: u64) -> io::Result<()> {
+    let free = files.free_space(dir)?;
+    if free >= min_free.saturating_add(bytes) {
+        return Ok(());
+    }
+    let text = format!("{free} bytes are free, and a file of {bytes} would leave less than min_free_bytes, {min_free}");
+    Err(io::Error::new(io::ErrorKind::StorageFull, text))
 }
 
 /// Makes a segment that takes its bytes without another change of the file system's own data.

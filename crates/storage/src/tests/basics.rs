@@ -111,6 +111,41 @@ fn log_with_as_many_bytes_as_permitted_refuses_until_a_segment_is_removed() {
 }
 
 #[test]
+fn log_leaves_as_many_bytes_free_as_configured() {
+    const CAPACITY: u64 = 100_000;
+    let mut rig = Rig::new(SimDisk::new(1), LogConfig { min_free_bytes: 60_000, ..small_config() });
+    rig.disk.set_faults(DiskFaults { capacity: Some(CAPACITY), ..faults() });
+    rig.run();
+    let (mut count, mut number) = (0, 0_u64);
+    while rig.log.trouble().is_none() {
+        rig.append(1, 1000);
+        rig.run();
+        count += 1;
+        assert!(
+            rig.disk.free_space(Path::new(DIR)).unwrap() >= 60_000 - 1024,
+            "{count}: only the reserve may be added"
+        );
+    }
+    assert!((20..=40).contains(&count), "{count}");
+    let refused = rig.log.append(meta(1), body(1, 1000)).unwrap_err().to_string();
+    assert!(refused.contains("would leave less than min_free_bytes, 60000"), "{refused}");
+    rig.log.retry();
+    rig.run();
+    assert!(rig.log.needs_retry());
+    for record in rig.read_all() {
+        number = record.sequence;
+        rig.log.mark_delivered(number..number + 1);
+    }
+    rig.run();
+    rig.log.retry();
+    rig.run();
+    assert!(rig.log.trouble().is_none());
+    rig.append(1, 1000);
+    rig.run();
+    assert!(rig.log.durable_up_to() > number);
+}
+
+#[test]
 fn failed_sync_leaves_the_segment_and_the_records_are_written_to_another() {
     let mut rig = Rig::opened();
     rig.append(1, 100);

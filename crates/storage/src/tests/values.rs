@@ -15,6 +15,7 @@ fn location() -> StorageLocation {
         directory: PathBuf::from("/var/storage/receiver_file_log_.positions"),
         root_mode: Some(0o750),
         fsync: true,
+        min_free_bytes: 0,
         lock_timeout: Duration::ZERO,
         recreate: false,
     }

@@ -228,6 +228,7 @@ impl Storage for ReplayStorageFactory {
             directory: self.directory.clone(),
             root_mode: None,
             fsync: true,
+            min_free_bytes: 0,
             lock_timeout: Duration::ZERO,
             recreate: false,
         }
