@@ -7,9 +7,10 @@ use otelcore_pipeline::MonotonicTime;
 use otelcore_prometheus_translation::OtlpMetricKind;
 
 use crate::dropped_points::DropReason;
-use crate::label_sets::{LABEL_SET_KEY_BYTES, LabelSetKey};
+use crate::label_sets::LabelSetKey;
 use crate::partitioned::CompactId;
 use crate::series_state::SeriesState;
+use crate::sorted_series::PLACE_BYTES;
 
 /// The help of `target_info`.
 pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
@@ -41,7 +42,7 @@ impl Series {
     /// Bytes charged for the series without its reading: the struct, its entries in the index and in its family, and
     /// its attributes and block.
     pub(crate) fn charged_bytes(&self) -> u64 {
-        (size_of::<Self>() + LABEL_SET_KEY_BYTES + 4 * size_of::<usize>()) as u64
+        (size_of::<Self>() + PLACE_BYTES + 2 * size_of::<usize>()) as u64
             + allocated(self.attributes.len())
             + allocated(self.label_block.len() + size_of::<[usize; 2]>())
     }
