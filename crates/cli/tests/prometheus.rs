@@ -2,6 +2,8 @@
 //! takes what `prometheus_remote_write` pushes, and its query interface returns what was sent.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
+#[path = "support/pki.rs"]
+mod pki;
 mod support;
 
 use std::path::Path;
@@ -200,16 +202,21 @@ fn assert_one_exemplar(exemplars: &[Value], value: &str) {
 #[ignore = "needs Prometheus 3; run by scripts/prometheus"]
 fn scraped_page_of_each_format_is_returned_by_queries() {
     let dir = empty_test_dir("prometheus-scrape");
-    let (page, utf8) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let [page, utf8, secure] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
+    let pki = pki::Pki::new(&dir);
     let config = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"OTLP\"}}}}}}}}
+        "extensions: {{basicauth/server: {{htpasswd: {{inline: 'scraper:secret'}}}}}}
+receivers: {{otlp: {{protocols: {{http: {{endpoint: \"OTLP\"}}}}}}}}
 exporters:
   prometheus: {{endpoint: \"{page}\", enable_open_metrics: true}}
   prometheus/utf8: {{endpoint: \"{utf8}\", enable_open_metrics: true, translation_strategy: NoTranslation}}
+  prometheus/secure: {{endpoint: \"{secure}\", tls: {tls}, auth: {{authenticator: basicauth/server}}}}
 service:
+  extensions: [basicauth/server]
   telemetry: {{metrics: {{level: none}}}}
-  pipelines: {{metrics: {{receivers: [otlp], exporters: [prometheus, prometheus/utf8]}}}}
-"
+  pipelines: {{metrics: {{receivers: [otlp], exporters: [prometheus, prometheus/utf8, prometheus/secure]}}}}
+",
+        tls = pki.server(true)
     );
     let (_collector, otlp) = start_collector(&dir, &config);
     post(&otlp, "/v1/metrics", &metrics());
@@ -222,6 +229,12 @@ service:
         job("text-utf8", "PrometheusText1.0.0", &utf8),
         job("open-metrics-utf8", "OpenMetricsText1.0.0", &utf8),
     ]);
+    // A page with TLS, certificates of clients and a password.
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|file| pki.path(file).display().to_string());
+    jobs.push(format!(
+        "{{job_name: secure, scheme: https, tls_config: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}, \
+         basic_auth: {{username: scraper, password: secret}}, static_configs: [{{targets: ['{secure}']}}]}}"
+    ));
     let count = jobs.len();
     let prometheus = Prometheus::start(&dir, &jobs.join(", "));
 
@@ -294,6 +307,7 @@ service:
         assert_eq!(prometheus.values(&select("http.duration_bucket"), 5), ["15", "1", "3", "6", "10"]);
         println!("{job}: names are those that were sent");
     }
+    assert_eq!(prometheus.values("http_requests_total{job=\"secure\"}", 1), ["41"]);
     assert_eq!(prometheus.values("up", count), vec!["1"; count]);
     let targets = prometheus.get("/api/v1/targets").unwrap();
     for target in targets["activeTargets"].as_array().unwrap() {
