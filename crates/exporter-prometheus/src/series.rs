@@ -10,7 +10,6 @@ use crate::dropped_points::DropReason;
 use crate::label_sets::LabelSetKey;
 use crate::partitioned::CompactId;
 use crate::series_state::SeriesState;
-use crate::sorted_series::PLACE_BYTES;
 
 /// The help of `target_info`.
 pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
@@ -59,6 +58,9 @@ impl Series {
         self.metric_kind.prometheus_type()
     }
 }
+
+/// Bytes of its place among the series of its family, which are numbers in chunks.
+const PLACE_BYTES: usize = 8;
 
 /// Bytes that an allocation costs in addition to its content.
 const ALLOCATION_OVERHEAD: u64 = 16;

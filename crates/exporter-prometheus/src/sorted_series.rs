@@ -12,9 +12,6 @@ use crate::label_sets::LabelSetKey;
 use crate::partitioned::{CompactId, PartitionedSlab};
 use crate::series::Series;
 
-/// Bytes of a place, on average, at most.
-pub(crate) const PLACE_BYTES: usize = 8;
-
 /// Numbers in a chunk before it is divided, while there are few chunks.
 const MIN_CHUNK_LIMIT: usize = 256;
 
