@@ -20,6 +20,7 @@ use crate::dropped_points::{DropReason, DroppedPoints};
 use crate::label_sets::{EqualLabelSeries, LabelSetKey};
 use crate::partitioned::PartitionedSlab;
 use crate::series::{Series, TARGET_HELP, allocated};
+use crate::sorted_series::{Removal, SortedSeries};
 use crate::step_budget::StepBudget;
 
 /// Series of one type in a family.
@@ -29,7 +30,7 @@ struct TypeGroup {
     help: Rc<[u8]>,
     /// Number of the first series.
     first_seq: u64,
-    members: BTreeMap<LabelSetKey, EqualLabelSeries>,
+    members: SortedSeries,
     /// Series whose names of labels are escaped for some pages, by the hash of their labels there.
     escaped: BTreeMap<u64, EqualLabelSeries>,
 }
@@ -106,15 +107,20 @@ impl Family {
     }
 
     /// The series of its type, in order.
-    pub(crate) fn members(&self) -> Option<&BTreeMap<LabelSetKey, EqualLabelSeries>> {
+    pub(crate) fn members(&self) -> Option<&SortedSeries> {
         self.groups.iter().find(|g| g.kind == self.kind).map(|g| &g.members)
     }
 
     /// Whether a series with these labels is the one that a page without UTF-8 names shows for what it has there: no
     /// older one has the same labels there, and none has them as they are.
-    pub(crate) fn is_shown_when_escaped(&self, slot: usize, hash: u64, escaped: &LabelSetKey) -> bool {
+    pub(crate) fn is_shown_when_escaped(
+        &self,
+        (slot, hash): (usize, u64),
+        escaped: &LabelSetKey,
+        series: &PartitionedSlab<Series>,
+    ) -> bool {
         let Some(group) = self.groups.iter().find(|g| g.kind == self.kind) else { return false };
-        group.escaped.get(&hash).is_none_or(|same| same.oldest() == slot) && !group.members.contains_key(escaped)
+        group.escaped.get(&hash).is_none_or(|same| same.oldest() == slot) && !group.members.contains(escaped, series)
     }
 
     pub(crate) fn is_shown(&self) -> bool {
@@ -143,9 +149,9 @@ fn valid_text(text: &[u8]) -> Rc<[u8]> {
 
 /// Work of finding a place among `members`. Each comparison reads another part of memory, and reads both blocks as far
 /// as they are equal.
-fn search_cost(members: usize, block: usize) -> u64 {
-    let depth = u64::from(usize::BITS - members.leading_zeros());
-    depth * (150 + block as u64 / 4)
+fn search_cost(members: &SortedSeries, block: usize) -> u64 {
+    let depth = u64::from(usize::BITS - members.len().leading_zeros());
+    depth * (150 + block as u64 / 4) + members.moved_at_most() as u64 / 8
 }
 
 impl Families {
@@ -224,24 +230,23 @@ impl Families {
                 kind,
                 help: help.clone(),
                 first_seq: seq,
-                members: BTreeMap::new(),
+                members: SortedSeries::default(),
                 escaped: BTreeMap::new(),
             });
         }
         let Some(group) = family.groups.iter_mut().find(|g| g.kind == kind) else { return };
-        budget.charge(search_cost(group.members.len(), place.block.len()));
+        budget.charge(search_cost(&group.members, place.block.len()));
         if let Some(hash) = escaped_hash {
             add_equal(group.escaped.entry(hash), seq, slot);
         }
-        let block = place.block.clone();
-        let younger = add_equal(group.members.entry(place), seq, slot);
+        let younger = group.members.insert(&place, (seq, slot), series);
         let is_duplicate = younger.is_some();
         if let Some(s) = younger.and_then(|slot| series.get_mut(slot)) {
             s.is_duplicate = true;
         }
         if is_duplicate && kind == family.kind && !self.with_timestamps {
             dropped.log_once(DropReason::DuplicateSeries, LogLevel::Error, &family.name, || {
-                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&block));
+                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&place.block));
                 format!(
                     "error gathering metrics: collected metric {name:?} {{ {block} }} was collected before with the \
                      same name and label values"
@@ -276,22 +281,21 @@ impl Families {
         series: &mut PartitionedSlab<Series>,
         budget: &mut StepBudget,
     ) {
-        let Member { seq, place, kind, escaped_hash, .. } = member;
+        let Member { slot, seq, place, kind, escaped_hash, .. } = member;
         let Some(family) = self.families.get_mut(id) else { return };
         let Some(at) = family.groups.iter().position(|g| g.kind == kind) else { return };
         let Some(group) = family.groups.get_mut(at) else { return };
-        budget.charge(search_cost(group.members.len(), place.block.len()));
+        budget.charge(search_cost(&group.members, place.block.len()));
         if let Some(hash) = escaped_hash
             && let Entry::Occupied(mut same) = group.escaped.entry(hash)
             && same.get_mut().remove(seq).is_err()
         {
             same.remove();
         }
-        let Entry::Occupied(mut same_labels) = group.members.entry(place) else { return };
-        match same_labels.get_mut().remove(seq) {
-            Err(()) => drop(same_labels.remove()),
-            Ok(None) => return,
-            Ok(Some(successor)) => {
+        match group.members.remove(&place, (seq, slot), series) {
+            Removal::Place => {}
+            Removal::Younger => return,
+            Removal::Successor(successor) => {
                 if let Some(s) = series.get_mut(successor) {
                     s.is_duplicate = false;
                 }

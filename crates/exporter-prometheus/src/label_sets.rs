@@ -1,4 +1,4 @@
-//! The order of series by their labels, and series whose labels are equal.
+//! Labels as keys, in their order, and series that are equal where names of labels are escaped.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -20,14 +20,21 @@ impl LabelSetKey {
     pub(crate) fn of(labels: LabelBlock) -> Self {
         Self { block: labels.bytes, labels: labels.label_count, has_quoted_names: labels.has_quoted_names }
     }
+
+    /// The order of these labels and others, of which this is the block and the number.
+    pub(crate) fn compare_with(&self, block: &[u8], labels: u32) -> Ordering {
+        #[cfg(test)]
+        COMPARED.with(|n| n.set(n.get() + self.block.len().min(block.len()) as u64 + 50));
+        compare_blocks((&self.block, self.labels as usize), (block, labels as usize))
+    }
 }
 
-/// The series of one place. If there are several, the oldest one is the first; they differ in data that is not a label.
+/// Series whose labels are equal on a page. If there are several, the oldest one is the first.
 #[derive(Debug)]
 pub(crate) struct EqualLabelSeries {
     pub(crate) oldest: (u64, usize),
     /// The younger ones, by number; most places have none.
-    #[expect(clippy::box_collection, reason = "eight bytes in a million places, not twenty-four")]
+    #[expect(clippy::box_collection, reason = "eight bytes where there is one series, not twenty-four")]
     younger: Option<Box<BTreeMap<u64, usize>>>,
 }
 
@@ -39,15 +46,6 @@ impl EqualLabelSeries {
     /// The slot of the oldest.
     pub(crate) fn oldest(&self) -> usize {
         self.oldest.1
-    }
-
-    /// The slots of all.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
-        [self.oldest.1].into_iter().chain(self.younger.iter().flat_map(|younger| younger.values().copied()))
-    }
-
-    pub(crate) fn has_duplicates(&self) -> bool {
-        self.younger.is_some()
     }
 
     /// Adds a series. Returns the slot that is now a younger one.
@@ -75,9 +73,7 @@ impl EqualLabelSeries {
 
 impl Ord for LabelSetKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        #[cfg(test)]
-        COMPARED.with(|n| n.set(n.get() + self.block.len().min(other.block.len()) as u64 + 50));
-        compare_blocks((&self.block, self.labels as usize), (&other.block, other.labels as usize))
+        self.compare_with(&other.block, other.labels)
     }
 }
 
@@ -91,5 +87,5 @@ impl PartialOrd for LabelSetKey {
 #[cfg(test)]
 thread_local!(pub(crate) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
 
-/// Bytes of a [`LabelSetKey`] in a tree, with its share of the nodes. The block is charged by its series.
-pub(crate) const LABEL_SET_KEY_BYTES: usize = 2 * (size_of::<LabelSetKey>() + size_of::<EqualLabelSeries>());
+/// Bytes of a [`LabelSetKey`] in a tree, with its share of the nodes. The block is charged apart.
+pub(crate) const LABEL_SET_KEY_BYTES: usize = 2 * size_of::<LabelSetKey>();

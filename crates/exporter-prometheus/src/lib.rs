@@ -30,6 +30,7 @@ mod registry;
 mod resources;
 mod series;
 mod series_state;
+mod sorted_series;
 mod step_budget;
 
 pub use body_reader::BodyReader;

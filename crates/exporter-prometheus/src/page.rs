@@ -7,10 +7,9 @@
 //! A page is not a snapshot. Families are written in the order of their names, and each series is shown in its state at
 //! the moment when it is written; a change at a position that is already written is on the next page. No family and no
 //! series is on a page twice, and all lines of one series are from the same state. In protobuf, a family of many series
-//! is several messages, since a message begins with its length.
+//! is several messages, since a message begins with its length, and so is one of classic and of native histograms.
 
 use std::collections::VecDeque;
-use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,8 +25,10 @@ use crate::label_sets::LabelSetKey;
 use crate::page_series::{
     EscapedName, SeriesLines, has_stored_labels, max_len_of_lines, push_metric, text_dialect, write_lines,
 };
+use crate::partitioned::PartitionedSlab;
 use crate::registry::SeriesRegistry;
 use crate::series::{Series, TARGET_HELP};
+use crate::series_state::StoredValue;
 use crate::step_budget::StepBudget;
 
 /// Bytes of one piece of a page, at most.
@@ -77,6 +78,8 @@ pub struct PageRendering {
     series: VecDeque<SeriesLines>,
     /// In protobuf, the series of the family that are not in a message yet.
     message: FamilyMessage,
+    /// Whether these are native histograms. Prometheus takes the histograms of a message as those of one kind.
+    message_is_native: bool,
     written: u64,
     /// The charge for the memory of the rendering.
     kept: Kept,
@@ -138,6 +141,7 @@ impl PageRendering {
             pending: VecDeque::new(),
             series: VecDeque::new(),
             message: FamilyMessage::default(),
+            message_is_native: false,
             written: 0,
             kept: budget.keep(RENDERING_BYTES),
         }
@@ -215,11 +219,18 @@ impl PageRendering {
     /// Ends a protobuf message if it is long enough, or if it is the last one of its family.
     fn end_message(&mut self, out: &mut Vec<u8>, name: &EscapedName, (help, kind): (&[u8], MetricType), is_last: bool) {
         let enough = MESSAGE_SIZE.max(name.len() + help.len());
-        if self.message.is_empty() || (!is_last && self.message.len() < enough) {
+        if is_last || self.message.len() >= enough {
+            self.write_message(Some(out), name, (help, kind));
+        }
+    }
+
+    /// Writes what is in the protobuf message: to `out` if there is room, or else as a fragment.
+    fn write_message(&mut self, out: Option<&mut Vec<u8>>, name: &EscapedName, (help, kind): (&[u8], MetricType)) {
+        if self.message.is_empty() {
             return;
         }
         let len = self.message.len() + name.len() + help.len() + 32;
-        if self.is_idle() && out.len() + len <= PIECE_SIZE {
+        if let Some(out) = out.filter(|out| self.is_idle() && out.len() + len <= PIECE_SIZE) {
             return self.message.finish(out, name.text(), help, kind);
         }
         let mut bytes = Vec::with_capacity(len);
@@ -246,10 +257,12 @@ impl StartedFamily {
 }
 
 /// The series of a family after a place.
-fn series_after<'a>(family: &'a Family, after: Option<&LabelSetKey>) -> Option<(&'a LabelSetKey, usize)> {
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let (place, same_labels) = family.members()?.range((from, Bound::Unbounded)).next()?;
-    Some((place, same_labels.oldest()))
+fn series_after<'a>(
+    family: &Family,
+    after: Option<&LabelSetKey>,
+    series: &'a PartitionedSlab<Series>,
+) -> Option<&'a Series> {
+    series.get(family.members()?.after(after, series).next()?)
 }
 
 impl SeriesRegistry {
@@ -390,34 +403,33 @@ impl SeriesRegistry {
             page.stage = RenderStage::Names(Some(started.name));
             return;
         };
-        let from = last_key.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = members.range((from, Bound::Unbounded));
-        let mut newest_key = None;
+        let mut rest = members.after(last_key.as_ref(), &self.series);
+        let mut newest = None;
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
-            let Some((at, same_labels)) = rest.next() else {
+            let Some(slot) = rest.next() else {
                 page.end_message(out, &started.escaped_name, (&started.help, started.kind), true);
                 page.stage = RenderStage::Names(Some(started.name));
                 return;
             };
             budget.charge(60);
-            newest_key = Some(at);
-            let is_shown = self.is_shown_on(page, family, same_labels.oldest(), at, budget);
-            if same_labels.has_duplicates() && self.config.send_timestamps {
-                let several =
-                    same_labels.iter().take(MAX_SERIES_OF_EQUAL_LABELS).filter_map(|slot| self.series.get(slot));
+            let Some(oldest) = self.series.get(slot) else { continue };
+            newest = Some(oldest);
+            let is_shown = self.is_shown_on(page, family, (slot, oldest), budget);
+            if let Some(younger) = members.younger_of(slot).filter(|_| self.config.send_timestamps) {
+                let slots = [slot].into_iter().chain(younger.values().copied());
+                let several = slots.take(MAX_SERIES_OF_EQUAL_LABELS).filter_map(|slot| self.series.get(slot));
                 let mut sorted: Vec<(Option<i64>, &Series)> = several.map(|s| (self.timestamp(s), s)).collect();
                 sorted.sort_by_key(|(time, _)| *time);
                 sorted.dedup_by_key(|(time, _)| *time);
                 for (_, series) in sorted.into_iter().filter(|_| is_shown) {
                     self.render_series(page, None, &started, series, budget);
                 }
-            } else if let Some(series) = self.series.get(same_labels.oldest()).filter(|_| is_shown) {
-                self.render_series(page, Some(&mut *out), &started, series, budget);
+            } else if is_shown {
+                self.render_series(page, Some(&mut *out), &started, oldest, budget);
             }
             page.end_message(out, &started.escaped_name, (&started.help, started.kind), false);
         }
-        let newest_key = newest_key.cloned();
-        page.stage = RenderStage::Family(started, newest_key.or(last_key));
+        page.stage = RenderStage::Family(started, newest.map(Series::labels).or(last_key));
     }
 
     /// Whether the page shows a series. Where label names are escaped, several series may have the same labels; the first
@@ -426,18 +438,18 @@ impl SeriesRegistry {
         &self,
         page: &PageRendering,
         family: &Family,
-        slot: usize,
-        labels: &LabelSetKey,
+        (slot, series): (usize, &Series),
         budget: &mut StepBudget,
     ) -> bool {
-        if !labels.has_quoted_names || !page.is_escaped() {
+        if !series.has_quoted_names || !page.is_escaped() {
             return true;
         }
-        budget.charge(1000 + 10 * labels.block.len() as u64);
-        let (block, count) = sorted_escaped_block(&labels.block);
+        budget.charge(1000 + 10 * series.label_block.len() as u64);
+        let (block, count) = sorted_escaped_block(&series.label_block);
         let hash = self.hash_of_escaped(&block);
         let labels = u32::try_from(count).unwrap_or(u32::MAX);
-        family.is_shown_when_escaped(slot, hash, &LabelSetKey { block: block.into(), labels, has_quoted_names: false })
+        let escaped = LabelSetKey { block: block.into(), labels, has_quoted_names: false };
+        family.is_shown_when_escaped((slot, hash), &escaped, &self.series)
     }
 
     /// Writes lines of `target_info`, merged in order with the series of a metric that has the same name.
@@ -451,11 +463,13 @@ impl SeriesRegistry {
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
             budget.charge(500);
             let family = targets.family.as_ref().and_then(|family| Some((family, family.current_family(self)?)));
-            let series =
-                family.and_then(|(started, family)| Some((started, series_after(family, targets.last_key.as_ref())?)));
+            let series = family.and_then(|(started, family)| {
+                let series = series_after(family, targets.last_key.as_ref(), &self.series)?;
+                Some((started, series, series.labels()))
+            });
             let target = self.resources.target_after(targets.last_key.as_ref());
             let is_before_series = |target: &&LabelSetKey| {
-                series.is_none_or(|(_, (place, _))| {
+                series.as_ref().is_none_or(|(_, _, place)| {
                     let (a, b) = ((&*target.block, target.labels as usize), (&*place.block, place.labels as usize));
                     compare_blocks(a, b).is_le()
                 })
@@ -463,11 +477,9 @@ impl SeriesRegistry {
             let place = if let Some(target) = target.filter(is_before_series) {
                 render_target(page, out, &targets.name, target);
                 target.clone()
-            } else if let Some((started, (place, slot))) = series {
-                if let Some(series) = self.series.get(slot) {
-                    self.render_series(page, Some(&mut *out), started, series, budget);
-                }
-                place.clone()
+            } else if let Some((started, series, place)) = series {
+                self.render_series(page, Some(&mut *out), started, series, budget);
+                place
             } else {
                 page.end_message(out, &targets.name, (TARGET_HELP, MetricType::Gauge), true);
                 page.stage = RenderStage::Names(targets.resume_after);
@@ -496,6 +508,10 @@ impl SeriesRegistry {
         let escaper = page.escaper;
         let Some(dialect) = text_dialect(page.format.format) else {
             budget.charge(500 + 8 * labels.block.len() as u64 + 40 * state.value.cell_count() as u64);
+            let is_native = matches!(state.value, StoredValue::Native(_));
+            if std::mem::replace(&mut page.message_is_native, is_native) != is_native {
+                page.write_message(out, &family.escaped_name, (&family.help, family.kind));
+            }
             let is_counter = family.kind == MetricType::Counter;
             return push_metric(&mut page.message, labels, escaper, state, is_counter, at);
         };

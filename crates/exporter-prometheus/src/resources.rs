@@ -217,7 +217,7 @@ impl Resource {
     fn charged_bytes(&self) -> u64 {
         let len = |text: &Option<Rc<[u8]>>| text.as_deref().map_or(0, <[u8]>::len);
         let texts = [2 * self.raw.len(), len(&self.job), len(&self.instance), self.copied_attributes.len()];
-        let places = 2 * LABEL_SET_KEY_BYTES + size_of::<[usize; 8]>();
+        let places = 4 * LABEL_SET_KEY_BYTES + size_of::<[usize; 8]>();
         (size_of::<Self>() + places) as u64 + texts.into_iter().map(allocated).sum::<u64>()
     }
 

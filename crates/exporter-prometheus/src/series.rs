@@ -7,7 +7,7 @@ use otelcore_pipeline::MonotonicTime;
 use otelcore_prometheus_translation::OtlpMetricKind;
 
 use crate::dropped_points::DropReason;
-use crate::label_sets::{LABEL_SET_KEY_BYTES, LabelSetKey};
+use crate::label_sets::LabelSetKey;
 use crate::partitioned::CompactId;
 use crate::series_state::SeriesState;
 
@@ -41,7 +41,7 @@ impl Series {
     /// Bytes charged for the series without its reading: the struct, its entries in the index and in its family, and
     /// its attributes and block.
     pub(crate) fn charged_bytes(&self) -> u64 {
-        (size_of::<Self>() + LABEL_SET_KEY_BYTES + 4 * size_of::<usize>()) as u64
+        (size_of::<Self>() + PLACE_BYTES + 2 * size_of::<usize>()) as u64
             + allocated(self.attributes.len())
             + allocated(self.label_block.len() + size_of::<[usize; 2]>())
     }
@@ -58,6 +58,9 @@ impl Series {
         self.metric_kind.prometheus_type()
     }
 }
+
+/// Bytes of its place among the series of its family, which are numbers in chunks.
+const PLACE_BYTES: usize = 8;
 
 /// Bytes that an allocation costs in addition to its content.
 const ALLOCATION_OVERHEAD: u64 = 16;

@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use memchr::memchr2;
+use memchr::{memchr2, memrchr};
 
 use crate::block::{LabelValues, unescape};
 use crate::label_text::write_escaped;
@@ -310,7 +310,10 @@ impl<'a> SeriesHead<'a> {
 #[must_use]
 pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usize)) -> Ordering {
     let by_values = || {
-        let (mut a, mut b) = (LabelValues(a), LabelValues(b));
+        // Labels that are the same bytes in both are equal.
+        let at = start_of_first_difference(a, b);
+        let (mut a, mut b) =
+            (LabelValues(a.get(at..).unwrap_or_default()), LabelValues(b.get(at..).unwrap_or_default()));
         loop {
             match (a.next(), b.next()) {
                 (Some(x), Some(y)) => match compare_values(x, y) {
@@ -326,14 +329,40 @@ pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usiz
     a_labels.cmp(&b_labels).then_with(by_values).then_with(|| a.cmp(b))
 }
 
-/// Compares escaped values by their unescaped bytes. Equal beginnings are skipped with a fast comparison of blocks, so
-/// that long labels that differ late cost little.
-fn compare_values(x: &[u8], y: &[u8]) -> Ordering {
+/// Commas that are looked at for the beginning of a label, at most: a value may consist of them.
+const MAX_COMMAS: usize = 64;
+
+/// Where a label begins before which both blocks are the same; nearly always the first one that differs.
+fn start_of_first_difference(a: &[u8], b: &[u8]) -> usize {
+    let same = a.get(..equal_len(a, b)).unwrap_or_default();
+    let mut end = same.len();
+    for _ in 0..MAX_COMMAS {
+        let Some(comma) = same.get(..end).and_then(|text| memrchr(b',', text)) else { return 0 };
+        // A label ends with a quote that is not escaped. One behind `=` or a comma may begin a text instead.
+        if let Some([before @ .., last, b'"']) = same.get(..comma)
+            && !matches!(last, b'=' | b',')
+            && (*last != b'\\' || before.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1)
+        {
+            return comma + 1;
+        }
+        end = comma;
+    }
+    0
+}
+
+/// How many bytes are equal at the beginning, to the last bytes that are compared at once.
+fn equal_len(x: &[u8], y: &[u8]) -> usize {
     let equal_until = |from: usize, stride: usize| {
         let (x, y) = (x.get(from..).unwrap_or_default(), y.get(from..).unwrap_or_default());
         from + x.chunks_exact(stride).zip(y.chunks_exact(stride)).take_while(|(a, b)| a == b).count() * stride
     };
-    let equal_len = equal_until(equal_until(0, 4096), 64);
+    equal_until(equal_until(equal_until(0, 4096), 64), 8)
+}
+
+/// Compares escaped values by their unescaped bytes. Equal beginnings are skipped with a fast comparison of blocks, so
+/// that long labels that differ late cost little.
+fn compare_values(x: &[u8], y: &[u8]) -> Ordering {
+    let equal_len = equal_len(x, y);
     // An escape may begin in the equal part: then the number of backslashes at its end is odd.
     let before = x.get(..equal_len).unwrap_or_default();
     let slashes = before.iter().rev().take_while(|b| **b == b'\\').count();
@@ -498,6 +527,27 @@ mod tests {
             let make = |values: &[String]| {
                 let mut out = Vec::new();
                 values.iter().for_each(|v| write_label(&mut out, b"l", v.as_bytes()));
+                out
+            };
+            let (x, y) = (make(&a), make(&b));
+            prop_assert_eq!(compare_blocks((&x, a.len()), (&y, b.len())), a.len().cmp(&b.len()).then(a.cmp(&b)));
+        }
+
+        #[test]
+        fn blocks_with_an_equal_beginning_are_ordered_by_the_other_values(
+            same in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 0..5),
+            a in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 1..3),
+            b in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 1..3),
+            head in "[a,=\"]{0,12}",
+        ) {
+            let (a, b) = ([same.clone(), a].concat(), [same, b].concat());
+            let make = |values: &[String]| {
+                let mut out = Vec::new();
+                for (i, value) in values.iter().enumerate() {
+                    // Some names are in quotes and have the marks themselves.
+                    let name = if i % 2 == 0 { "l".to_owned() } else { format!(",\"{i}=") };
+                    write_label(&mut out, name.as_bytes(), format!("{head}{value}").as_bytes());
+                }
                 out
             };
             let (x, y) = (make(&a), make(&b));

@@ -96,7 +96,7 @@ fn check_label(name: &[u8], value: &[u8]) -> Result<(), LabelError> {
 
 /// A label before it is rendered.
 struct Label<'a> {
-    name: Vec<u8>,
+    name: Cow<'a, [u8]>,
     source: LabelSource,
     value: Cow<'a, [u8]>,
 }
@@ -139,6 +139,12 @@ fn render_labels(mut labels: Vec<Label<'_>>) -> Result<LabelBlock, LabelError> {
     })
 }
 
+/// The label name for an attribute key, which may be the key itself.
+fn name_of(key: &[u8], keeps_utf8: bool) -> Result<Cow<'_, [u8]>, LabelNameError> {
+    let is_name = (keeps_utf8 || is_legacy_label_name(key)) && key.iter().any(|b| *b != b'_');
+    if is_name { Ok(Cow::Borrowed(key)) } else { label_name(key, keeps_utf8).map(Cow::Owned) }
+}
+
 /// Joins values of one label: an empty value is the same as none.
 fn join_values(joined: &mut Vec<u8>, value: &[u8]) {
     if !joined.is_empty() {
@@ -158,28 +164,29 @@ pub fn series_block<'a, A: Iterator<Item = (&'a [u8], &'a [u8])>>(
     keeps_utf8: bool,
 ) -> Result<LabelBlock, LabelError> {
     let mut labels: Vec<Label<'a>> = Vec::with_capacity(16);
-    let mut add = |name, source, value: &'a [u8]| labels.push(Label { name, source, value: Cow::Borrowed(value) });
+    let mut add =
+        |name: Cow<'a, [u8]>, source, value: &'a [u8]| labels.push(Label { name, source, value: Cow::Borrowed(value) });
     for (key, value) in series.attributes {
-        add(label_name(key, keeps_utf8)?, LabelSource::Attribute, value);
+        add(name_of(key, keeps_utf8)?, LabelSource::Attribute, value);
     }
     let fixed = [("job", series.job), ("instance", series.instance)];
     for (name, value) in fixed.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        add(name.as_bytes().to_vec(), LabelSource::Identity, value);
+        add(name.as_bytes().into(), LabelSource::Identity, value);
     }
     if let Some(scope) = series.scope {
-        add(b"otel_scope_name".to_vec(), LabelSource::Identity, scope.name);
-        add(b"otel_scope_version".to_vec(), LabelSource::Identity, scope.version);
-        add(b"otel_scope_schema_url".to_vec(), LabelSource::Identity, scope.schema_url);
+        add(b"otel_scope_name".into(), LabelSource::Identity, scope.name);
+        add(b"otel_scope_version".into(), LabelSource::Identity, scope.version);
+        add(b"otel_scope_schema_url".into(), LabelSource::Identity, scope.schema_url);
         for (key, value) in scope.attributes.filter(|(k, _)| !matches!(*k, b"name" | b"version" | b"schema_url")) {
-            add(label_name(&[b"otel_scope_", key].concat(), keeps_utf8)?, LabelSource::ScopeAttribute, value);
+            add(label_name(&[b"otel_scope_", key].concat(), keeps_utf8)?.into(), LabelSource::ScopeAttribute, value);
         }
     }
     for (name, value) in series.constant {
-        add(name.as_bytes().to_vec(), LabelSource::Constant, value.as_bytes());
+        add(name.as_bytes().into(), LabelSource::Constant, value.as_bytes());
     }
     let len_before = labels.len();
     if let Some(reserved) = reserved {
-        labels.retain(|label| label.name != reserved);
+        labels.retain(|label| *label.name != *reserved);
     }
     let is_reserved = labels.len() < len_before;
     let block = render_labels(labels)?;
@@ -216,7 +223,8 @@ pub fn target_block<'a>(
     let mut labels = merge_equal_names(named.into_iter());
     labels.insert(b"job".to_vec(), job.to_vec());
     labels.insert(b"instance".to_vec(), instance.to_vec());
-    let label = |(name, value)| Label { name, source: LabelSource::Attribute, value: Cow::Owned(value) };
+    let label =
+        |(name, value)| Label { name: Cow::Owned(name), source: LabelSource::Attribute, value: Cow::Owned(value) };
     render_labels(labels.into_iter().map(label).collect()).map_err(TargetInfoError::Label)
 }
 

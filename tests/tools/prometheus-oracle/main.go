@@ -229,10 +229,13 @@ func parse(kind string, page []byte) error {
 			var histogramErr error
 			_, t, h, fh := parser.Histogram()
 			timestamp = t
-			if h != nil {
+			switch {
+			case h != nil:
 				histogramErr = h.Validate()
-			} else {
+			case fh != nil:
 				histogramErr = fh.Validate()
+			default:
+				histogramErr = errors.New("a classic histogram behind native ones in one message")
 			}
 			if histogramErr != nil {
 				return histogramErr

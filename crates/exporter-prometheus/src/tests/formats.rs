@@ -111,6 +111,35 @@ fn large_family_is_several_messages_that_are_read_as_one() {
     assert!(events.iter().filter(|e| e.starts_with("Type")).count() > 3);
 }
 
+/// Prometheus reads the histograms of a message as the kind of the one before.
+#[test]
+fn classic_and_native_histograms_of_one_name_are_in_messages_of_their_own() {
+    let mut fixture = Fixture::without_scope_info();
+    for i in 0..6_u64 {
+        let list = format!("{i}");
+        let list = attributes(&[("k", &list)]);
+        let (mut classic, mut native) = (buckets((0, 1), &[1.0], &[1, 2], 1.0), exponential_point((0, 1), 0, 0, &[i]));
+        (classic.attributes, native.attributes) = (list.clone(), list);
+        let metric = if i == 0 || i > 3 {
+            histogram("h", CUMULATIVE, vec![classic])
+        } else {
+            exponential("h", CUMULATIVE, vec![native])
+        };
+        fixture.metrics(0, vec![metric]);
+    }
+    let events = protobuf_events(&mut fixture);
+    let kinds: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            _ if event.starts_with("Type") => Some('T'),
+            _ if event.starts_with("NativeHistogram") => Some('n'),
+            _ if event.contains("\"h_count\"") => Some('c'),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kinds.iter().collect::<String>(), "TcTnnnTcc", "{events:#?}");
+}
+
 #[test]
 fn names_are_escaped_as_the_scraper_wants_them() {
     let mut fixture = Fixture::with_config(|s| {

@@ -1,5 +1,7 @@
 //! Which series are on a page together: target_info, conflicts, expiry.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const SVC: [(&str, &str); 2] = [("service.name", "svc"), ("service.instance.id", "i")];
@@ -298,4 +300,35 @@ fn page_is_rendered_from_request_bytes() {
     let payload = bytes(vec![resource_metrics(&[], vec![gauge_metric("g", 1.5)])]);
     let page = crate::oracle::render_page(&settings, NegotiatedFormat::default(), false, &[&payload, b"\xff"]);
     assert_eq!(String::from_utf8(page).unwrap(), "# HELP g \n# TYPE g gauge\ng 1.5\n");
+}
+
+#[test]
+fn series_that_come_and_go_in_any_order_stay_sorted() {
+    let mut fixture = Fixture::without_scope_info();
+    let (mut expected, mut number) = (BTreeSet::new(), 0_u32);
+    for round in 0..70 {
+        let mut points = Vec::new();
+        for _ in 0..100 {
+            // Each number below 4096 in no order, some a second time: of these every third is removed.
+            number = (number * 1229 + 3001) % 4096;
+            let value = format!("{number:04}");
+            let p = point(round, 1.0, &[("k", &value)]);
+            if number % 3 == 0 && expected.remove(&value) {
+                points.push(without_recorded_value(p));
+            } else {
+                expected.insert(value);
+                points.push(p);
+            }
+        }
+        fixture.metrics(round, vec![gauge("g", "", points)]);
+    }
+    // Every second goes, from the end.
+    let all: Vec<String> = expected.iter().cloned().collect();
+    let gone: Vec<_> = all.iter().rev().step_by(2).collect();
+    let points = gone.iter().map(|k| without_recorded_value(point(99, 1.0, &[("k", k.as_str())]))).collect();
+    fixture.metrics(99, vec![gauge("g", "", points)]);
+    expected.retain(|k| !gone.contains(&k));
+    let lines: Vec<String> = expected.iter().map(|k| format!("g{{k=\"{k}\"}} 1")).collect();
+    assert!(lines.len() > 1000 && fixture.0.len() == lines.len());
+    assert_eq!(fixture.samples(99), lines);
 }
