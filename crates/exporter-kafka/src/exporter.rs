@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use otelcore_config::HeaderEntry;
 use otelcore_kafka_client::record_batch::{HEADER_LEN, MAX_BATCH_OVERHEAD};
-use otelcore_kafka_client::{
-    Producer, ProducerConfig, Record, RecordHeader, SendError,
-};
+use otelcore_kafka_client::{Producer, ProducerConfig, Record, RecordHeader, SendError};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     AttemptId, BuildContext, CallResult, Cx, Delivery, Error, Event, Exporter, Metadata, MonotonicTime, NextCall,

@@ -35,6 +35,8 @@ use fetching::DecodeJob;
 use group::Group;
 use offsets::Commits;
 use partitions::{NodeWork, Partition};
+use protocol::Member;
+pub(crate) use protocol::decode_assignment as read_assignment;
 use topics::Topics;
 
 /// The local key of the timer.
@@ -196,8 +198,15 @@ pub enum ConsumerNotice {
 enum Request {
     Metadata,
     /// The partitions, each with the offset that was asked for, and when it was sent.
-    Fetch { node: i32, partitions: Vec<(u64, i64)>, sent_at: MonotonicTime },
-    ListOffsets { node: i32, partitions: Vec<u64> },
+    Fetch {
+        node: i32,
+        partitions: Vec<(u64, i64)>,
+        sent_at: MonotonicTime,
+    },
+    ListOffsets {
+        node: i32,
+        partitions: Vec<u64>,
+    },
     FindCoordinator,
     JoinGroup,
     SyncGroup,
@@ -517,4 +526,9 @@ fn pause_after(failures: u32) -> Duration {
 /// The text of an error code, with what it is about.
 fn error_text(what: &str, error: ErrorCode) -> String {
     format!("{what}: {error}")
+}
+
+/// What a member tells the leader of its group.
+pub(crate) fn read_member(member: crate::messages::group::GroupMember) -> Member {
+    Member::of(member)
 }

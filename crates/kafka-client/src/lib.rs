@@ -29,6 +29,8 @@ pub use consumer::{
     TopicSelection,
 };
 pub use error_code::{ErrorClass, ErrorCode};
+#[doc(hidden)]
+pub use messages::read_any_answer;
 pub use nodes::{ClientConfig, CredentialSource};
 pub use partitioner::Partitioner;
 pub use producer::{Producer, ProducerConfig, SendError};

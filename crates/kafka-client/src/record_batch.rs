@@ -152,6 +152,12 @@ pub(crate) fn encode(records: &[Record], options: BatchOptions) -> Bytes {
     out.into()
 }
 
+/// Writes a batch of a producer without an id, for tests and tools.
+#[must_use]
+pub fn encode_batch(records: &[Record], compression: Compression) -> Bytes {
+    encode(records, BatchOptions { compression, level: None, producer: ProducerId::NONE, first_sequence: -1 })
+}
+
 fn put_at(out: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = out.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);

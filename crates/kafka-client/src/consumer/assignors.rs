@@ -368,8 +368,7 @@ mod tests {
             let is_uniform = next(2) == 0;
             let mut members: Vec<Member> = (0..count)
                 .map(|n| {
-                    let wanted: Vec<&str> =
-                        topics.into_iter().filter(|_| is_uniform || next(3) > 0).collect();
+                    let wanted: Vec<&str> = topics.into_iter().filter(|_| is_uniform || next(3) > 0).collect();
                     let mut member = member(&format!("m{n}"), &wanted, &[], i32::try_from(next(3)).unwrap() - 1);
                     for topic in topics {
                         let owned: Vec<i32> = (0..8).filter(|_| next(3) == 0).collect();

@@ -10,9 +10,7 @@ use bytes::Bytes;
 use otelcore_pipeline::{Cx, JobResult, MonotonicTime};
 
 use super::partitions::Position;
-use super::{
-    ANSWER_TIME, ConsumerEvent, ConsumerNotice, GroupConsumer, InitialOffset, PAUSES, PartitionId, Request,
-};
+use super::{ANSWER_TIME, ConsumerEvent, ConsumerNotice, GroupConsumer, InitialOffset, PAUSES, PartitionId, Request};
 use crate::error_code::{ErrorClass, ErrorCode};
 use crate::messages::fetch::{self, EARLIEST, FetchOptions, FetchPartition, LATEST, OfTopic};
 use crate::record_batch::{FetchedRecords, decode_fetched};
@@ -321,19 +319,15 @@ impl GroupConsumer {
 }
 
 /// Reads an answer, for a job. Partitions that were not asked for are ignored.
-fn read_answer(
-    version: i16,
-    body: &Bytes,
-    asked: &BTreeMap<(String, i32), (u64, i64)>,
-) -> Result<ReadAnswer, String> {
+fn read_answer(version: i16, body: &Bytes, asked: &BTreeMap<(String, i32), (u64, i64)>) -> Result<ReadAnswer, String> {
     let response = fetch::read_fetch(version, body).map_err(|error| error.to_string())?;
     let mut answer =
         ReadAnswer { throttle_ms: response.throttle_ms, error: ErrorCode(response.error), partitions: Vec::new() };
     let mut left = MAX_PLAIN_BYTES;
     for fetched in response.partitions {
         let Some((id, offset)) = asked.get(&(fetched.topic, fetched.index)).copied() else { continue };
-        let records = (left > 0)
-            .then(|| decode_fetched(&fetched.records, offset, left).map_err(|error| error.to_string()));
+        let records =
+            (left > 0).then(|| decode_fetched(&fetched.records, offset, left).map_err(|error| error.to_string()));
         if let Some(Ok(records)) = &records {
             left = left.saturating_sub(records.plain_bytes);
         }

@@ -278,9 +278,10 @@ impl GroupConsumer {
 
     fn send_leave(&mut self, cx: &mut Cx<'_>) {
         let Phase::Leaving(attempts, _) = self.group.phase else { return };
-        let is_sent = self.send_to_coordinator(cx, ApiKey::LeaveGroup, ANSWER_TIME, Request::LeaveGroup, |it, version| {
-            group::leave_group_request(version, it.membership())
-        });
+        let is_sent =
+            self.send_to_coordinator(cx, ApiKey::LeaveGroup, ANSWER_TIME, Request::LeaveGroup, |it, version| {
+                group::leave_group_request(version, it.membership())
+            });
         if is_sent {
             self.group.phase = Phase::Leaving(attempts + 1, true);
         }

@@ -72,10 +72,7 @@ impl GroupConsumer {
             let epoch = if uses_epoch { epoch } else { -1 };
             topics.entry(&partition.topic).or_default().push((partition.index, offset, epoch));
         }
-        let topics: Vec<_> = topics
-            .into_iter()
-            .map(|(topic, partitions)| (topic.to_owned(), partitions))
-            .collect();
+        let topics: Vec<_> = topics.into_iter().map(|(topic, partitions)| (topic.to_owned(), partitions)).collect();
         let is_sent = self.send_to_coordinator(cx, ApiKey::OffsetCommit, ANSWER_TIME, Request::OffsetCommit(sent), {
             |it, version| {
                 let topics: Vec<OfTopic<'_, CommittedOffset>> = topics
@@ -147,10 +144,8 @@ impl GroupConsumer {
             topics.into_iter().map(|(topic, partitions)| (topic.to_owned(), partitions)).collect();
         let request = Request::OffsetFetch(ids.clone());
         let is_sent = self.send_to_coordinator(cx, ApiKey::OffsetFetch, ANSWER_TIME, request, |it, version| {
-            let topics: Vec<OfTopic<'_, i32>> = topics
-                .iter()
-                .map(|(topic, partitions)| OfTopic { topic, partitions: partitions.clone() })
-                .collect();
+            let topics: Vec<OfTopic<'_, i32>> =
+                topics.iter().map(|(topic, partitions)| OfTopic { topic, partitions: partitions.clone() }).collect();
             group::offset_fetch_request(version, &it.config.group_id, &topics)
         });
         if is_sent {
@@ -179,8 +174,11 @@ impl GroupConsumer {
                     if !found.error.is_none() {
                         failed = Some(found.error);
                     } else if failed.is_none() && partition.position == Position::Unknown {
-                        partition.position =
-                            if found.offset < 0 { Position::Reset } else { Position::At(found.offset, found.leader_epoch) };
+                        partition.position = if found.offset < 0 {
+                            Position::Reset
+                        } else {
+                            Position::At(found.offset, found.leader_epoch)
+                        };
                         partition.committed = Some(found.offset).filter(|offset| *offset >= 0);
                     }
                 }

@@ -7,6 +7,7 @@ use otelcore_testkit::{TestLog, TestWorld};
 use played_group::{GROUP, PlayedCluster};
 
 use super::*;
+use crate as kafka;
 use crate::record_batch::Compression;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -185,7 +186,11 @@ impl Harness {
                 return;
             }
         }
-        panic!("it never comes to rest: {:?} {:?}", self.cluster.counts, self.clients.iter().map(|c| (&c.notices, c.world.next_timer(), c.partitions.len())).collect::<Vec<_>>());
+        panic!(
+            "it never comes to rest: {:?} {:?}",
+            self.cluster.counts,
+            self.clients.iter().map(|c| (&c.notices, c.world.next_timer(), c.partitions.len())).collect::<Vec<_>>()
+        );
     }
 
     fn run_for(&mut self, time: Duration) {
@@ -424,9 +429,16 @@ fn static_member_that_comes_back_has_its_partitions_without_a_rebalance_of_other
 
 #[test]
 fn errors_of_each_request_are_survived() {
-    for api in [ApiKey::Fetch, ApiKey::ListOffsets, ApiKey::FindCoordinator, ApiKey::JoinGroup, ApiKey::SyncGroup,
-        ApiKey::Heartbeat, ApiKey::OffsetCommit, ApiKey::OffsetFetch]
-    {
+    for api in [
+        ApiKey::Fetch,
+        ApiKey::ListOffsets,
+        ApiKey::FindCoordinator,
+        ApiKey::JoinGroup,
+        ApiKey::SyncGroup,
+        ApiKey::Heartbeat,
+        ApiKey::OffsetCommit,
+        ApiKey::OffsetFetch,
+    ] {
         for error in [-1, 3, 5, 7, 14, 15, 16, 22, 25, 27, 29, 30, 82, 88, 999] {
             let mut it = Harness::new();
             it.append(40);
@@ -444,9 +456,15 @@ fn errors_of_each_request_are_survived() {
 
 #[test]
 fn requests_without_an_answer_end_the_connection() {
-    for api in [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::Heartbeat, ApiKey::OffsetCommit,
-        ApiKey::OffsetFetch, ApiKey::Metadata]
-    {
+    for api in [
+        ApiKey::Fetch,
+        ApiKey::JoinGroup,
+        ApiKey::SyncGroup,
+        ApiKey::Heartbeat,
+        ApiKey::OffsetCommit,
+        ApiKey::OffsetFetch,
+        ApiKey::Metadata,
+    ] {
         let mut it = Harness::new();
         it.append(40);
         it.cluster.silent.insert(api as i16);

@@ -1,4 +1,5 @@
-//! A cluster of two brokers with logs and the coordinator of a group, played by the test.
+//! A cluster of two brokers with logs and the coordinator of a group, played by the test. The tests of the receiver `kafka` include it too.
+#![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,10 +8,8 @@ use bytes::Bytes;
 use otelcore_pipeline::MonotonicTime;
 use otelcore_testkit::PeerStream;
 
-use crate::messages::ProducerId;
-use crate::record_batch::{BatchOptions, Compression, Record, encode};
-use crate::versions::ApiKey;
-use crate::wire::{Reader, Writer};
+use super::kafka::record_batch::encode_batch;
+use super::kafka::{ApiKey, Compression, Reader, Record, Writer};
 
 pub(super) const GROUP: &str = "group";
 
@@ -430,13 +429,7 @@ impl PlayedCluster {
         }
         let record = |value: &String| Record { value: Bytes::copy_from_slice(value.as_bytes()), ..Record::default() };
         let records: Vec<Record> = values.map(record).collect();
-        let options = BatchOptions {
-            compression: self.compression,
-            level: None,
-            producer: ProducerId::NONE,
-            first_sequence: -1,
-        };
-        let mut bytes = encode(&records, options).to_vec();
+        let mut bytes = encode_batch(&records, self.compression).to_vec();
         bytes[..8].copy_from_slice(&(base as i64).to_be_bytes());
         bytes[12..16].copy_from_slice(&log.epoch.to_be_bytes());
         bytes.into()
@@ -625,9 +618,8 @@ impl PlayedCluster {
             group.members.values().all(|member| member.protocols.iter().any(|(other, _)| other == name))
         };
         group.protocol = first.iter().map(|(name, _)| name).find(|name| is_common(name)).expect("a common one").clone();
-        let metadata = |member: &Member| {
-            member.protocols.iter().find(|(name, _)| *name == group.protocol).unwrap().1.clone()
-        };
+        let metadata =
+            |member: &Member| member.protocols.iter().find(|(name, _)| *name == group.protocol).unwrap().1.clone();
         let members: Vec<(String, Option<String>, Vec<u8>)> =
             group.members.iter().map(|(id, member)| (id.clone(), member.instance.clone(), metadata(member))).collect();
         let (protocol, leader, generation) = (group.protocol.clone(), group.leader.clone(), group.generation);
