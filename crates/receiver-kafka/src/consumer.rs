@@ -20,7 +20,7 @@ use otelcore_pipeline::{
 use crate::config::KafkaReceiverConfig;
 use crate::decode::{MessageDecoder, MessageError};
 use crate::metrics::KafkaMetrics;
-use partition::{BufferedRecord, PartitionState};
+use partition::PartitionState;
 
 /// The local key under which the next turn goes on.
 const WORK: u64 = 1 << 62;
@@ -61,7 +61,7 @@ struct InFlight {
 
 /// A message that a job has decoded.
 struct Decoded {
-    record: BufferedRecord,
+    record: FetchedRecord,
     held: Held,
     result: Result<Rope, MessageError>,
 }
@@ -185,7 +185,7 @@ impl SignalConsumer {
             ConsumerEvent::Revoking { partition } => {
                 if let Some(state) = self.partitions.get_mut(&partition) {
                     state.is_stopped = true;
-                    self.buffered_bytes -= state.clear();
+                    self.buffered_bytes = self.buffered_bytes.saturating_sub(state.clear());
                     self.ready.remove(&partition);
                 }
                 self.finish_if_idle(cx, partition);
@@ -194,7 +194,7 @@ impl SignalConsumer {
                 self.metrics.partitions_closed.add(1);
                 self.ready.remove(&partition);
                 if let Some(mut state) = self.partitions.remove(&partition) {
-                    self.buffered_bytes -= state.clear();
+                    self.buffered_bytes = self.buffered_bytes.saturating_sub(state.clear());
                 }
             }
             ConsumerEvent::Answered { node, latency } => self.metrics.record_latency(node, latency.as_secs_f64()),
@@ -214,19 +214,8 @@ impl SignalConsumer {
         let now_ms = i64::try_from(cx.wall_time().0 / 1_000_000).unwrap_or(i64::MAX);
         state.metrics.record_fetched(node, &records, now_ms);
         state.high_watermark = high_watermark;
-        let FetchedRecords { records, next_offset, leader_epoch, .. } = records;
-        let last = records.last().map(|fetched| fetched.offset);
-        for FetchedRecord { offset, leader_epoch, record } in records {
-            state.window.begin(offset, leader_epoch);
-            let bytes = record.encoded_len() as u64;
-            self.buffered_bytes += bytes;
-            state.waiting.push_back(BufferedRecord { offset, record, _held: input.budget().hold(bytes), bytes });
-        }
-        // What is behind the last record is not for members: it is done with when they are.
-        if last.is_none_or(|last| last + 1 < next_offset) {
-            state.window.begin(next_offset - 1, leader_epoch);
-            self.finish(cx, id, next_offset - 1);
-        }
+        let held = input.budget().hold(records.plain_bytes as u64);
+        self.buffered_bytes += state.fill(records, held);
         self.ready.insert(id);
     }
 
@@ -262,6 +251,9 @@ impl SignalConsumer {
                 continue;
             }
             if state.waiting.is_empty() {
+                if let Some(offset) = state.take_tail() {
+                    self.finish(cx, id, offset);
+                }
                 self.consumer.request_more(cx, id);
                 continue;
             }
@@ -269,25 +261,16 @@ impl SignalConsumer {
                 self.ready.insert(id);
                 return self.pause(cx);
             }
-            let mut chunk = Vec::new();
-            let mut bytes = 0;
-            while let Some(next) = state.waiting.front()
-                && chunk.len() < MAX_JOB_MESSAGES
-                && (chunk.is_empty() || bytes + next.record.value.len() <= MAX_JOB_BYTES)
-            {
-                bytes += next.record.value.len();
-                chunk.extend(state.waiting.pop_front());
-            }
+            let (chunk, of_chunk) = state.take(MAX_JOB_MESSAGES, MAX_JOB_BYTES);
             state.is_decoding = true;
-            let of_chunk: u64 = chunk.iter().map(|buffered| buffered.bytes).sum();
-            self.buffered_bytes -= of_chunk;
+            self.buffered_bytes = self.buffered_bytes.saturating_sub(of_chunk);
             self.in_flight_bytes += of_chunk;
             let (decoder, wall_time) = (self.decoder.clone(), cx.wall_time().0);
             let budget = input.budget().clone();
             let key = self.next_job;
             self.next_job = if key >= FIRST_JOB + (1 << 31) { FIRST_JOB } else { key + 1 };
             let job = cx.run_job(key, move || {
-                let decode = |record: BufferedRecord| {
+                let decode = |record: FetchedRecord| {
                     let mut held = budget.hold(record.record.value.len() as u64);
                     let (value, headers) = (&record.record.value, &record.record.headers);
                     let result = decoder.decode(value, headers, wall_time, &mut held);
@@ -331,10 +314,11 @@ impl SignalConsumer {
                 Err(MessageError::Invalid(why)) => self.handle_invalid(cx, id, record.offset, &why),
                 Err(MessageError::NoRoom) => {
                     // It is decoded again, with those behind it, when there is room.
-                    let again: Vec<BufferedRecord> =
+                    let again: Vec<FetchedRecord> =
                         std::iter::once(record).chain(decoded.by_ref().map(|decoded| decoded.record)).collect();
-                    self.buffered_bytes += again.iter().map(|record| record.bytes).sum::<u64>();
-                    again.into_iter().rev().for_each(|record| state.waiting.push_front(record));
+                    let bytes: usize = again.iter().map(|again| again.record.encoded_len()).sum();
+                    self.buffered_bytes += bytes as u64;
+                    state.put_back(again, bytes as u64);
                     self.pause(cx);
                 }
             }
@@ -347,7 +331,7 @@ impl SignalConsumer {
         &mut self,
         cx: &mut Cx<'_>,
         id: PartitionId,
-        record: &BufferedRecord,
+        record: &FetchedRecord,
         held: Held,
         body: Rope,
         input: &mut PipelineInput<'_>,
@@ -507,7 +491,7 @@ impl SignalConsumer {
                 &fields,
             );
         }
-        self.buffered_bytes -= state.clear();
+        self.buffered_bytes = self.buffered_bytes.saturating_sub(state.clear());
         self.ready.remove(&id);
     }
 

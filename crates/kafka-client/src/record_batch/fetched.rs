@@ -8,6 +8,8 @@ use crate::wire::WireError;
 
 /// The most bytes of the records of one batch.
 const MAX_BATCH_BYTES: usize = 64 << 20;
+/// The most records that are returned at once: what the caller does for each of them is a part of one turn.
+const MAX_RECORDS: usize = 32_768;
 
 /// A record and its offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +50,14 @@ pub struct FetchedRecords {
     pub plain_bytes: usize,
 }
 
-/// Reads records from the offset `from` on, until they have `limit` bytes or more. Where a batch can't be read, what is before it counts.
+/// Reads records from the offset `from` on, until they have `limit` bytes or more, and not more than 32,768 of them. Where a batch can't be read, what is before it counts.
 ///
 /// # Errors
 /// The batch at `next_offset` can't be read, and nothing is before it.
 pub fn decode_fetched(bytes: &[u8], from: i64, limit: usize) -> Result<FetchedRecords, BatchError> {
     let mut out = FetchedRecords { next_offset: from, leader_epoch: -1, ..FetchedRecords::default() };
     let mut rest = bytes;
-    while !rest.is_empty() && out.plain_bytes < limit {
+    while !rest.is_empty() && out.plain_bytes < limit && out.records.len() < MAX_RECORDS {
         match add_batch(rest, from, &mut out) {
             Ok(after) => rest = after,
             // The end of the answer.
@@ -63,6 +65,12 @@ pub fn decode_fetched(bytes: &[u8], from: i64, limit: usize) -> Result<FetchedRe
             Err(error) if out.next_offset == from => return Err(error),
             Err(_) => break,
         }
+    }
+    // The batch of the first one that is too many is fetched again.
+    if let Some(first) = out.records.get(MAX_RECORDS) {
+        out.next_offset = first.offset;
+        out.records.truncate(MAX_RECORDS);
+        out.leader_epoch = out.records.last().map_or(-1, |last| last.leader_epoch);
     }
     Ok(out)
 }
@@ -179,6 +187,16 @@ mod tests {
         bytes.extend(&bad);
         assert_eq!(decode_fetched(&bytes, 0, 1 << 20).unwrap().next_offset, 2);
         assert_eq!(decode_fetched(&bad, 2, 1 << 20), Err(BatchError::Checksum));
+    }
+
+    #[test]
+    fn batch_with_very_many_records_is_returned_in_pieces() {
+        let values = vec!["x"; MAX_RECORDS + 10];
+        let bytes = batch(0, &values, Compression::Lz4);
+        let first = decode_fetched(&bytes, 0, 64 << 20).unwrap();
+        assert_eq!((first.records.len(), first.next_offset), (MAX_RECORDS, MAX_RECORDS as i64));
+        let second = decode_fetched(&bytes, first.next_offset, 64 << 20).unwrap();
+        assert_eq!((second.records.len(), second.next_offset), (10, MAX_RECORDS as i64 + 10));
     }
 
     #[test]

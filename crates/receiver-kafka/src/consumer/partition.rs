@@ -3,25 +3,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use otelcore_kafka_client::Record;
+use otelcore_kafka_client::{FetchedRecord, FetchedRecords};
 use otelcore_pipeline::{Held, Metadata};
 
 use crate::metrics::PartitionMetrics;
 use crate::window::Window;
 
-/// A record that waits to be decoded.
-pub(super) struct BufferedRecord {
-    pub(super) offset: i64,
-    pub(super) record: Record,
-    /// The charge for it, until it is dropped.
-    pub(super) _held: Held,
-    pub(super) bytes: u64,
-}
-
 pub(super) struct PartitionState {
     pub(super) topic: Arc<str>,
     pub(super) index: i32,
-    pub(super) waiting: VecDeque<BufferedRecord>,
+    pub(super) waiting: VecDeque<FetchedRecord>,
+    /// About how many bytes `waiting` has, and the charge for them.
+    waiting_bytes: u64,
+    held: Held,
+    /// The last offset of what was fetched, which is not of a record, and its epoch: it is done with after the records.
+    tail: Option<(i64, i32)>,
     pub(super) window: Window,
     pub(super) high_watermark: i64,
     /// A job decodes records of it.
@@ -40,6 +36,9 @@ impl PartitionState {
             topic,
             index,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            held: Held::default(),
+            tail: None,
             window: Window::default(),
             high_watermark: 0,
             is_decoding: false,
@@ -50,9 +49,54 @@ impl PartitionState {
         }
     }
 
+    /// Takes over what was fetched; returns about how many bytes it has. Nothing waits before.
+    pub(super) fn fill(&mut self, fetched: FetchedRecords, held: Held) -> u64 {
+        let last = fetched.records.last().map(|last| last.offset);
+        // What is behind the last record is not for members.
+        let has_tail = last.is_none_or(|last| last.saturating_add(1) < fetched.next_offset);
+        self.tail = has_tail.then_some((fetched.next_offset.saturating_sub(1), fetched.leader_epoch));
+        self.waiting = fetched.records.into();
+        self.waiting_bytes = fetched.plain_bytes as u64;
+        self.held = held;
+        self.waiting_bytes
+    }
+
+    /// Takes some of the records that wait for a job; returns them and about how many bytes they have.
+    pub(super) fn take(&mut self, most: usize, most_bytes: usize) -> (Vec<FetchedRecord>, u64) {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = self.waiting.front()
+            && taken.len() < most
+            && (taken.is_empty() || bytes + next.record.value.len() <= most_bytes)
+        {
+            bytes += next.record.encoded_len();
+            self.window.begin(next.offset, next.leader_epoch);
+            taken.extend(self.waiting.pop_front());
+        }
+        let bytes = if self.waiting.is_empty() { self.waiting_bytes } else { self.waiting_bytes.min(bytes as u64) };
+        self.waiting_bytes -= bytes;
+        if self.waiting.is_empty() {
+            self.held = Held::default();
+        }
+        (taken, bytes)
+    }
+
+    /// Puts records back in front of those that wait.
+    pub(super) fn put_back(&mut self, records: Vec<FetchedRecord>, bytes: u64) {
+        records.into_iter().rev().for_each(|record| self.waiting.push_front(record));
+        self.waiting_bytes += bytes;
+    }
+
+    /// What is done with after the last record that waited.
+    pub(super) fn take_tail(&mut self) -> Option<i64> {
+        let (offset, epoch) = self.tail.take()?;
+        self.window.begin(offset, epoch);
+        Some(offset)
+    }
+
     /// Drops the records that wait; returns their bytes.
     pub(super) fn clear(&mut self) -> u64 {
-        std::mem::take(&mut self.waiting).iter().map(|buffered| buffered.bytes).sum()
+        (self.waiting, self.tail, self.held) = (VecDeque::new(), None, Held::default());
+        std::mem::take(&mut self.waiting_bytes)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -60,7 +104,7 @@ impl PartitionState {
     }
 
     /// The metadata of a message: where it was, and its headers.
-    pub(super) fn metadata(&self, record: &BufferedRecord) -> Metadata {
+    pub(super) fn metadata(&self, record: &FetchedRecord) -> Metadata {
         let mut metadata = Metadata::of_client(None);
         metadata.add("kafka.topic", &self.topic);
         metadata.add("kafka.partition", &self.index.to_string());
