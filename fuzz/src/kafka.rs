@@ -1,7 +1,8 @@
 //! A Kafka broker. Checks: a connection gives the same events and ends in the same way in one piece and divided; a batch of records is
-//! read within its limit or refused.
+//! read within its limit or refused; every answer is read or refused in every version; the records of an answer have growing offsets.
 
-use otelcore_kafka_client::{Connection, ConnectionEvent, Credentials, ScramHash, record_batch};
+use bytes::Bytes;
+use otelcore_kafka_client::{ApiKey, Connection, ConnectionEvent, Credentials, ScramHash, read_any_answer, record_batch};
 
 use crate::input::Input;
 
@@ -75,5 +76,41 @@ fn read(data: &[u8]) {
                 + record.headers.iter().map(header).sum::<usize>()
         });
         assert!(lengths.sum::<usize>() <= LIMIT.max(data.len()));
+    }
+}
+
+/// The first byte chooses the request, the second its version; then follows the answer.
+pub fn answer(data: &[u8]) {
+    let mut input = Input(data);
+    let api = ApiKey::ALL[input.below(ApiKey::ALL.len())];
+    let range = api.implemented();
+    let version = range.min + i16::from(input.byte()) % (range.max - range.min + 1);
+    let body = Bytes::copy_from_slice(input.0);
+    // What is read refers to the answer, so that it can't be longer.
+    let _ = read_any_answer(api, version, &body);
+}
+
+/// The records of a partition, as they are and with the checksum of the first batch corrected.
+pub fn fetched(data: &[u8]) {
+    read_fetched(data);
+    let mut data = data.to_vec();
+    let len = data.first_chunk::<12>().map_or(0, |head| u32::from_be_bytes([head[8], head[9], head[10], head[11]]));
+    let end = 12_usize.saturating_add(len as usize);
+    if let Some(batch) = data.get_mut(..end)
+        && batch.len() > 21
+    {
+        batch[16] = 2;
+        let checksum = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&checksum.to_be_bytes());
+        read_fetched(&data);
+    }
+}
+
+fn read_fetched(data: &[u8]) {
+    for from in [0, 3] {
+        let Ok(fetched) = record_batch::decode_fetched(data, from, LIMIT) else { continue };
+        assert!(fetched.records.is_sorted_by(|a, b| a.offset < b.offset));
+        assert!(fetched.next_offset >= from);
+        assert!(fetched.records.iter().all(|record| (from..fetched.next_offset).contains(&record.offset)));
     }
 }

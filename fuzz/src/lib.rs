@@ -60,6 +60,8 @@ pub const TARGETS: [(&str, Target); 24] = [
     ("series", series::run),
     ("kafka_connection", kafka::connection),
     ("kafka_batch", kafka::batch),
+    ("kafka_answer", kafka::answer),
+    ("kafka_fetched", kafka::fetched),
 ];
 
 /// Runs the target of that name.

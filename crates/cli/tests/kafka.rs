@@ -1,91 +1,16 @@
 //! The `kafka` exporter against Apache Kafka, which `scripts/kafka` fetches: what it produces is read back with Kafka's own consumer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
+#[path = "support/kafka.rs"]
+mod broker;
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use broker::Kafka;
 use support::*;
-
-/// A broker in KRaft mode.
-struct Kafka {
-    _process: Process,
-    dir: PathBuf,
-    plain: u16,
-    sasl: u16,
-}
-
-fn java(main: &str) -> Command {
-    let libs = std::env::var("OTELCORE_KAFKA_LIBS").expect("scripts/kafka runs this");
-    let mut command = Command::new("java");
-    command.args(["-Xmx384m", "-cp", &format!("{libs}/*"), main]);
-    command
-}
-
-impl Kafka {
-    fn start(name: &str) -> Self {
-        let dir = empty_test_dir(name);
-        let [plain, controller, sasl] = [free_port(), free_port(), free_port()];
-        let properties = format!(
-            "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
-listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"secret\";
-listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-log.dirs={}
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-num.partitions=3
-group.initial.rebalance.delay.ms=0
-",
-            dir.join("data").display()
-        );
-        let file = dir.join("server.properties");
-        std::fs::write(&file, properties).unwrap();
-        let mut format = java("kafka.tools.StorageTool");
-        format.args(["format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c"]).arg(&file);
-        for hash in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
-            format.args(["--add-scram", &format!("{hash}=[name=alice,password=secret]")]);
-        }
-        assert!(format.output().unwrap().status.success());
-        let (process, plain, sasl) = Self::run(&dir, plain, sasl);
-        Self { _process: process, dir, plain, sasl }
-    }
-
-    fn run(dir: &Path, plain: u16, sasl: u16) -> (Process, u16, u16) {
-        let mut command = java("kafka.Kafka");
-        let mut process = Process::start(command.arg(dir.join("server.properties")), &dir.join("kafka.log"));
-        wait_for_listener(&format!("127.0.0.1:{plain}"), &mut process);
-        (process, plain, sasl)
-    }
-
-    /// Reads so many messages of a topic from the beginning, with keys, headers and partitions.
-    fn consume(&self, topic: &str, count: usize) -> Vec<String> {
-        let mut command = java("org.apache.kafka.tools.consumer.ConsoleConsumer");
-        command.args([
-            "--bootstrap-server",
-            &format!("127.0.0.1:{}", self.plain),
-            "--topic",
-            topic,
-            "--from-beginning",
-        ]);
-        command.args(["--max-messages", &count.to_string(), "--timeout-ms", "20000"]);
-        for property in ["print.key=true", "print.headers=true", "print.partition=true"] {
-            command.args(["--property", property]);
-        }
-        let output = command.output().unwrap();
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-    }
-}
 
 /// A collector whose OTLP over HTTP goes to `kafka` with these options.
 fn collector(dir: &Path, options: &str) -> (Process, String) {
@@ -218,11 +143,11 @@ fn broker_that_is_killed_and_restarted_loses_no_acknowledged_span() {
             acknowledged += usize::from(post_json(&otlp, "/v1/traces", TRACE) == 200);
         }
         println!("round {round}: {acknowledged} acknowledged");
-        kafka._process.signal("KILL");
-        kafka._process.wait_for_exit(Duration::from_secs(10));
+        kafka.process.signal("KILL");
+        kafka.process.wait_for_exit(Duration::from_secs(10));
         let lost = usize::from(post_json(&otlp, "/v1/traces", TRACE) == 200);
         assert_eq!(lost, 0, "nothing is acknowledged without a broker");
-        kafka._process = Kafka::run(&kafka.dir, kafka.plain, kafka.sasl).0;
+        kafka.process = Kafka::run(&kafka.dir, kafka.plain, kafka.sasl).0;
     }
     assert!(acknowledged >= 100, "{}", collector.log_text());
     let messages = kafka.consume("killed", acknowledged);

@@ -2,17 +2,14 @@
 
 mod producer;
 
-use std::time::Duration;
-
-use otelcore_config::declare::{OpaqueString, Optional};
+use otelcore_config::declare::Optional;
 use otelcore_config::{HeaderEntry, Section, config_enum, config_struct};
-use otelcore_kafka_client::{KafkaRelease, Partitioner};
-use otelcore_net::tls::TlsClientConfig;
+use otelcore_kafka_client::Partitioner;
+use otelcore_kafka_client::settings::KafkaConnectionConfig;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::ExporterQueueConfig;
 use producer::ProducerConfig;
 
-use crate::broker_address::parse_broker;
 use crate::encoding::Encoding;
 
 config_struct! {
@@ -26,111 +23,6 @@ config_struct! {
         pub message_key_from_metadata_key: String,
         /// The encoding of messages.
         pub encoding: String = "otlp_proto".to_owned(),
-    }
-}
-
-config_struct! {
-    /// `auth::plain_text`.
-    pub struct PlainTextConfig {
-        /// The user.
-        pub username: String,
-        /// The password.
-        pub password: OpaqueString,
-    }
-}
-
-config_struct! {
-    /// `auth::sasl`.
-    #[config(check = Self::check)]
-    #[config(unsupported("aws_msk", "authentication with AWS_MSK_IAM_OAUTHBEARER is not supported yet"))]
-    pub struct SaslConfig {
-        /// The user.
-        pub username: String,
-        /// The password.
-        pub password: OpaqueString,
-        /// PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
-        pub mechanism: String,
-        /// The version of the handshake.
-        #[config(ignored = "it is negotiated")]
-        pub version: i64,
-        /// For OAUTHBEARER: the id of an extension that has a token, such as `bearertokenauth`.
-        pub oauthbearer_token_source: String,
-    }
-}
-
-impl SaslConfig {
-    fn check(&mut self, s: &mut Section<'_>) {
-        match self.mechanism.as_str() {
-            "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" => {
-                if self.username.is_empty() {
-                    s.error("username", "username is required");
-                }
-                if self.password.0.is_empty() {
-                    s.error("password", "password is required");
-                }
-            }
-            "OAUTHBEARER" => {
-                if self.oauthbearer_token_source.is_empty() {
-                    s.error("oauthbearer_token_source", "oauth2authclient extension is required")
-                        .help("write the id of an extension with a token, such as `bearertokenauth`");
-                } else if let Err(e) = self.oauthbearer_token_source.parse::<otelcore_config::ComponentId>() {
-                    s.error("oauthbearer_token_source", format!("'oauthbearer_token_source' {e}"));
-                }
-            }
-            "AWS_MSK_IAM_OAUTHBEARER" => {
-                s.error("mechanism", "authentication with AWS_MSK_IAM_OAUTHBEARER is not supported yet")
-                    .help("use SCRAM-SHA-512, which MSK has too");
-            }
-            other => {
-                let text = format!(
-                    "mechanism should be one of 'PLAIN', 'AWS_MSK_IAM_OAUTHBEARER', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'. \
-                     configured value {other}"
-                );
-                s.error("mechanism", text).help("write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER");
-            }
-        }
-        if !(0..=1).contains(&self.version) {
-            s.error("version", format!("version has to be either 0 or 1. configured value {}", self.version));
-        }
-    }
-}
-
-config_struct! {
-    /// `auth`.
-    #[config(unsupported("kerberos", "authentication with Kerberos is not supported yet"))]
-    pub struct AuthConfig {
-        /// User and password.
-        #[config(deprecated = "`sasl:` with `mechanism: PLAIN`")]
-        pub plain_text: Option<PlainTextConfig>,
-        /// SASL.
-        pub sasl: Option<SaslConfig>,
-        /// TLS.
-        #[config(deprecated = "`tls:` beside `auth:`")]
-        pub tls: Option<TlsClientConfig>,
-    }
-}
-
-config_struct! {
-    /// `metadata::retry`.
-    pub struct MetadataRetryConfig {
-        /// How often a request for metadata is repeated.
-        #[config(no_effect = "metadata is requested again until the timeout of the export")]
-        pub max: i64 = 3,
-        /// The shortest pause between two requests for metadata.
-        pub backoff: Duration = Duration::from_millis(250),
-    }
-}
-
-config_struct! {
-    /// `metadata`: what is known of topics and brokers.
-    pub struct MetadataConfig {
-        /// Reads the metadata of all topics.
-        #[config(no_effect = "the metadata of the topics that are used is read, as in Go")]
-        pub full: bool = true,
-        /// How often metadata is read again.
-        pub refresh_interval: Duration = Duration::from_secs(600),
-        /// What happens when metadata can't be read.
-        pub retry: MetadataRetryConfig,
     }
 }
 
@@ -204,29 +96,15 @@ config_struct! {
         /// Timeout, retry and queue.
         #[config(flatten)]
         pub exporter_queue: ExporterQueueConfig,
-        /// The brokers that are asked first, as `host:port`.
-        pub brokers: Vec<String> = vec!["localhost:9092".to_owned()],
-        /// Looks the names of the brokers up in both directions.
-        #[config(no_effect = "brokers are connected to under the names that are written, as in Go")]
-        pub resolve_canonical_bootstrap_servers_only: bool,
-        /// The release of Kafka whose protocol is spoken, such as `3.9.0`; if empty, it is negotiated.
-        pub protocol_version: String,
-        /// What the client calls itself.
-        pub client_id: String = "otel-collector".to_owned(),
-        /// Authentication.
-        pub auth: AuthConfig,
-        /// TLS. Without this section connections are not encrypted.
-        pub tls: Option<TlsClientConfig>,
-        /// What is known of topics and brokers.
-        pub metadata: MetadataConfig,
+        /// Brokers, TLS and authentication.
+        #[config(flatten)]
+        pub connection: KafkaConnectionConfig,
         /// The rack of the client.
         #[config(no_effect = "a producer always sends to the leaders")]
         pub rack_id: String,
         /// Whether consumers use leader epochs.
         #[config(no_effect = "a producer uses no leader epochs")]
         pub use_leader_epoch: bool = true,
-        /// A connection without requests is closed after this time.
-        pub conn_idle_timeout: Duration = Duration::from_secs(540),
         /// The producer.
         pub producer: ProducerConfig,
         /// Logs.
@@ -276,37 +154,7 @@ impl KafkaExporterConfig {
         Encoding::parse(signal, &self.signal(signal).encoding)
     }
 
-    /// The TLS of connections.
-    pub(crate) fn client_tls(&self) -> Option<&TlsClientConfig> {
-        self.tls.as_ref().or(self.auth.tls.as_ref()).filter(|tls| !tls.is_plaintext())
-    }
-
     fn check(&mut self, s: &mut Section<'_>) {
-        if self.brokers.is_empty() {
-            s.error("brokers", "brokers must be specified");
-        }
-        if let Some(broker) = self.brokers.iter().find(|broker| parse_broker(broker).is_none()) {
-            s.error("brokers", format!("{broker:?} is not the address of a broker")).help("write `host:port`");
-        }
-        if !self.protocol_version.is_empty() {
-            match KafkaRelease::parse(&self.protocol_version) {
-                None => {
-                    let text = format!("invalid protocol version: {:?}", self.protocol_version);
-                    s.error("protocol_version", text).help("write a release of Kafka such as 3.9.0, or leave it out");
-                }
-                Some(release) => {
-                    if let Err(text) = release.check() {
-                        s.error("protocol_version", text).help("leave it out");
-                    }
-                }
-            }
-        }
-        if self.conn_idle_timeout.is_zero() {
-            s.error("conn_idle_timeout", "conn_idle_timeout (0s) must be positive");
-        }
-        if self.auth.plain_text.is_some() && self.auth.sasl.is_some() {
-            s.error("auth::plain_text", "plain_text and sasl cannot both be used").help("leave `plain_text` out");
-        }
         for (signal, key) in [(Signal::Traces, "traces"), (Signal::Metrics, "metrics"), (Signal::Logs, "logs")] {
             if let Err(text) = self.encoding(signal) {
                 s.start_error(&format!("{key}::encoding"), text).help("write otlp_proto");

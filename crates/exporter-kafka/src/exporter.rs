@@ -5,17 +5,13 @@ use std::sync::Arc;
 
 use otelcore_config::HeaderEntry;
 use otelcore_kafka_client::record_batch::{HEADER_LEN, MAX_BATCH_OVERHEAD};
-use otelcore_kafka_client::{
-    ClientConfig, CredentialSource, Credentials, KafkaRelease, Producer, ProducerConfig, Record, RecordHeader,
-    ScramHash, SendError,
-};
+use otelcore_kafka_client::{Producer, ProducerConfig, Record, RecordHeader, SendError};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Error, Event, Exporter, Metadata, MonotonicTime,
-    NextCall, Outcomes, OutgoingHeaders, Payload, RequestProtocol, StartError, UsedMetadata,
+    AttemptId, BuildContext, CallResult, Cx, Delivery, Error, Event, Exporter, Metadata, MonotonicTime, NextCall,
+    Outcomes, Payload, StartError, UsedMetadata,
 };
 
-use crate::broker_address::parse_broker;
 use crate::config::KafkaExporterConfig;
 use crate::encode::{KafkaEncoder, KafkaMessage, SignalEncoding};
 use crate::encoding::Encoding;
@@ -34,7 +30,7 @@ pub(crate) struct KafkaExporter {
 
 impl KafkaExporter {
     pub(crate) fn new(config: Rc<KafkaExporterConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let client = client_config(&config, context)?;
+        let client = config.connection.client_config(context)?;
         let max_message_bytes = usize::try_from(config.producer.max_message_bytes).unwrap_or(0);
         let producer_config = producer_config(&config);
         let header =
@@ -156,19 +152,6 @@ impl Exporter for KafkaExporter {
     }
 }
 
-fn client_config(config: &KafkaExporterConfig, context: &BuildContext<'_>) -> Result<ClientConfig, StartError> {
-    Ok(ClientConfig {
-        brokers: config.brokers.iter().filter_map(|broker| parse_broker(broker)).collect(),
-        client_id: config.client_id.clone(),
-        protocol_version: KafkaRelease::parse(&config.protocol_version),
-        tls: config.client_tls().cloned(),
-        credentials: credentials(config, context)?,
-        idle_timeout: config.conn_idle_timeout,
-        metadata_interval: config.metadata.refresh_interval,
-        metadata_pause: config.metadata.retry.backoff,
-    })
-}
-
 fn producer_config(config: &KafkaExporterConfig) -> ProducerConfig {
     let producer = &config.producer;
     let size = |bytes: i64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -210,40 +193,4 @@ fn encoder(
     let around = MAX_BATCH_OVERHEAD + 32 + of_headers;
     let max_value_bytes = max_message_bytes.saturating_sub(around).max(1);
     Ok(KafkaEncoder { signals, topic_attribute: config.topic_from_attribute.as_str().into(), max_value_bytes })
-}
-
-/// What connections authenticate with.
-fn credentials(
-    config: &KafkaExporterConfig,
-    context: &BuildContext<'_>,
-) -> Result<Option<CredentialSource>, StartError> {
-    let fixed = |credentials: Credentials| -> CredentialSource { Rc::new(move |_| Ok(credentials.clone())) };
-    if let Some(plain) = &config.auth.plain_text {
-        let (username, password) = (plain.username.clone(), plain.password.0.clone());
-        return Ok(Some(fixed(Credentials::Plain { username, password })));
-    }
-    let Some(sasl) = &config.auth.sasl else { return Ok(None) };
-    let (username, password) = (sasl.username.clone(), sasl.password.0.clone());
-    let scram = |hash| Credentials::Scram { hash, username: username.clone(), password: password.clone() };
-    Ok(Some(match sasl.mechanism.as_str() {
-        "SCRAM-SHA-256" => fixed(scram(ScramHash::Sha256)),
-        "SCRAM-SHA-512" => fixed(scram(ScramHash::Sha512)),
-        "OAUTHBEARER" => {
-            let id = sasl.oauthbearer_token_source.parse();
-            let id = id.map_err(|e| StartError::Config(format!("'oauthbearer_token_source' {e}")))?;
-            token_source(context.capabilities.get::<dyn ClientAuth>(&id)?)
-        }
-        _ => fixed(Credentials::Plain { username, password }),
-    }))
-}
-
-/// The token that an extension puts into the header `Authorization` of requests.
-fn token_source(auth: Rc<dyn ClientAuth>) -> CredentialSource {
-    Rc::new(move |cx| {
-        let mut headers = OutgoingHeaders::new(RequestProtocol::Http, None, Vec::new());
-        auth.apply(cx, &mut headers).map_err(|e| e.to_string())?;
-        let value = headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        let token = value.ok_or_else(|| "the extension gives no bearer token".to_owned())?.to_owned();
-        Ok(Credentials::OauthBearer { token })
-    })
 }

@@ -28,6 +28,6 @@ impl ComponentType for KafkaExporterFactory {
     }
 
     fn check_files(&self, config: &KafkaExporterConfig, read: ReadFile<'_>) -> Result<(), StartError> {
-        config.client_tls().map_or(Ok(()), |tls| tls.check_files(read))
+        config.connection.client_tls().map_or(Ok(()), |tls| tls.check_files(read))
     }
 }

@@ -4,7 +4,6 @@
 //! too long is cut (`encode`). The producer is that of `otelcore-kafka-client`; queue and retry are those of every exporter.
 #![forbid(unsafe_code)]
 
-mod broker_address;
 mod config;
 mod encode;
 mod encoding;

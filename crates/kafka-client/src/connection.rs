@@ -20,7 +20,7 @@ use crate::wire::{Reader, WireError, Writer};
 
 /// The longest answer before the connection is ready.
 const MAX_HANDSHAKE_FRAME: usize = 256 << 10;
-/// The longest answer: metadata of the most partitions that are accepted.
+/// The longest answer that has no records: metadata of the most partitions that are accepted.
 const MAX_FRAME: usize = 8 << 20;
 /// The most messages of one SASL exchange.
 const MAX_SASL_MESSAGES: u32 = 8;
@@ -105,6 +105,8 @@ pub struct Connection {
     /// Requests without an answer, and where their last byte is.
     unanswered: VecDeque<(u64, u64)>,
     next_correlation: i32,
+    /// The longest answer.
+    max_frame: usize,
     events: VecDeque<ConnectionEvent>,
 }
 
@@ -138,10 +140,16 @@ impl Connection {
             in_flight: VecDeque::new(),
             unanswered: VecDeque::new(),
             next_correlation: 0,
+            max_frame: MAX_FRAME,
             events: VecDeque::new(),
         };
         connection.put_request(0, ApiKey::ApiVersions, 3, messages::api_versions_request(3), true);
         connection
+    }
+
+    /// Accepts answers with so many bytes of records.
+    pub(crate) fn accept_records(&mut self, bytes: usize) {
+        self.max_frame = MAX_FRAME + bytes;
     }
 
     /// Whether requests can be sent.
@@ -258,7 +266,7 @@ impl Connection {
         let input = self.input.get(start..).unwrap_or_default();
         let Some((prefix, rest)) = input.split_first_chunk::<4>() else { return Ok(None) };
         let declared = i32::from_be_bytes(*prefix);
-        let limit = if self.is_ready() { MAX_FRAME } else { MAX_HANDSHAKE_FRAME };
+        let limit = if self.is_ready() { self.max_frame } else { MAX_HANDSHAKE_FRAME };
         let len = usize::try_from(declared).ok().filter(|len| (4..=limit).contains(len));
         let len = len.ok_or(ConnectionError::FrameLength(declared))?;
         Ok(rest.get(..len).map(|frame| (len + 4, Bytes::copy_from_slice(frame))))
@@ -278,7 +286,7 @@ impl Connection {
             ApiKey::ApiVersions => self.handle_versions(request.version, &body),
             ApiKey::SaslHandshake => self.handle_handshake(&body),
             ApiKey::SaslAuthenticate => self.handle_authenticate(request.version, &body),
-            ApiKey::Produce | ApiKey::Metadata | ApiKey::InitProducerId => {
+            _ => {
                 let (token, version) = (request.token, request.version);
                 self.events.push_back(ConnectionEvent::Answer { token, version, body });
                 Ok(())

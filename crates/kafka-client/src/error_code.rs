@@ -24,6 +24,24 @@ pub enum ErrorClass {
 impl ErrorCode {
     /// No error.
     pub const NONE: Self = Self(0);
+    /// There is no record of this offset, nor will it be the next one.
+    pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
+    /// The coordinator reads the state of the group.
+    pub const COORDINATOR_LOAD_IN_PROGRESS: Self = Self(14);
+    /// There is no coordinator at present.
+    pub const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
+    /// Another broker coordinates the group.
+    pub const NOT_COORDINATOR: Self = Self(16);
+    /// The group has had a rebalance without this member.
+    pub const ILLEGAL_GENERATION: Self = Self(22);
+    /// The group does not have this member.
+    pub const UNKNOWN_MEMBER_ID: Self = Self(25);
+    /// The members of the group join it again.
+    pub const REBALANCE_IN_PROGRESS: Self = Self(27);
+    /// The member joins again with the id in the answer.
+    pub const MEMBER_ID_REQUIRED: Self = Self(79);
+    /// Another member has the same instance id.
+    pub const FENCED_INSTANCE_ID: Self = Self(82);
     /// The topic does not exist there, or not yet.
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     /// An API version that the broker does not have.
@@ -60,10 +78,11 @@ impl std::fmt::Display for ErrorCode {
 
 use ErrorClass::{NewProducerId, Permanent, RefreshMetadata, Retry, TooLarge};
 
-/// The codes that a producer or the requests before it can get.
+/// The codes that a producer, a consumer or the requests before them can get.
 const NAMES: &[(i16, &str, ErrorClass)] = &[
     (-1, "UNKNOWN_SERVER_ERROR", Permanent),
     (0, "NONE", ErrorClass::None),
+    (1, "OFFSET_OUT_OF_RANGE", Permanent),
     (2, "CORRUPT_MESSAGE", Retry),
     (3, "UNKNOWN_TOPIC_OR_PARTITION", RefreshMetadata),
     (5, "LEADER_NOT_AVAILABLE", RefreshMetadata),
@@ -72,6 +91,7 @@ const NAMES: &[(i16, &str, ErrorClass)] = &[
     (8, "BROKER_NOT_AVAILABLE", Retry),
     (9, "REPLICA_NOT_AVAILABLE", RefreshMetadata),
     (10, "MESSAGE_TOO_LARGE", TooLarge),
+    (12, "OFFSET_METADATA_TOO_LARGE", Permanent),
     (13, "NETWORK_EXCEPTION", RefreshMetadata),
     (14, "COORDINATOR_LOAD_IN_PROGRESS", Retry),
     (15, "COORDINATOR_NOT_AVAILABLE", Retry),
@@ -81,7 +101,15 @@ const NAMES: &[(i16, &str, ErrorClass)] = &[
     (19, "NOT_ENOUGH_REPLICAS", Retry),
     (20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Retry),
     (21, "INVALID_REQUIRED_ACKS", Permanent),
+    (22, "ILLEGAL_GENERATION", Permanent),
+    (23, "INCONSISTENT_GROUP_PROTOCOL", Permanent),
+    (24, "INVALID_GROUP_ID", Permanent),
+    (25, "UNKNOWN_MEMBER_ID", Permanent),
+    (26, "INVALID_SESSION_TIMEOUT", Permanent),
+    (27, "REBALANCE_IN_PROGRESS", Retry),
+    (28, "INVALID_COMMIT_OFFSET_SIZE", Permanent),
     (29, "TOPIC_AUTHORIZATION_FAILED", Permanent),
+    (30, "GROUP_AUTHORIZATION_FAILED", Permanent),
     (31, "CLUSTER_AUTHORIZATION_FAILED", Permanent),
     (32, "INVALID_TIMESTAMP", Permanent),
     (33, "UNSUPPORTED_SASL_MECHANISM", Permanent),
@@ -99,11 +127,18 @@ const NAMES: &[(i16, &str, ErrorClass)] = &[
     (56, "KAFKA_STORAGE_ERROR", RefreshMetadata),
     (58, "SASL_AUTHENTICATION_FAILED", Permanent),
     (59, "UNKNOWN_PRODUCER_ID", NewProducerId),
+    (70, "FETCH_SESSION_ID_NOT_FOUND", Retry),
+    (71, "INVALID_FETCH_SESSION_EPOCH", Retry),
     (72, "LISTENER_NOT_FOUND", RefreshMetadata),
     (74, "FENCED_LEADER_EPOCH", RefreshMetadata),
     (75, "UNKNOWN_LEADER_EPOCH", RefreshMetadata),
     (76, "UNSUPPORTED_COMPRESSION_TYPE", Permanent),
+    (78, "OFFSET_NOT_AVAILABLE", Retry),
+    (79, "MEMBER_ID_REQUIRED", Retry),
+    (81, "GROUP_MAX_SIZE_REACHED", Permanent),
+    (82, "FENCED_INSTANCE_ID", Permanent),
     (87, "INVALID_RECORD", Permanent),
+    (88, "UNSTABLE_OFFSET_COMMIT", Retry),
     (89, "THROTTLING_QUOTA_EXCEEDED", Retry),
     (90, "PRODUCER_FENCED", NewProducerId),
     (100, "UNKNOWN_TOPIC_ID", RefreshMetadata),

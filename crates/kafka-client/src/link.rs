@@ -92,10 +92,11 @@ impl Link {
         stream: Box<dyn Stream>,
         client_id: &str,
         pinned: Option<KafkaRelease>,
-        nonce: String,
+        (nonce, max_records): (String, usize),
         deadline: MonotonicTime,
     ) {
-        let connection = Connection::begin(client_id, pinned, self.credentials.clone(), nonce);
+        let mut connection = Connection::begin(client_id, pinned, self.credentials.clone(), nonce);
+        connection.accept_records(max_records);
         self.address_deadline = deadline;
         self.derivation = None;
         self.open = Some(OpenLink { stream, connection, was_reached: false });

@@ -2,6 +2,9 @@
 //!
 //! Responses are checked while they are read: the number of brokers, topics and partitions is limited. Knows no connection.
 
+pub(crate) mod fetch;
+pub(crate) mod group;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -90,14 +93,18 @@ pub(crate) fn read_sasl_authenticate(version: i16, bytes: &[u8]) -> Result<SaslA
     })
 }
 
+/// Asks for these topics, or for all there are.
 pub(crate) fn metadata_request<'a>(
     version: i16,
-    topics: impl ExactSizeIterator<Item = &'a str>,
+    topics: Option<impl ExactSizeIterator<Item = &'a str>>,
     may_create: bool,
 ) -> RequestBody {
     let mut w = Writer::new(ApiKey::Metadata.is_flexible(version));
-    w.len(topics.len());
-    for topic in topics {
+    match &topics {
+        Some(topics) => w.len(topics.len()),
+        None => w.null_array(),
+    }
+    for topic in topics.into_iter().flatten() {
         if version >= 10 {
             w.bytes.extend_from_slice(&[0; 16]);
         }
@@ -132,6 +139,8 @@ pub(crate) struct BrokerAddress {
 pub(crate) struct TopicMetadata {
     pub(crate) error: ErrorCode,
     pub(crate) name: String,
+    /// A topic of Kafka itself.
+    pub(crate) is_internal: bool,
     /// Sorted by their numbers.
     pub(crate) partitions: Vec<PartitionMetadata>,
 }
@@ -141,6 +150,8 @@ pub(crate) struct PartitionMetadata {
     pub(crate) index: i32,
     /// `None` while there is none.
     pub(crate) leader: Option<i32>,
+    /// -1 if it is not known.
+    pub(crate) leader_epoch: i32,
 }
 
 fn throttle(ms: i32) -> u32 {
@@ -185,15 +196,13 @@ fn read_topic(
     if version >= 10 {
         r.take(16)?;
     }
-    r.i8()?;
+    let is_internal = r.i8()? != 0;
     let count = r.count(16)?;
     *partitions_left = partitions_left.checked_sub(count).ok_or(WireError::TooMany)?;
     let mut partitions = Vec::with_capacity(count);
     for _ in 0..count {
         let (error, index, leader) = (ErrorCode(r.i16()?), r.i32()?, r.i32()?);
-        if version >= 7 {
-            r.i32()?;
-        }
+        let leader_epoch = if version >= 7 { r.i32()? } else { -1 };
         r.skip_i32s()?;
         r.skip_i32s()?;
         if version >= 5 {
@@ -202,7 +211,11 @@ fn read_topic(
         r.skip_tags()?;
         // A replica that is not available is no reason not to write to the leader.
         let is_usable = error.is_none() || error == ErrorCode(9);
-        partitions.push(PartitionMetadata { index, leader: (is_usable && leader >= 0).then_some(leader) });
+        partitions.push(PartitionMetadata {
+            index,
+            leader: (is_usable && leader >= 0).then_some(leader),
+            leader_epoch,
+        });
     }
     if (8..=12).contains(&version) {
         r.i32()?;
@@ -210,7 +223,7 @@ fn read_topic(
     r.skip_tags()?;
     partitions.sort_unstable_by_key(|partition| partition.index);
     partitions.dedup_by_key(|partition| partition.index);
-    Ok(name.map(|name| TopicMetadata { error, name, partitions }))
+    Ok(name.map(|name| TopicMetadata { error, name, is_internal, partitions }))
 }
 
 pub(crate) fn init_producer_id_request(version: i16) -> RequestBody {
@@ -322,6 +335,33 @@ pub(crate) fn read_produce(version: i16, bytes: &[u8]) -> Result<ProduceResponse
     }
     response.throttle_ms = throttle(r.i32()?);
     Ok(response)
+}
+
+/// Reads the answer to any request, for fuzz targets.
+#[doc(hidden)]
+pub fn read_any_answer(api: ApiKey, version: i16, body: &Bytes) -> Result<(), WireError> {
+    match api {
+        ApiKey::Produce => read_produce(version, body).map(drop),
+        ApiKey::Fetch => fetch::read_fetch(version, body).map(drop),
+        ApiKey::ListOffsets => fetch::read_list_offsets(version, body).map(drop),
+        ApiKey::Metadata => read_metadata(version, body).map(drop),
+        ApiKey::OffsetCommit => group::read_offset_commit(version, body).map(drop),
+        ApiKey::OffsetFetch => group::read_offset_fetch(version, body).map(drop),
+        ApiKey::FindCoordinator => group::read_find_coordinator(version, body).map(drop),
+        ApiKey::JoinGroup => group::read_join_group(version, body).map(|joined| {
+            for member in joined.members {
+                drop(crate::consumer::read_member(member));
+            }
+        }),
+        ApiKey::Heartbeat | ApiKey::LeaveGroup => group::read_error(api, version, body).map(drop),
+        ApiKey::SyncGroup => group::read_sync_group(version, body).map(|(_, _, assignment)| {
+            drop(crate::consumer::read_assignment(&assignment));
+        }),
+        ApiKey::SaslHandshake => read_sasl_handshake(body).map(drop),
+        ApiKey::ApiVersions => read_api_versions(version, body).map(drop),
+        ApiKey::InitProducerId => read_init_producer_id(version, body).map(drop),
+        ApiKey::SaslAuthenticate => read_sasl_authenticate(version, body).map(drop),
+    }
 }
 
 #[cfg(test)]

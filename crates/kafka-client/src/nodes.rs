@@ -109,6 +109,11 @@ pub(crate) struct Nodes {
     timers: BTreeSet<(MonotonicTime, i32)>,
     events: VecDeque<NodeEvent>,
     log: Logger,
+    /// How many bytes of records an answer may have.
+    max_records: usize,
+    /// The broker that is being connected to because any one is needed, and the position of the next one.
+    dialled: Option<i32>,
+    next_any: usize,
 }
 
 impl Nodes {
@@ -124,9 +129,17 @@ impl Nodes {
             timers: BTreeSet::new(),
             events: VecDeque::new(),
             log,
+            max_records: 0,
+            dialled: None,
+            next_any: 0,
         };
         nodes.add_seeds();
         nodes
+    }
+
+    /// Accepts answers with so many bytes of records.
+    pub(crate) fn accept_records(&mut self, bytes: usize) {
+        self.max_records = bytes;
     }
 
     fn add_seeds(&mut self) {
@@ -162,14 +175,36 @@ impl Nodes {
         }
     }
 
+    /// Adds a broker that the metadata does not have yet.
+    pub(crate) fn add_broker(&mut self, broker: &BrokerAddress) {
+        self.addresses.entry(broker.id).or_insert_with(|| (broker.host.as_str().into(), broker.port));
+    }
+
     /// Whether the metadata has this broker.
     pub(crate) fn is_known(&self, id: i32) -> bool {
         self.addresses.contains_key(&id)
     }
 
-    /// The brokers that can be asked for metadata, those of the cluster before the configured ones.
-    pub(crate) fn ids(&self) -> impl DoubleEndedIterator<Item = i32> + '_ {
-        self.addresses.keys().copied()
+    /// A broker that is connected; otherwise one is connected to. Brokers of the cluster come before the configured ones.
+    pub(crate) fn any(&mut self, cx: &mut Cx<'_>) -> Option<i32> {
+        let now = cx.now();
+        // The brokers of the cluster have numbers from zero on, the configured ones negative numbers.
+        let (seeds, of_cluster): (Vec<i32>, Vec<i32>) = self.addresses.keys().partition(|id| **id < 0);
+        let all: Vec<i32> = of_cluster.into_iter().chain(seeds).collect();
+        if let Some(id) = all.iter().copied().find(|id| self.can_send(*id, now)) {
+            self.dialled = None;
+            return Some(id);
+        }
+        if self.dialled.is_none_or(|id| !self.is_connecting(id)) {
+            let start = self.next_any % all.len().max(1);
+            let rotated = all.iter().skip(start).chain(all.iter().take(start));
+            let chosen = rotated.clone().find(|id| !self.is_in_pause(**id, now)).or_else(|| rotated.clone().next());
+            let chosen = chosen.copied()?;
+            self.next_any = all.iter().position(|id| *id == chosen).map_or(0, |at| at + 1);
+            self.dialled = Some(chosen);
+            self.connect(cx, chosen);
+        }
+        None
     }
 
     /// The broker's connection, if requests can be sent on it.
@@ -313,7 +348,7 @@ impl Nodes {
                     let left = u32::try_from(link.addresses.len() - link.next_address + 1).unwrap_or(u32::MAX);
                     let deadline = cx.now() + link.deadline.since(cx.now()) / left;
                     let nonce = format!("{:016x}{:016x}", cx.random(), cx.random());
-                    link.open(stream, &config.client_id, config.protocol_version, nonce, deadline);
+                    link.open(stream, &config.client_id, config.protocol_version, (nonce, self.max_records), deadline);
                     let result = link.poll(cx);
                     return self.handle_result(cx, id, result);
                 }
@@ -367,6 +402,7 @@ impl Nodes {
         node.retry_at = cx.now() + pause + jitter;
         self.log.debug("Connection to a broker failed", &[("error", LogField::Str(&error))]);
         self.close_link(id);
+        self.dialled = self.dialled.filter(|dialled| *dialled != id);
         self.events.push_back(NodeEvent::Failed { node: id, tokens, error });
     }
 
@@ -439,6 +475,11 @@ impl Nodes {
                 None => self.update_timer(id),
             }
         }
+    }
+
+    /// Whether there is an event.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next event.

@@ -319,7 +319,6 @@ impl Producer {
                 self.pending_nodes.insert(node);
                 self.last_error = Some(error.clone());
                 self.metadata.is_needed = true;
-                self.metadata.dialled = self.metadata.dialled.filter(|dialled| *dialled != node);
                 for token in tokens {
                     self.handle_lost(cx, token, &error);
                 }

@@ -1,7 +1,9 @@
-//! Record batches of version 2: writes them, and reads them for tests and tools.
+//! Record batches of version 2: writes and reads them; `fetched` reads those of an answer.
 //!
 //! A batch is a header of 61 bytes and its records, which may be compressed as a whole. The checksum, CRC-32C, covers everything from the
 //! attributes on. Never sends anything.
+
+mod fetched;
 
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ const LENGTH_END: usize = 12;
 const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
+
+pub use fetched::{BatchCounts, FetchedRecord, FetchedRecords, decode_fetched};
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +42,18 @@ pub enum Compression {
 impl Compression {
     /// All of them, in the order of their numbers in a batch.
     pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// `none`, `gzip`, `snappy`, `lz4` or `zstd`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
 
     fn coding(self) -> Coding {
         match self {
@@ -136,6 +152,12 @@ pub(crate) fn encode(records: &[Record], options: BatchOptions) -> Bytes {
     out.into()
 }
 
+/// Writes a batch of a producer without an id, for tests and tools.
+#[must_use]
+pub fn encode_batch(records: &[Record], compression: Compression) -> Bytes {
+    encode(records, BatchOptions { compression, level: None, producer: ProducerId::NONE, first_sequence: -1 })
+}
+
 fn put_at(out: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = out.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);
@@ -230,34 +252,82 @@ pub struct RecordBatch {
 /// # Errors
 /// See [`BatchError`].
 pub fn decode(bytes: &[u8], limit: usize) -> Result<(RecordBatch, &[u8]), BatchError> {
-    let mut r = Reader::new(bytes, false);
-    let base_offset = r.i64()?;
-    let len = usize::try_from(r.i32()?).map_err(|_| WireError::BadLength)?;
-    let (batch, rest) = r.rest().split_at_checked(len).ok_or(WireError::UnexpectedEnd)?;
-    let mut r = Reader::new(batch, false);
-    r.i32()?;
-    match r.i8()? {
-        2 => {}
-        other => return Err(BatchError::Version(other)),
-    }
-    if r.u32()? != crc32c::crc32c(r.rest()) {
-        return Err(BatchError::Checksum);
-    }
-    let number = usize::from(r.i16()?.cast_unsigned() & 7);
-    let unknown = || BatchError::Compression(format!("unknown coding {number}"));
-    let compression = *Compression::ALL.get(number).ok_or_else(unknown)?;
-    r.i32()?;
-    let base_timestamp = r.i64()?;
-    r.i64()?;
-    let producer = (r.i64()?, r.i16()?);
-    let first_sequence = r.i32()?;
-    let count = r.i32()?;
-    let plain = decompress(compression, r.rest(), limit)?;
-    let mut r = Reader::new(&plain, false);
-    // A record has seven bytes at least.
-    let count = usize::try_from(count).ok().filter(|count| *count <= plain.len() / 7).ok_or(WireError::BadLength)?;
-    let records = (0..count).map(|_| read_record(&mut r, base_timestamp)).collect::<Result<_, _>>()?;
+    let (header, content, rest) = BatchHeader::read(bytes)?;
+    let (records, _) = header.read_records(content, limit)?;
+    let BatchHeader { base_offset, compression, producer, first_sequence, .. } = header;
+    let records = records.into_iter().map(|(_, record)| record).collect();
     Ok((RecordBatch { base_offset, compression, producer, first_sequence, records }, rest))
+}
+
+/// The header of a batch.
+struct BatchHeader {
+    base_offset: i64,
+    leader_epoch: i32,
+    compression: Compression,
+    /// Its records are for Kafka itself: markers of transactions.
+    is_control: bool,
+    /// The broker has set the time of all records to `max_timestamp`.
+    has_append_time: bool,
+    last_offset_delta: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    producer: (i64, i16),
+    first_sequence: i32,
+    count: usize,
+}
+
+impl BatchHeader {
+    /// Reads the header and compares the checksum. Returns it, the content and what follows the batch.
+    fn read(bytes: &[u8]) -> Result<(Self, &[u8], &[u8]), BatchError> {
+        let mut r = Reader::new(bytes, false);
+        let base_offset = r.i64()?;
+        let len = usize::try_from(r.i32()?).map_err(|_| WireError::BadLength)?;
+        let (batch, rest) = r.rest().split_at_checked(len).ok_or(WireError::UnexpectedEnd)?;
+        let mut r = Reader::new(batch, false);
+        let leader_epoch = r.i32()?;
+        match r.i8()? {
+            2 => {}
+            other => return Err(BatchError::Version(other)),
+        }
+        if r.u32()? != crc32c::crc32c(r.rest()) {
+            return Err(BatchError::Checksum);
+        }
+        let attributes = r.i16()?.cast_unsigned();
+        let number = usize::from(attributes & 7);
+        let unknown = || BatchError::Compression(format!("unknown coding {number}"));
+        let compression = *Compression::ALL.get(number).ok_or_else(unknown)?;
+        let last_offset_delta = r.i32()?;
+        let (base_timestamp, max_timestamp) = (r.i64()?, r.i64()?);
+        let producer = (r.i64()?, r.i16()?);
+        let first_sequence = r.i32()?;
+        let count = usize::try_from(r.i32()?).map_err(|_| WireError::BadLength)?;
+        let header = Self {
+            base_offset,
+            leader_epoch,
+            compression,
+            is_control: attributes & 0x20 != 0,
+            has_append_time: attributes & 8 != 0,
+            last_offset_delta,
+            base_timestamp,
+            max_timestamp,
+            producer,
+            first_sequence,
+            count,
+        };
+        Ok((header, r.rest(), rest))
+    }
+
+    /// The records with the differences of their offsets to the first one, and the length of the plain content.
+    fn read_records(&self, content: &[u8], limit: usize) -> Result<(Vec<(i32, Record)>, usize), BatchError> {
+        let plain = decompress(self.compression, content, limit)?;
+        let mut r = Reader::new(&plain, false);
+        // A record has seven bytes at least.
+        if self.count > plain.len() / 7 {
+            return Err(WireError::BadLength.into());
+        }
+        let records = (0..self.count).map(|_| read_record(&mut r, self.base_timestamp)).collect::<Result<_, _>>()?;
+        Ok((records, plain.len()))
+    }
 }
 
 fn decompress(compression: Compression, bytes: &[u8], limit: usize) -> Result<Bytes, BatchError> {
@@ -292,12 +362,12 @@ fn unframe_snappy(bytes: &[u8], limit: usize) -> Result<Bytes, BatchError> {
     Ok(out.into())
 }
 
-fn read_record(r: &mut Reader<'_>, base_timestamp: i64) -> Result<Record, WireError> {
+fn read_record(r: &mut Reader<'_>, base_timestamp: i64) -> Result<(i32, Record), WireError> {
     let len = usize::try_from(r.varint()?).map_err(|_| WireError::BadLength)?;
     let mut r = Reader::new(r.take(len)?, false);
     r.i8()?;
     let timestamp_ms = base_timestamp.wrapping_add(r.varlong()?);
-    r.varint()?;
+    let offset_delta = r.varint()?;
     let key = read_prefixed(&mut r)?.map(Bytes::copy_from_slice);
     let value = read_prefixed(&mut r)?.map(Bytes::copy_from_slice).unwrap_or_default();
     let count = usize::try_from(r.varint()?).map_err(|_| WireError::BadLength)?;
@@ -311,7 +381,7 @@ fn read_record(r: &mut Reader<'_>, base_timestamp: i64) -> Result<Record, WireEr
         let value = read_prefixed(&mut r)?.unwrap_or_default().to_vec();
         headers.push(RecordHeader { key, value });
     }
-    Ok(Record { key, value, headers: headers.into(), timestamp_ms })
+    Ok((offset_delta, Record { key, value, headers: headers.into(), timestamp_ms }))
 }
 
 fn read_prefixed<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, WireError> {

@@ -8,8 +8,26 @@
 pub enum ApiKey {
     /// Appends record batches.
     Produce = 0,
+    /// Reads record batches.
+    Fetch = 1,
+    /// The first or the last offset of partitions.
+    ListOffsets = 2,
     /// Brokers, topics and leaders.
     Metadata = 3,
+    /// Stores the offsets of a group.
+    OffsetCommit = 8,
+    /// The stored offsets of a group.
+    OffsetFetch = 9,
+    /// The broker that coordinates a group.
+    FindCoordinator = 10,
+    /// Becomes a member of a group, or takes part in its rebalance.
+    JoinGroup = 11,
+    /// Says that a member lives.
+    Heartbeat = 12,
+    /// Ends a membership.
+    LeaveGroup = 13,
+    /// The partitions of a member.
+    SyncGroup = 14,
     /// Chooses a SASL mechanism.
     SaslHandshake = 17,
     /// The versions that a broker has.
@@ -22,9 +40,18 @@ pub enum ApiKey {
 
 impl ApiKey {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 15] = [
         Self::Produce,
+        Self::Fetch,
+        Self::ListOffsets,
         Self::Metadata,
+        Self::OffsetCommit,
+        Self::OffsetFetch,
+        Self::FindCoordinator,
+        Self::JoinGroup,
+        Self::Heartbeat,
+        Self::LeaveGroup,
+        Self::SyncGroup,
         Self::SaslHandshake,
         Self::ApiVersions,
         Self::InitProducerId,
@@ -37,8 +64,18 @@ impl ApiKey {
         let (min, max) = match self {
             // Version 3 is the first with record batches of version 2, 13 the first with ids instead of names.
             Self::Produce => (3, 12),
+            // Version 4 is the first with record batches of version 2, 13 the first with ids instead of names.
+            Self::Fetch => (4, 12),
+            Self::ListOffsets => (1, 6),
             // Version 4 is the first that says whether topics may be created.
             Self::Metadata => (4, 12),
+            Self::OffsetCommit => (2, 8),
+            // Version 8 is the first for several groups, as is 4 of the next.
+            Self::OffsetFetch => (1, 7),
+            Self::FindCoordinator => (0, 3),
+            Self::JoinGroup => (2, 7),
+            Self::Heartbeat | Self::LeaveGroup => (1, 4),
+            Self::SyncGroup => (1, 5),
             // Version 0 has messages without a frame after it.
             Self::SaslHandshake => (1, 1),
             Self::ApiVersions => (0, 3),
@@ -53,8 +90,12 @@ impl ApiKey {
     pub fn is_flexible(self, version: i16) -> bool {
         let first = match self {
             Self::Produce | Self::Metadata => 9,
+            Self::Fetch => 12,
+            Self::ListOffsets | Self::OffsetFetch | Self::JoinGroup => 6,
+            Self::OffsetCommit => 8,
+            Self::Heartbeat | Self::LeaveGroup | Self::SyncGroup => 4,
             Self::SaslHandshake => i16::MAX,
-            Self::ApiVersions => 3,
+            Self::ApiVersions | Self::FindCoordinator => 3,
             Self::InitProducerId | Self::SaslAuthenticate => 2,
         };
         version >= first
@@ -65,7 +106,16 @@ impl ApiKey {
     pub fn name(self) -> &'static str {
         match self {
             Self::Produce => "Produce",
+            Self::Fetch => "Fetch",
+            Self::ListOffsets => "ListOffsets",
             Self::Metadata => "Metadata",
+            Self::OffsetCommit => "OffsetCommit",
+            Self::OffsetFetch => "OffsetFetch",
+            Self::FindCoordinator => "FindCoordinator",
+            Self::JoinGroup => "JoinGroup",
+            Self::Heartbeat => "Heartbeat",
+            Self::LeaveGroup => "LeaveGroup",
+            Self::SyncGroup => "SyncGroup",
             Self::SaslHandshake => "SaslHandshake",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
@@ -180,38 +230,38 @@ macro_rules! releases {
 }
 
 const RELEASES: &[Release] = releases! {
-    "0.8.0" [0, 0, -1, -1, -1, -1];
-    "0.8.1" [0, 0, -1, -1, -1, -1];
-    "0.8.2" [0, 0, -1, -1, -1, -1];
-    "0.9.0" [1, 0, -1, -1, -1, -1];
-    "0.10.0" [2, 1, 0, 0, -1, -1];
-    "0.10.1" [2, 2, 0, 0, -1, -1];
-    "0.10.2" [2, 2, 0, 0, -1, -1];
-    "0.11.0" [3, 4, 0, 1, 0, -1];
-    "1.0" [5, 5, 1, 1, 0, 0];
-    "1.1" [5, 5, 1, 1, 0, 0];
-    "2.0" [6, 6, 1, 2, 1, 0];
-    "2.1" [7, 7, 1, 2, 1, 0];
-    "2.2" [7, 7, 1, 2, 1, 1];
-    "2.3" [7, 8, 1, 2, 1, 1];
-    "2.4" [8, 9, 1, 3, 2, 1];
-    "2.5" [8, 9, 1, 3, 3, 2];
-    "2.6" [8, 9, 1, 3, 3, 2];
-    "2.7" [8, 9, 1, 3, 4, 2];
-    "2.8" [9, 11, 1, 3, 4, 2];
-    "3.0" [9, 11, 1, 3, 4, 2];
-    "3.1" [9, 12, 1, 3, 4, 2];
-    "3.2" [9, 12, 1, 3, 4, 2];
-    "3.3" [9, 12, 1, 3, 4, 2];
-    "3.4" [9, 12, 1, 3, 4, 2];
-    "3.5" [9, 12, 1, 3, 4, 2];
-    "3.6" [9, 12, 1, 3, 4, 2];
-    "3.7" [10, 12, 1, 3, 4, 2];
-    "3.8" [11, 12, 1, 3, 5, 2];
-    "3.9" [11, 12, 1, 4, 5, 2];
-    "4.0" [12, 13, 1, 4, 5, 2];
-    "4.1" [13, 13, 1, 4, 5, 2];
-    "4.2" [13, 13, 1, 4, 5, 2];
+    "0.8.0" [0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
+    "0.8.1" [0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1];
+    "0.8.2" [0, 0, 0, 0, 1, 1, 0, 0, 0, -1, -1, -1, -1, -1, -1];
+    "0.9.0" [1, 1, 0, 0, 2, 1, 0, 0, 0, 0, 0, -1, -1, -1, -1];
+    "0.10.0" [2, 2, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, -1, -1];
+    "0.10.1" [2, 3, 1, 2, 2, 1, 0, 1, 0, 0, 0, 0, 0, -1, -1];
+    "0.10.2" [2, 3, 1, 2, 2, 1, 0, 1, 0, 0, 0, 0, 0, -1, -1];
+    "0.11.0" [3, 5, 2, 4, 3, 3, 1, 2, 1, 1, 1, 0, 1, 0, -1];
+    "1.0" [5, 6, 2, 5, 3, 3, 1, 2, 1, 1, 1, 1, 1, 0, 0];
+    "1.1" [5, 7, 2, 5, 3, 3, 1, 2, 1, 1, 1, 1, 1, 0, 0];
+    "2.0" [6, 8, 3, 6, 4, 4, 2, 3, 2, 2, 2, 1, 2, 1, 0];
+    "2.1" [7, 10, 4, 7, 6, 5, 2, 3, 2, 2, 2, 1, 2, 1, 0];
+    "2.2" [7, 10, 5, 7, 6, 5, 2, 4, 2, 2, 2, 1, 2, 1, 1];
+    "2.3" [7, 11, 5, 8, 7, 5, 2, 5, 3, 2, 3, 1, 2, 1, 1];
+    "2.4" [8, 11, 5, 9, 8, 6, 3, 6, 4, 4, 4, 1, 3, 2, 1];
+    "2.5" [8, 11, 5, 9, 8, 7, 3, 7, 4, 4, 5, 1, 3, 3, 2];
+    "2.6" [8, 11, 5, 9, 8, 7, 3, 7, 4, 4, 5, 1, 3, 3, 2];
+    "2.7" [8, 12, 5, 9, 8, 7, 3, 7, 4, 4, 5, 1, 3, 4, 2];
+    "2.8" [9, 12, 6, 11, 8, 7, 3, 7, 4, 4, 5, 1, 3, 4, 2];
+    "3.0" [9, 12, 7, 11, 8, 8, 4, 7, 4, 4, 5, 1, 3, 4, 2];
+    "3.1" [9, 13, 7, 12, 8, 8, 4, 7, 4, 4, 5, 1, 3, 4, 2];
+    "3.2" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
+    "3.3" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
+    "3.4" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
+    "3.5" [9, 15, 8, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
+    "3.6" [9, 15, 8, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
+    "3.7" [10, 16, 8, 12, 9, 9, 4, 9, 4, 5, 5, 1, 3, 4, 2];
+    "3.8" [11, 16, 8, 12, 9, 9, 5, 9, 4, 5, 5, 1, 3, 5, 2];
+    "3.9" [11, 17, 9, 12, 9, 9, 6, 9, 4, 5, 5, 1, 4, 5, 2];
+    "4.0" [12, 17, 10, 13, 9, 9, 6, 9, 4, 5, 5, 1, 4, 5, 2];
+    "4.1" [13, 18, 10, 13, 9, 9, 6, 9, 4, 5, 5, 1, 4, 5, 2];
+    "4.2" [13, 18, 11, 13, 10, 10, 6, 9, 4, 5, 5, 1, 4, 5, 2];
 };
 
 #[cfg(test)]

@@ -206,6 +206,22 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads the tagged fields of a flexible version: their numbers and values. Reads nothing in others.
+    ///
+    /// # Errors
+    /// See [`WireError`], or what `read` returns.
+    pub fn tags(&mut self, mut read: impl FnMut(u32, &'a [u8]) -> Result<()>) -> Result<()> {
+        if !self.flexible {
+            return Ok(());
+        }
+        for _ in 0..self.unsigned_varint()? {
+            let (tag, len) = (self.unsigned_varint()?, self.unsigned_varint()?);
+            let value = self.take(usize::try_from(len).map_err(|_| WireError::BadLength)?)?;
+            read(tag, value)?;
+        }
+        Ok(())
+    }
+
     /// Skips an array of INT32.
     ///
     /// # Errors
@@ -284,6 +300,19 @@ impl Writer {
     /// A null string.
     pub fn null_string(&mut self) {
         if self.flexible { self.unsigned_varint(0) } else { self.i16(-1) }
+    }
+
+    /// NULLABLE_STRING or COMPACT_NULLABLE_STRING.
+    pub fn nullable_string(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.string(text),
+            None => self.null_string(),
+        }
+    }
+
+    /// An array that is null.
+    pub fn null_array(&mut self) {
+        if self.flexible { self.unsigned_varint(0) } else { self.i32(-1) }
     }
 
     /// BYTES or COMPACT_BYTES.

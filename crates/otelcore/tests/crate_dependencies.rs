@@ -20,7 +20,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("ottl", &["pdata", "go-text", "go-number", "go-regexp"]),
     ("pipeline", &["pdata", "config"]),
     ("net", &["pipeline", "http", "pdata", "config"]),
-    ("kafka-client", &["net", "http", "pipeline"]),
+    ("kafka-client", &["net", "http", "pipeline", "config"]),
     ("kubernetes-client", &["net", "pipeline", "config", "go-regexp"]),
     ("prometheus-discovery", &["kubernetes-client", "net", "pipeline", "config", "go-regexp"]),
     ("reactor", &["pipeline"]),
@@ -50,10 +50,9 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("exporter-jaeger", &["jaeger-translation", "net", "pipeline", "http", "pdata", "config"]),
     ("zipkin-translation", &["pdata", "config"]),
     ("jaeger-translation", &["pdata"]),
-    (
-        "exporter-kafka",
-        &["kafka-client", "jaeger-translation", "zipkin-translation", "net", "pipeline", "pdata", "config"],
-    ),
+    ("exporter-kafka", &["kafka-client", "jaeger-translation", "zipkin-translation", "pipeline", "pdata", "config"]),
+    // Messages may have the bodies of the receivers `jaeger` and `zipkin`, which that crate decodes.
+    ("receiver-kafka", &["kafka-client", "receivers", "pipeline", "pdata", "config", "go-text", "go-regexp"]),
     ("exporter-loki", &["net", "pipeline", "prometheus-translation", "pdata", "config", "go-number"]),
     (
         "exporter-prometheus-remote-write",

@@ -540,6 +540,12 @@ pub trait ComponentConfig: Send + Sync + Any {
         Vec::new()
     }
 
+    /// For receivers: whether an instance keeps a position in its source that must not pass what is not delivered. Queues in memory and
+    /// processors behind it then give it the outcome of the delivery, and not of their own acceptance.
+    fn awaits_delivery(&self) -> bool {
+        false
+    }
+
     /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
     fn listen_addresses(&self) -> Vec<ListenAddress> {
         Vec::new()
@@ -596,9 +602,10 @@ pub struct BuildContext<'a> {
     pub budget: &'a Arc<Budget>,
     /// What the extensions offer that it may name, for example in `auth`.
     pub capabilities: &'a Capabilities,
-    /// For a processor: its pipeline leads to a queue on disk. A processor that collects data then takes custody of nothing,
-    /// but gives each sender the outcome of what comes after it, so that what is acknowledged is on disk.
-    pub leads_to_storage: bool,
+    /// For a processor: its pipeline leads to a queue on disk, or comes from a receiver that awaits delivery. A processor that
+    /// collects data then takes custody of nothing, but gives each sender the outcome of what comes after it, so that what is
+    /// acknowledged is on disk or delivered.
+    pub forwards_outcomes: bool,
 }
 
 /// An instance.

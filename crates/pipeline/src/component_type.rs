@@ -95,6 +95,12 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// For receivers: see [`ComponentConfig::awaits_delivery`].
+    fn awaits_delivery(&self, config: &Self::Config) -> bool {
+        let _ = config;
+        false
+    }
+
     /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
     fn listen_addresses(&self, config: &Self::Config) -> Vec<ListenAddress> {
         let _ = config;
@@ -144,6 +150,10 @@ impl<T: ComponentType> ComponentConfig for Configured<T> {
 
     fn dependencies(&self) -> Vec<ComponentId> {
         self.component_type.dependencies(&self.config)
+    }
+
+    fn awaits_delivery(&self) -> bool {
+        self.component_type.awaits_delivery(&self.config)
     }
 
     fn listen_addresses(&self) -> Vec<ListenAddress> {

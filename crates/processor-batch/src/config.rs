@@ -66,7 +66,7 @@ impl ComponentType for BatchFactory {
         let name = context.id.to_string();
         let processor =
             BatchProcessor::new(config.clone(), &name, context.telemetry, context.budget, context.log.clone())
-                .forwarding_outcomes(context.leads_to_storage);
+                .forwarding_outcomes(context.forwards_outcomes);
         Ok(Component::Processor(Box::new(processor)))
     }
 }

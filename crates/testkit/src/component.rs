@@ -105,7 +105,7 @@ impl TestContext {
             budget: &self.budget,
             capabilities: &self.capabilities,
             output_pipelines: &self.output_pipelines,
-            leads_to_storage: false,
+            forwards_outcomes: false,
         };
         config.create(&context).map_err(|e| e.to_string())
     }

@@ -510,6 +510,53 @@ pub const CODES: &[Code] = &[
         messages: &["Positions in files can't be stored"],
     },
     Code {
+        id: "OC340",
+        title: "the consumer group can't be used",
+        meaning: "The `kafka` receiver can't join its group or was removed from it, or a broker can't be asked. It tries again, with pauses.",
+        causes: &[
+            "a broker that can't be reached, or refuses the credentials",
+            "a user without the right to read the group or the topic",
+            "a strategy that other members of the group do not have",
+        ],
+        remedy: "see the field `error`; check `brokers`, `auth` and the rights of the user.",
+        messages: &["The consumer group can't be used at present"],
+    },
+    Code {
+        id: "OC341",
+        title: "records can't be fetched",
+        meaning: "The `kafka` receiver can't read records of a partition, or its offset does not exist any more. Other partitions are read.",
+        causes: &[
+            "a user without the right to read the topic",
+            "a batch that is damaged, or too long",
+            "records that were deleted before they were read",
+        ],
+        remedy: "see the fields `topic`, `partition` and `error`; raise the retention of the topic if records were deleted.",
+        messages: &[
+            "Records of a partition can't be fetched",
+            "The offset of a partition does not exist any more; it is read from initial_offset on",
+        ],
+    },
+    Code {
+        id: "OC342",
+        title: "offsets can't be committed",
+        meaning: "The `kafka` receiver can't store how far it has read. It goes on, but after a restart messages are read again.",
+        causes: &["a user without the right to read the group"],
+        remedy: "see the field `error`, and correct the rights of the user.",
+        messages: &["Offsets can't be committed"],
+    },
+    Code {
+        id: "OC343",
+        title: "messages can't be processed",
+        meaning: "A message of Kafka can't be decoded, or the pipelines have refused it. It is skipped, or its partition stops, as `message_marking` says.",
+        causes: &["messages of another encoding than `encoding` says", "data that the destination never accepts"],
+        remedy: "see the fields `error`, `topic`, `partition` and `offset`; correct `encoding`, or what is written to the topic.",
+        messages: &[
+            "A message can't be processed and is skipped",
+            "A message can't be processed; its partition is paused until the group has a rebalance",
+            "decoding messages has ended by an error of the collector",
+        ],
+    },
+    Code {
         id: "OC361",
         title: "backends can't be found",
         meaning: "`load_balancing` does not learn which backends there are. Those that it knows stay in use.",

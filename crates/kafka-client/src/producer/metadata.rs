@@ -17,10 +17,6 @@ pub(super) struct MetadataState {
     not_before: MonotonicTime,
     /// It is read again then.
     refresh_at: Option<MonotonicTime>,
-    /// The broker that is being connected to for it.
-    pub(super) dialled: Option<i32>,
-    /// The position among the brokers of the next one to connect to.
-    next_node: usize,
 }
 
 impl Producer {
@@ -46,13 +42,13 @@ impl Producer {
         if !is_due || self.calls.is_empty() {
             return;
         }
-        let Some(node) = self.any_node(cx) else { return };
+        let Some(node) = self.nodes.any(cx) else { return };
         match self.nodes.version(node, ApiKey::Metadata) {
             Some(Ok(version)) => {
                 let may_create = self.config.may_create_topics;
                 let names = self.topics.values().map(|topic| &*topic.name);
                 let names: Vec<&str> = names.collect();
-                let request = messages::metadata_request(version, names.into_iter(), may_create);
+                let request = messages::metadata_request(version, Some(names.into_iter()), may_create);
                 let token = self.new_token(RequestKind::Metadata);
                 self.metadata.is_in_flight = true;
                 self.metadata.is_needed = false;
@@ -65,30 +61,6 @@ impl Producer {
             }
             None => {}
         }
-    }
-
-    /// A broker that is connected; otherwise one is connected to.
-    pub(super) fn any_node(&mut self, cx: &mut Cx<'_>) -> Option<i32> {
-        let now = cx.now();
-        // The brokers of the cluster have numbers from zero on, the configured ones negative numbers.
-        let (seeds, of_cluster): (Vec<i32>, Vec<i32>) = self.nodes.ids().partition(|id| *id < 0);
-        let all: Vec<i32> = of_cluster.into_iter().chain(seeds).collect();
-        let can_send = |nodes: &mut crate::nodes::Nodes, id: &i32| nodes.can_send(*id, now);
-        if let Some(id) = all.iter().copied().find(|id| can_send(&mut self.nodes, id)) {
-            self.metadata.dialled = None;
-            return Some(id);
-        }
-        if self.metadata.dialled.is_none_or(|id| !self.nodes.is_connecting(id)) {
-            let start = self.metadata.next_node % all.len().max(1);
-            let rotated = all.iter().skip(start).chain(all.iter().take(start));
-            let chosen =
-                rotated.clone().find(|id| !self.nodes.is_in_pause(**id, now)).or_else(|| rotated.clone().next());
-            let chosen = chosen.copied()?;
-            self.metadata.next_node = all.iter().position(|id| *id == chosen).map_or(0, |at| at + 1);
-            self.metadata.dialled = Some(chosen);
-            self.nodes.connect(cx, chosen);
-        }
-        None
     }
 
     /// Takes over what the cluster says.

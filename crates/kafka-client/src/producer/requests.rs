@@ -252,7 +252,7 @@ impl Producer {
         if !is_needed || self.is_producer_id_requested || self.producer_id_retry_at > cx.now() {
             return;
         }
-        let Some(node) = self.any_node(cx) else { return };
+        let Some(node) = self.nodes.any(cx) else { return };
         match self.nodes.version(node, ApiKey::InitProducerId) {
             Some(Ok(version)) => {
                 let token = self.new_token(RequestKind::ProducerId);

@@ -68,7 +68,7 @@ impl Fixture {
             budget: &context.budget,
             capabilities: &context.capabilities,
             output_pipelines: &[],
-            leads_to_storage: false,
+            forwards_outcomes: false,
         };
         let route = |method, path: &str, route| HttpRoute {
             method,

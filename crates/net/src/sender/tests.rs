@@ -123,7 +123,7 @@ fn graph_of(protocol: impl HttpProtocol, client: &str, counts: &[u32], telemetry
         budget: &budget,
         capabilities: &Capabilities::default(),
         output_pipelines: &[],
-        leads_to_storage: false,
+        forwards_outcomes: false,
     };
     let sender = HttpSender::new(protocol, Rc::new(parse_config(client)), &context).unwrap();
     let config = ExporterQueueConfig {

@@ -15,6 +15,7 @@ use otelcore_pipeline::{
 
 use super::Collector;
 use super::extension_order::extension_order;
+use super::outcomes::{awaited_pipelines, pipelines_to_storage};
 use super::own_metrics::OwnMetricsPage;
 use super::push::{PushContext, TelemetryPush, trace_parts};
 use crate::plan::PipelinePlan;
@@ -24,7 +25,8 @@ use crate::plan::PipelinePlan;
 /// # Errors
 /// Settings of a component that can't be applied.
 pub(super) fn build(collector: &Collector, graph: GraphBuilder<'_>) -> Result<Graph, StartError> {
-    let mut builder = ComponentBuilder { collector, graph, capabilities: Capabilities::default() };
+    let awaited = awaited_pipelines(collector);
+    let mut builder = ComponentBuilder { collector, graph, capabilities: Capabilities::default(), awaited };
     builder.capabilities.add_of_service(Rc::new(collector.view.clone()));
     builder.add_internal_parts()?;
     builder.add_extensions()?;
@@ -33,10 +35,12 @@ pub(super) fn build(collector: &Collector, graph: GraphBuilder<'_>) -> Result<Gr
     let plan = &collector.plan;
     let has_storage = |id: &&ComponentId| exporters.get(*id).is_some_and(|index| builder.graph.has_storage(*index));
     let stored_exporters: BTreeSet<&ComponentId> = plan.exporters.keys().filter(has_storage).collect();
-    let leads_to_storage = pipelines_to_storage(collector, &stored_exporters);
+    let to_storage = pipelines_to_storage(collector, &stored_exporters);
     let mut pipelines = Vec::new();
-    for (pipeline, leads_to_storage) in plan.pipelines.iter().zip(leads_to_storage) {
-        let processors = builder.build_processors(pipeline, leads_to_storage)?;
+    for (index, pipeline) in plan.pipelines.iter().enumerate() {
+        let is_awaited = builder.awaited.get(index).copied().unwrap_or(false);
+        let forwards_outcomes = is_awaited || to_storage.get(index).copied().unwrap_or(false);
+        let processors = builder.build_processors(pipeline, forwards_outcomes)?;
         let sources: Vec<_> = pipeline.receivers.iter().filter_map(|id| receivers.get(id).copied()).collect();
         let sinks: Vec<_> = pipeline.exporters.iter().filter_map(|id| exporters.get(id).copied()).collect();
         let id = pipeline.id.clone();
@@ -45,32 +49,6 @@ pub(super) fn build(collector: &Collector, graph: GraphBuilder<'_>) -> Result<Gr
     let connectors = builder.build_connectors(&pipelines)?;
     builder.graph.add_connectors(connectors)?;
     Ok(builder.graph.build())
-}
-
-/// Which pipelines of a plan lead to one of these exporters, directly or through connectors. Linear in the plan.
-fn pipelines_to_storage(collector: &Collector, stored: &BTreeSet<&ComponentId>) -> Vec<bool> {
-    let plan = &collector.plan;
-    let has_stored = |exporters: &[ComponentId]| exporters.iter().any(|id| stored.contains(id));
-    let mut leads: Vec<bool> = plan.pipelines.iter().map(|pipeline| has_stored(&pipeline.exporters)).collect();
-    let mut feeding: Vec<Vec<usize>> = vec![Vec::new(); plan.pipelines.len()];
-    for (index, instance) in plan.connector_instances.iter().enumerate() {
-        instance.targets.iter().for_each(|target| feeding[*target].push(index));
-    }
-    let mut is_followed = vec![false; plan.connector_instances.len()];
-    let mut found: Vec<usize> = (0..leads.len()).filter(|pipeline| leads[*pipeline]).collect();
-    while let Some(pipeline) = found.pop() {
-        for connector in std::mem::take(&mut feeding[pipeline]) {
-            if std::mem::replace(&mut is_followed[connector], true) {
-                continue;
-            }
-            for source in &plan.connector_instances[connector].sources {
-                if !std::mem::replace(&mut leads[*source], true) {
-                    found.push(*source);
-                }
-            }
-        }
-    }
-    leads
 }
 
 /// What is around an instance.
@@ -82,8 +60,8 @@ struct Surroundings<'a> {
     connected_signals: &'a str,
     /// The pipelines that a connector feeds.
     output_pipelines: &'a [PipelineId],
-    /// The pipeline of a processor leads to a queue on disk.
-    leads_to_storage: bool,
+    /// The pipeline of a processor leads to a queue on disk, or comes from a receiver that awaits delivery, as what an exporter gets does.
+    forwards_outcomes: bool,
 }
 
 /// Makes instances of components.
@@ -91,6 +69,8 @@ struct ComponentBuilder<'a, 'p> {
     collector: &'a Collector,
     graph: GraphBuilder<'p>,
     capabilities: Capabilities,
+    /// By pipeline: a receiver awaits the delivery of what comes out of it.
+    awaited: Vec<bool>,
 }
 
 impl ComponentBuilder<'_, '_> {
@@ -216,13 +196,23 @@ impl ComponentBuilder<'_, '_> {
             if signals.is_empty() {
                 continue;
             }
-            let identity = self.identity(kind, id, Surroundings::default());
+            let sources = collector.plan.pipelines.iter().zip(&self.awaited);
+            let forwards_outcomes =
+                sources.filter(|(_, is_awaited)| **is_awaited).any(|(pipeline, _)| pipeline.exporters.contains(id));
+            let surroundings = Surroundings { forwards_outcomes, ..Surroundings::default() };
+            let identity = self.identity(kind, id, surroundings);
             if let Some(index) = self.graph.keep_exporter(&identity) {
                 added.insert(id.clone(), index);
                 continue;
             }
-            let (component, log, mut uses) = self.create(kind, id, settings, Surroundings::default())?;
-            let Component::Exporter(exporter, queue_config) = component else { continue };
+            let (component, log, mut uses) = self.create(kind, id, settings, surroundings)?;
+            let Component::Exporter(exporter, mut queue_config) = component else { continue };
+            if forwards_outcomes
+                && let Some(queue) = queue_config.queue.get_mut()
+                && queue.storage_id().is_none()
+            {
+                queue.wait_for_result = true;
+            }
             let telemetry = &collector.telemetry;
             let index = self.graph.add_exporter(id.clone(), exporter, &queue_config, &signals, telemetry, &log);
             if let Some(storage_id) = queue_config.queue.get().and_then(QueueConfig::storage_id) {
@@ -263,11 +253,11 @@ impl ComponentBuilder<'_, '_> {
     fn build_processors(
         &self,
         pipeline: &PipelinePlan,
-        leads_to_storage: bool,
+        forwards_outcomes: bool,
     ) -> Result<Vec<ProcessorParts>, StartError> {
         let kind = ComponentKind::Processor;
         let name = pipeline.id.to_string();
-        let surroundings = Surroundings { pipeline: &name, leads_to_storage, ..Surroundings::default() };
+        let surroundings = Surroundings { pipeline: &name, forwards_outcomes, ..Surroundings::default() };
         let mut built = Vec::new();
         for id in &pipeline.processors {
             let Some(settings) = self.collector.plan.processors.get(id) else { continue };
@@ -325,10 +315,10 @@ impl ComponentBuilder<'_, '_> {
     /// What an instance is made from, apart from what all instances of this process share.
     fn identity(&self, kind: ComponentKind, id: &ComponentId, surroundings: Surroundings<'_>) -> ComponentIdentity {
         let plan = &self.collector.plan;
-        let Surroundings { pipeline, connected_signals, output_pipelines, leads_to_storage } = surroundings;
+        let Surroundings { pipeline, connected_signals, output_pipelines, forwards_outcomes } = surroundings;
         let signals = plan.signals_of(kind, id);
         let tree = plan.component_tree(kind, id);
-        let content = format!("{signals:?} {output_pipelines:?} {leads_to_storage} {tree}");
+        let content = format!("{signals:?} {output_pipelines:?} {forwards_outcomes} {tree}");
         ComponentIdentity { kind, id: id.clone(), place: format!("{pipeline}{connected_signals}"), content }
     }
 
@@ -352,7 +342,7 @@ impl ComponentBuilder<'_, '_> {
         signals: &[Signal],
         surroundings: Surroundings<'_>,
     ) -> Result<(Component, Logger, BTreeSet<ComponentId>), StartError> {
-        let Surroundings { pipeline, output_pipelines, leads_to_storage, .. } = surroundings;
+        let Surroundings { pipeline, output_pipelines, forwards_outcomes, .. } = surroundings;
         let signal = match signals {
             [only] if matches!(kind, ComponentKind::Exporter | ComponentKind::Connector) => only.name(),
             _ => "",
@@ -367,7 +357,7 @@ impl ComponentBuilder<'_, '_> {
             log: log.clone(),
             budget: &self.collector.budget,
             capabilities: &self.capabilities,
-            leads_to_storage,
+            forwards_outcomes,
         };
         let made = settings.create(&context);
         let uses = self.capabilities.take_used();

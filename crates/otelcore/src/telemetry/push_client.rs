@@ -33,7 +33,7 @@ pub(crate) fn push_exporter(
         log,
         budget,
         capabilities: &Capabilities::default(),
-        leads_to_storage: false,
+        forwards_outcomes: false,
     };
     let component = match config.push_protocol() {
         Some(PushProtocol::Grpc) => OtlpGrpcFactory.create(&configs::grpc(config), &context)?,

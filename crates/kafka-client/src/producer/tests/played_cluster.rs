@@ -157,7 +157,7 @@ impl PlayedCluster {
                     return Answer::Close;
                 }
             }
-            ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => panic!("no authentication"),
+            api => panic!("no producer sends {api:?}"),
         }
         if !is_answered {
             return Answer::None;
