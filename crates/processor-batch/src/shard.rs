@@ -138,7 +138,7 @@ impl BatchMetrics {
             bytes: telemetry.histogram(
                 MetricsLevel::Detailed,
                 "otelcol_processor_batch_batch_send_size_bytes",
-                "Number of bytes in batch that was sent [Development]",
+                "Number of bytes in batch that was sent. Only available on detailed level. [Development]",
                 processor_labels(),
                 BYTE_BOUNDS,
             ),
