@@ -76,6 +76,7 @@ fn error_of_an_exporter_is_followed_by_what_to_write_once() {
     let not_found = server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     let coding = server(b"HTTP/1.1 415 Unsupported Media Type\r\nContent-Length: 0\r\n\r\n");
     let forbidden = server(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+    let of_1994 = server(b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n");
     let plaintext = "tls: {insecure: true}";
     for (code, exporter, keys) in [
         ("OC701", "otlp_grpc", format!("{{endpoint: \"127.0.0.1:{plain}\"}}")),
@@ -88,6 +89,7 @@ fn error_of_an_exporter_is_followed_by_what_to_write_once() {
         ("OC708", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{coding}\"}}")),
         ("OC710", "otlp_grpc", format!("{{endpoint: \"127.0.0.1:{closed}\", {plaintext}}}")),
         ("OC711", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{forbidden}\"}}")),
+        ("OC712", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{of_1994}\"}}")),
     ] {
         let collector = collector(&format!("mistake-{code}-{exporter}"), exporter, &keys);
         let address = format!("127.0.0.1:{}", collector.http);
@@ -127,27 +129,77 @@ fn client_of_another_protocol_is_named_once() {
 }
 
 #[test]
+fn time_in_the_future_is_named_once() {
+    let collector = collector("mistake-future", "nop", "{}");
+    let address = format!("127.0.0.1:{}", collector.http);
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    // One span of the service "cart" with this end.
+    let span = |end: u64| {
+        let mut body = b"\x0a\x27\x0a\x18\x0a\x16\x0a\x0cservice.name\x12\x06\x0a\x04cart\x12\x0b\x12\x09\x41".to_vec();
+        body.extend((end * 1_000_000_000).to_le_bytes());
+        body
+    };
+    assert_eq!(http_request(&address, POST, &span(seconds - 86_400)).0, 200, "an old span");
+    assert_eq!(collector.lines_with("OC712"), 0, "{}", collector.process.log_text());
+    let collector = self::collector("mistake-future-2", "nop", "{}");
+    let address = format!("127.0.0.1:{}", collector.http);
+    for _ in 0..3 {
+        assert_eq!(http_request(&address, POST, &span(seconds + 7200)).0, 200);
+    }
+    collector.wait_for("OC712");
+    let log = collector.process.log_text();
+    assert_eq!(collector.lines_with("OC712"), 1, "{log}");
+    assert!(log.contains("\"service\": \"cart\"") || log.contains("\"service\":\"cart\""), "{log}");
+}
+
+#[test]
+fn client_with_tls_at_a_plaintext_port_is_named_at_the_receiver() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let collector = collector(&format!("mistake-tls-client-{}", protocol.len()), "nop", "{}");
+        let port = if protocol == "grpc" { collector.grpc } else { collector.http };
+        for _ in 0..2 {
+            let endpoint = format!("--endpoint=https://127.0.0.1:{port}");
+            let mut command = Command::new(otelcore());
+            let output =
+                command.args(["send", "traces", &format!("--protocol={protocol}"), &endpoint]).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("Hint: The exporter speaks TLS, and what answers does not"), "{protocol}: {text}");
+        }
+        collector.wait_for("OC721");
+        let log = collector.process.log_text();
+        assert_eq!(log.matches("A client speaks TLS to this port, which does not").count(), 1, "{protocol}: {log}");
+    }
+}
+
+#[test]
 fn plaintext_client_of_a_port_with_tls_is_named_once_on_both_sides() {
     let folder = empty_test_dir("mistake-tls-port");
     let pki = pki::Pki::new(&folder);
+    for (server, protocol) in [("http", "http/protobuf"), ("grpc", "grpc")] {
+        check_plaintext_client(&folder, &pki, server, protocol);
+    }
+}
+
+fn check_plaintext_client(folder: &std::path::Path, pki: &pki::Pki, server: &str, protocol: &str) {
     let port = free_port();
     let text = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{port}\", tls: {}}}}}}}}}\n\
+        "receivers: {{otlp: {{protocols: {{{server}: {{endpoint: \"127.0.0.1:{port}\", tls: {}}}}}}}}}\n\
          exporters: {{nop: }}\n\
          service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}\n",
         pki.server(false)
     );
-    let path = folder.join("config.yaml");
+    let path = folder.join(format!("{server}.yaml"));
     std::fs::write(&path, text).unwrap();
     let mut command = Command::new(otelcore());
-    let mut process = Process::start(command.arg(format!("--config={}", path.display())), &folder.join("log"));
+    let log = folder.join(format!("{server}.log"));
+    let mut process = Process::start(command.arg(format!("--config={}", path.display())), &log);
     wait_for_listener(&format!("127.0.0.1:{port}"), &mut process);
     for _ in 0..2 {
         let endpoint = format!("--endpoint=http://127.0.0.1:{port}");
         let mut command = Command::new(otelcore());
-        let output = command.args(["send", "traces", "--protocol=http/protobuf", &endpoint]).output().unwrap();
+        let output = command.args(["send", "traces", &format!("--protocol={protocol}"), &endpoint]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains("Hint: The exporter does not speak TLS, and what answers does"), "{text}");
+        assert!(text.contains("Hint: The exporter does not speak TLS, and what answers does"), "{protocol}: {text}");
     }
     let log = process.log_text();
     assert_eq!(log.matches("A client does not speak TLS to this port").count(), 1, "{log}");

@@ -202,3 +202,65 @@ fn completions_are_scripts_that_shells_accept() {
     assert_eq!(complete(&["otelcore", "send", "--protocol", "h"]), "http/protobuf http/json\n");
     assert_eq!(complete(&["otelcore", "components", "memory_l"]), "memory_limiter\n");
 }
+
+#[test]
+fn fish_completes_commands_flags_and_values() {
+    let path = empty_test_dir("completions-fish").join("otelcore.fish");
+    std::fs::write(&path, &run(&["completions", "fish"]).stdout).unwrap();
+    let complete = |line: &str| {
+        let script = format!("source {}; complete -C '{line}'", path.display());
+        let output = Command::new("fish").args(["--no-config", "-c", &script]).output();
+        // Each line is a word, a tab and its description.
+        output.ok().map(|output| {
+            let text = text(&output);
+            text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+        })
+    };
+    if complete("otelcore").is_none() {
+        return eprintln!("fish is not installed; its completions are not run");
+    }
+    for (line, expected) in [
+        ("otelcore va", &["validate"][..]),
+        ("otelcore send --prot", &["--protocol"]),
+        ("otelcore send --protocol h", &["http/json", "http/protobuf"]),
+        ("otelcore components memory_l", &["memory_limiter"]),
+    ] {
+        assert_eq!(complete(line).unwrap(), expected, "{line}");
+    }
+}
+
+/// Starts an interactive zsh in a terminal of its own, presses a key at the end of each line, and prints what each has become.
+const ZSH_SCRIPT: &str = r#"
+zmodload zsh/zpty || exit 1
+zpty z zsh -f -i
+zpty -w z "PS1=; fpath=($1 \$fpath); autoload -Uz compinit && compinit -u -D; show() { zle complete-word; print -r -- \$BUFFER >> $1/completed; BUFFER= }; zle -N show; bindkey '^T' show; print > $1/completed"
+await() { local i; for i in {1..400}; do [[ -f $1 && $(wc -l < $1) -ge $2 ]] && return; sleep 0.05; done; exit 1 }
+await $1/completed 1
+integer n=1
+for line in "${@:2}"; do
+  zpty -w -n z "$line"$'\x14'
+  await $1/completed $((++n))
+done
+tail -n +2 $1/completed
+zpty -d z
+"#;
+
+#[test]
+fn zsh_completes_commands_flags_and_values_from_the_first_time_on() {
+    let folder = empty_test_dir("completions-zsh");
+    std::fs::write(folder.join("_otelcore"), &run(&["completions", "zsh"]).stdout).unwrap();
+    let mut command = Command::new("zsh");
+    command.args(["-f", "-c", ZSH_SCRIPT, "zsh"]).arg(&folder);
+    command.args([
+        "otelcore va",
+        "otelcore send --prot",
+        "otelcore send --protocol=http/p",
+        "otelcore components memory_l",
+    ]);
+    let Ok(output) = command.output() else {
+        return eprintln!("zsh is not installed; its completions are not run");
+    };
+    let expected = "otelcore validate \notelcore send --protocol=\notelcore send --protocol=http/protobuf \n\
+                    otelcore components memory_limiter \n";
+    assert_eq!(text(&output), expected);
+}

@@ -82,6 +82,8 @@ impl Encode for OtlpGrpc {
 }
 
 impl GrpcProtocol for OtlpGrpc {
+    const COUNTS_BY_DESTINATION: bool = true;
+
     fn method(&self, signal: Signal) -> PathAndQuery {
         PathAndQuery::from_static(METHODS[signal as usize])
     }

@@ -11,8 +11,8 @@ use otelcore_net::{BodyParts, EncodedBody, HttpProtocol, HttpResponse, HttpSende
 use otelcore_pdata::response::{self, PartialSuccess};
 use otelcore_pdata::{Rope, Signal, json};
 use otelcore_pipeline::{
-    BuildContext, CallResult, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, LogField,
-    PeriodicCount, QueueConfig, ReadFile, RetryConfig, StartError,
+    BuildContext, CallResult, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, Labels,
+    LogField, PeriodicCount, QueueConfig, ReadFile, RetryConfig, StartError,
 };
 use smallvec::smallvec;
 
@@ -163,6 +163,19 @@ const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 impl HttpProtocol for OtlpHttp {
     fn url(&self, signal: Signal) -> Option<Arc<Url>> {
         self.urls[signal as usize].clone()
+    }
+
+    /// Host, path and, where it is written, port, as the Go collector counts.
+    fn destination_labels(&self, signal: Signal) -> Labels {
+        let Some(url) = &self.urls[signal as usize] else { return Labels::new() };
+        let mut labels = vec![("server_address", url.host().to_owned())];
+        if url.authority().ends_with(&format!(":{}", url.port())) {
+            labels.push(("server_port", url.port().to_string()));
+        }
+        if !url.path().is_empty() {
+            labels.push(("url_path", url.path().to_owned()));
+        }
+        labels
     }
 
     fn content_type(&self) -> &'static str {

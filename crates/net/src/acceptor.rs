@@ -15,7 +15,7 @@ use otelcore_pipeline::{
 };
 use slab::Slab;
 
-use crate::tls::TlsError;
+use crate::tls::{PLAINTEXT_ERROR, TlsError};
 
 /// What the acceptor needs of a protocol machine.
 pub trait ProtocolMachine {
@@ -90,6 +90,7 @@ impl AcceptErrorReporter {
             CloseReason::OtherProtocol(name) => *name,
             CloseReason::Http2Preface => "HTTP/2",
             CloseReason::Protocol(text) if text == PLAINTEXT_TO_TLS => "plaintext",
+            CloseReason::Io(PLAINTEXT_ERROR) => "plaintext",
             _ => return,
         };
         if self.other_protocols.contains(&name) {

@@ -312,6 +312,11 @@ impl GrpcChannel {
         self.update_timer(cx);
     }
 
+    /// The endpoint, as it is configured.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.settings.endpoint
+    }
+
     /// Closes every connection. Calls in progress end with UNAVAILABLE.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.closed = true;

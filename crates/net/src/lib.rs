@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod clock_check;
 mod cors;
 mod credential_checks;
 mod deadlines;

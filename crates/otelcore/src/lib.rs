@@ -26,7 +26,7 @@ pub use otelcore_net as net;
 pub use otelcore_pdata as pdata;
 pub use otelcore_pipeline as pipeline;
 pub use otelcore_reactor as reactor;
-pub use plan::Plan;
+pub use plan::{Plan, unsupported_types};
 pub use registry::Registry;
 pub use service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD, ReloadError, RunError};
 

@@ -22,6 +22,7 @@ use otelcore_pipeline::{
 
 use self::connectors::ConnectorPlan;
 use self::trees::ConfigTrees;
+pub use self::unsupported::unsupported_types;
 use self::unsupported::{ComponentUses, UsePlaces};
 use crate::registry::{Registry, disabled_feature};
 use crate::telemetry::TelemetryConfig;

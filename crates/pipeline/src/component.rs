@@ -15,8 +15,8 @@ use otelcore_pdata::Signal;
 use crate::ack::{AckTarget, Settlements};
 use crate::item_flow::ItemChanges;
 use crate::{
-    Ack, AckRecorder, AttemptId, Budget, Capabilities, Cx, Endpoint, Event, ExporterQueueConfig, ItemFlow, Logger,
-    MonotonicTime, OfferedCapabilities, Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
+    Ack, AckRecorder, AttemptId, Budget, Capabilities, Cx, Endpoint, Event, ExporterQueueConfig, ItemFlow, Labels,
+    Logger, MonotonicTime, OfferedCapabilities, Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
 };
 
 /// Receives telemetry from outside.
@@ -198,6 +198,12 @@ pub trait Exporter {
     /// What it reads of the metadata of payloads. A queue on disk keeps nothing else.
     fn used_metadata(&self) -> UsedMetadata {
         UsedMetadata::default()
+    }
+
+    /// Labels of the counts of what is sent: the place that items of this signal go to, where there is one.
+    fn destination_labels(&self, signal: Signal) -> Labels {
+        let _ = signal;
+        Labels::new()
     }
 
     /// Closes connections and sockets. [`Exporter::send`] is not called any more.

@@ -32,11 +32,11 @@ pub use self::config::{
 };
 use self::failure_log::{Failure, FailureKind, FailureLog};
 pub use self::metrics::QueueMetrics;
-use self::metrics::{ExporterMetrics, SizeMetrics};
+use self::metrics::{ExporterMetrics, OTHER_ERROR, SizeMetrics, error_type};
 use self::trace::{ExporterTraces, ItemTrace};
 use crate::attempt::AttemptOutcome;
 use crate::own_traces::SpanContext;
-use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
+use crate::{Ack, Error, Labels, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
 
 #[derive(Debug)]
 struct QueueItem {
@@ -163,9 +163,22 @@ impl ExporterQueue {
         telemetry: &Telemetry,
         log: Logger,
     ) -> Self {
+        Self::with_destination(config, signal, exporter, &Labels::new(), telemetry, log)
+    }
+
+    /// The same with labels of where the exporter sends to.
+    #[must_use]
+    pub(crate) fn with_destination(
+        config: ExporterQueueConfig,
+        signal: Signal,
+        exporter: &str,
+        destination: &Labels,
+        telemetry: &Telemetry,
+        log: Logger,
+    ) -> Self {
         let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.size()));
         let traces = ExporterTraces::new(telemetry, exporter, signal);
-        Self::with_metrics(config, ExporterMetrics::new(telemetry, exporter, signal, size), traces, log)
+        Self::with_metrics(config, ExporterMetrics::new(telemetry, exporter, signal, size, destination), traces, log)
     }
 
     /// The part in memory of a queue on disk. Its acks are those of records: `Delivered` when the record can be removed,
@@ -175,6 +188,7 @@ impl ExporterQueue {
         mut config: ExporterQueueConfig,
         signal: Signal,
         exporter: &str,
+        destination: &Labels,
         telemetry: &Telemetry,
         log: Logger,
     ) -> Self {
@@ -186,7 +200,7 @@ impl ExporterQueue {
         if !config.retry.max_elapsed_time_is_written {
             config.retry.max_elapsed_time = Duration::ZERO;
         }
-        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk);
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk, destination);
         let traces = ExporterTraces::new(telemetry, exporter, signal);
         Self { is_stored: true, ..Self::with_metrics(config, metrics, traces, log) }
     }
@@ -239,6 +253,7 @@ impl ExporterQueue {
             return;
         };
         let size = queue.sizer.size_of(&payload);
+        self.metrics.queue.record_offer(u64::from(payload.items()), payload.body.len() as u64);
         if size > queue.size() {
             drop(self.traces.record_offer(parent, now, false));
             self.metrics.queue.enqueue_failed.add(u64::from(payload.items()));
@@ -349,13 +364,16 @@ impl ExporterQueue {
         self.now = now;
         let Some(mut item) = self.in_flight.remove(&number) else { return };
         self.metrics.sent.add(u64::from(partial.delivered));
-        self.metrics.send_failed.add(u64::from(partial.rejected));
+        if partial.rejected > 0 {
+            self.metrics.send_failed.add(u64::from(partial.rejected), OTHER_ERROR, true);
+        }
         self.count_lost(u64::from(partial.rejected));
         if let Some((items, why)) = &partial.refused {
             let (items, why) = (u64::from(*items), why.clone());
             let kind = if self.is_stored { FailureKind::SetAside } else { FailureKind::Dropped };
+            let error_type = error_type(&why);
             self.failures.record(now, Failure { kind, prefix: PERMANENT, why, items, pause: Duration::ZERO });
-            self.metrics.send_failed.add(items);
+            self.metrics.send_failed.add(items, error_type, true);
             self.count_lost(items);
         }
         if self.is_stored
@@ -441,7 +459,7 @@ impl ExporterQueue {
         let items = u64::from(item.payload.items());
         let (kind, pause) = (FailureKind::Rejected, Duration::ZERO);
         self.failures.record(now, Failure { kind, prefix: "", why: why.clone(), items, pause });
-        self.metrics.send_failed.add(items);
+        self.metrics.send_failed.add(items, error_type(&why), false);
         self.release_item(item, Outcome::Retry { after, why });
     }
 
@@ -453,7 +471,7 @@ impl ExporterQueue {
             false => FailureKind::Rejected,
         };
         self.failures.record(now, Failure { kind, prefix, why: why.clone(), items, pause: Duration::ZERO });
-        self.metrics.send_failed.add(items);
+        self.metrics.send_failed.add(items, error_type(&why), prefix == PERMANENT);
         self.count_lost(items);
         let why = if self.is_stored { Error { message: format!("{prefix}{why}").into(), ..why } } else { why };
         self.release_item(item, Outcome::Permanent(why));
@@ -664,7 +682,7 @@ impl ExporterQueue {
         let items = items.map(|item| (u64::from(item.payload.items()), item.waiters));
         for (items, waiters) in items.chain(self.batcher.iter_mut().flat_map(Batcher::abort)) {
             if !self.is_stored {
-                self.metrics.send_failed.add(items);
+                self.metrics.send_failed.add(items, "Shutdown", false);
             }
             waiters.into_iter().for_each(|waiter| waiter.settle(Outcome::Lost(LossReason::Shutdown)));
         }

@@ -302,7 +302,7 @@ impl Gauge {
 }
 
 /// A series of counts by bounds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Histogram(Option<Arc<HistogramCells>>);
 
 impl Histogram {

@@ -368,6 +368,7 @@ impl StoredQueue for DiskQueue {
         if payload.items() == 0 {
             return ack.settle(Outcome::Delivered);
         }
+        self.metrics.queue.record_offer(u64::from(payload.items()), payload.body.len() as u64);
         if self.sizer.size_of(&payload) > self.capacity {
             return self.refuse(&payload, ack, Outcome::permanent("element size too large"));
         }

@@ -1071,6 +1071,24 @@ pub const CODES: &[Code] = &[
         messages: &["The destination does not accept the credentials: check `auth`, `headers` and the token."],
     },
     Code {
+        id: "OC712",
+        title: "a clock that is far off",
+        meaning: "The clock of this machine and that of a destination or of a sender differ by more than five minutes. Data is sent on as it \
+                  is, but backends show it at the wrong time or refuse it, and certificates look as if they were not valid.",
+        causes: &[
+            "a machine without a time server, or that was suspended",
+            "a container or a virtual machine whose clock was set by hand",
+            "a program that writes times in the wrong unit, such as seconds as nanoseconds",
+            "a certificate that has expired",
+        ],
+        remedy: "set the clock that is wrong, by a time server; renew a certificate that has expired.",
+        messages: &[
+            "Telemetry has a time in the future: the clock of the sender or of this machine is wrong; set it.",
+            "The certificate of the destination is not valid at the time of this machine: set its clock, or renew the certificate.",
+            "The clocks of the destination and of this machine differ: set the one that is wrong.",
+        ],
+    },
+    Code {
         id: "OC721",
         title: "a client of another protocol",
         meaning: "A client connects to a port of a receiver and speaks another protocol than this port. Its data does not arrive. It is in the log once for each port and protocol.",

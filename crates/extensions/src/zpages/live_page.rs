@@ -56,7 +56,7 @@ impl LivePage<'_> {
         for (index, pipeline) in self.description.pipelines.iter().enumerate() {
             html.raw("<option value=\"").number(index).raw("\">").text(&pipeline.id.to_string()).raw("</option>");
         }
-        html.raw("</select></label></form>\n<noscript><p>Load the page again for new numbers.</p></noscript>\n");
+        html.raw("</select></label></form>\n<p id=\"no-script\">Load the page again for new numbers.</p>\n");
         html.raw("<section><h2 id=\"h-graph\">Pipelines</h2>\n");
         match self.places {
             Some(places) => {
@@ -212,7 +212,15 @@ impl LivePage<'_> {
         );
         html.raw("placeholder='span.name == \"GET /\"'></label><button>Look</button>");
         html.raw("<button type=\"button\" id=\"sample-stop\">Stop</button><span class=\"dim\" id=\"sample-state\" role=\"status\"></span></form>\n");
-        html.raw("<pre id=\"sample-text\" class=\"tall\" tabindex=\"0\" aria-labelledby=\"h-sample\" role=\"region\"></pre></section>\n");
+        html.raw("<pre id=\"sample-text\" class=\"tall\" tabindex=\"0\" aria-labelledby=\"h-sample\" role=\"region\"></pre>\n");
+        html.raw("<div id=\"sample-plots\" class=\"scroll\" tabindex=\"0\" aria-labelledby=\"h-sample\" role=\"region\" hidden>");
+        html.table(
+            "The last 120 values of each series",
+            &["metric", "attributes", "plot", "last", "lowest", "highest"],
+        );
+        html.raw("</tbody><tbody id=\"plots\">")
+            .end_table()
+            .raw("<p class=\"dim\" id=\"plots-more\"></p></div></section>\n");
     }
 
     fn write_memory(&self, html: &mut Html) {

@@ -58,7 +58,9 @@ function showNode(index, node, before, seconds) {
   if (drawn) {
     drawn.classList.toggle("bad", shape === "bad");
     drawn.classList.toggle("warn", shape === "warn");
-    const label = graph.nodes[index].id + " " + graph.nodes[index].kind + (node.status ? ": " + words : "") + (node.message ? ", " + node.message : "");
+    const { id, kind } = graph.nodes[index], shown = drawn.querySelector("text").textContent.trim();
+    const label = shown + " " + kind + (node.status ? ": " + words : "") + (node.message ? ", " + node.message : "") +
+      (shown === id ? "" : ", " + id);
     if (drawn.getAttribute("aria-label") !== label) {
       drawn.setAttribute("aria-label", label);
       put(drawn.querySelector("title"), label);
@@ -181,31 +183,122 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) { watch(); return; }
   if (source) { source.close(); source = null; connection("paused"); }
 });
+// The plots of a live sample: each series with the last values that passed.
+const MAX_SERIES = 24, MAX_VALUES = 120;
+let series = new Map();
+const anyValue = (v) => v === undefined ? "" : v.stringValue ?? v.intValue ?? v.doubleValue ?? v.boolValue ??
+  (v.arrayValue ? "[" + (v.arrayValue.values || []).map(anyValue).join(", ") + "]" : v.kvlistValue ? "{…}" : v.bytesValue ?? "");
+const attributeText = (list) => (list || []).map((a) => a.key + "=" + anyValue(a.value)).join(", ");
+/** Calls `each` with metric, point, value and what the value is, for each point of a request of OTLP/JSON. */
+function eachPoint(request, each) {
+  for (const resource of request.resourceMetrics || []) {
+    const who = (resource.resource?.attributes || []).find((a) => a.key === "service.name");
+    for (const scope of resource.scopeMetrics || []) for (const metric of scope.metrics || []) {
+      const data = metric.sum || metric.gauge;
+      const points = (data || metric.histogram || metric.exponentialHistogram || metric.summary || {}).dataPoints || [];
+      for (const point of points) {
+        const value = Number(data ? point.asDouble ?? point.asInt ?? NaN : point.count ?? 0);
+        each(metric, point, value, data ? "" : "count", who ? anyValue(who.value) : "");
+      }
+    }
+  }
+}
+function addPoints(line) {
+  let request;
+  try { request = JSON.parse(line); } catch { return; }
+  eachPoint(request, (metric, point, value, what, who) => {
+    const name = [metric.name, what, metric.unit ? "(" + metric.unit + ")" : ""].filter(Boolean).join(" ");
+    const labels = [who, attributeText(point.attributes)].filter(Boolean).join("; "), key = name + "\n" + labels;
+    let one = series.get(key);
+    if (!one) {
+      if (series.size >= MAX_SERIES) { series.more = true; return; }
+      series.set(key, one = {name, labels, values: []});
+    }
+    one.values.push(value);
+    if (one.values.length > MAX_VALUES) one.values.shift();
+    one.changed = true;
+  });
+}
+const SVG = "http://www.w3.org/2000/svg";
+function svg(name, attributes, parent) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (parent) parent.append(element);
+  return element;
+}
+const exact = (value) => Number.isFinite(value) ? value.toLocaleString("en", {maximumFractionDigits: 6}) : String(value);
+function showPlots() {
+  for (const one of series.values()) {
+    if (!one.row) {
+      one.row = byId("plots").insertRow();
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = one.name;
+      one.row.append(head);
+      one.row.insertCell().textContent = one.labels;
+      const picture = svg("svg", {width: 240, height: 44, viewBox: "0 0 240 44", role: "img", class: "plot"}, one.row.insertCell());
+      one.line = svg("polyline", {points: ""}, picture);
+      one.dot = svg("circle", {r: 2.5, cx: 0, cy: 0}, picture);
+      one.picture = picture;
+      for (const key of ["last", "low", "high"]) { one[key] = one.row.insertCell(); one[key].className = "n"; }
+    }
+    if (!one.changed) continue;
+    one.changed = false;
+    const known = one.values.filter(Number.isFinite), low = Math.min(...known), high = Math.max(...known);
+    const y = (v) => high > low ? 40 - 36 * (v - low) / (high - low) : 22, x = (i) => 2 + i * 236 / (MAX_VALUES - 1);
+    const places = one.values.map((v, i) => [x(i), y(v)]).filter(([, v]) => Number.isFinite(v));
+    one.line.setAttribute("points", places.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" "));
+    const end = places.at(-1);
+    if (end) { one.dot.setAttribute("cx", end[0].toFixed(1)); one.dot.setAttribute("cy", end[1].toFixed(1)); }
+    put(one.last, exact(one.values.at(-1)));
+    put(one.low, known.length ? exact(low) : "");
+    put(one.high, known.length ? exact(high) : "");
+    one.picture.setAttribute("aria-label", one.values.length + " values, the last " + exact(one.values.at(-1)));
+  }
+  put(byId("plots-more"), series.more ? "Only the first " + MAX_SERIES + " series are shown; a condition chooses others." : "");
+}
 let look = null, lookedAt = null;
 function stopLook() { if (look) { look.abort(); look = null; } }
+function clearSample() {
+  byId("sample-text").textContent = "";
+  byId("plots").replaceChildren();
+  series = new Map();
+}
+/** Shows lines of text as they come, the last 400. */
+function showText(text, chunk) {
+  text.textContent = (text.textContent + chunk).split("\n").slice(-400).join("\n");
+  text.scrollTop = text.scrollHeight;
+}
 async function lookAt(index) {
   stopLook();
   const own = look = new AbortController(), text = byId("sample-text"), node = (i) => graph.nodes[i].id;
-  if (lookedAt !== index) text.textContent = "";
+  if (lookedAt !== index) clearSample();
   lookedAt = index;
   byId("sample").hidden = false;
-  const edge = graph.edges[index];
+  const edge = graph.edges[index], plots = edge.signal === "metrics", limit = plots ? 2000 : 20;
+  text.hidden = plots;
+  byId("sample-plots").hidden = !plots;
   put(byId("sample-name"), node(edge.from) + " to " + node(edge.to) + " (" + edge.signal + ")");
+  byId("sample-where").placeholder = {traces: 'span.name == "GET /"', metrics: 'metric.name == "requests"', logs: "log.severity_number >= 17"}[edge.signal];
   put(byId("sample-state"), "waiting for data");
   try {
-    const response = await fetch("api/v1/samples?edge=" + index + "&limit=20&where=" +
+    const response = await fetch("api/v1/samples?edge=" + index + "&limit=" + limit + (plots ? "&format=json" : "") + "&where=" +
       encodeURIComponent(byId("sample-where").value), {signal: own.signal});
     if (!response.ok) { put(byId("sample-state"), (await response.text()).trim()); return; }
     const reader = response.body.getReader(), decoder = new TextDecoder();
+    let rest = "";
     for (;;) {
       const {done, value} = await reader.read();
       if (done) break;
       put(byId("sample-state"), "live");
-      const lines = (text.textContent + decoder.decode(value, {stream: true})).split("\n");
-      text.textContent = lines.slice(-400).join("\n");
-      text.scrollTop = text.scrollHeight;
+      const chunk = decoder.decode(value, {stream: true});
+      if (!plots) { showText(text, chunk); continue; }
+      const lines = (rest + chunk).split("\n");
+      rest = lines.pop();
+      lines.forEach(addPoints);
+      showPlots();
     }
-    put(byId("sample-state"), "20 items, or the time is over; Look shows the next ones");
+    put(byId("sample-state"), limit + " items, or the time is over; Look shows the next ones");
   } catch (error) {
     if (error.name !== "AbortError") put(byId("sample-state"), "the collector does not answer");
   }
@@ -228,6 +321,7 @@ byId("search").addEventListener("input", filter);
 byId("pipeline").addEventListener("change", filter);
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("controls").hidden = false;
+byId("no-script").hidden = true;
 filter();
 watch();
 })();

@@ -3,6 +3,8 @@
 //!
 //! Owns sizes and markup of the picture. Colours are in the style of the page, and each state has a shape as well.
 
+use std::borrow::Cow;
+
 use super::graph::{ComponentGraph, Node};
 use super::html::Html;
 use super::layout::{Place, ROW};
@@ -37,12 +39,31 @@ pub(super) fn shape_of(node: &NodeState) -> &'static str {
     }
 }
 
-/// What a node is and how it is, in words. Begins with the text that is visible.
+/// The id as it is in the picture, where a long one is cut off.
+fn shown_id(node: &Node) -> Cow<'_, str> {
+    match node.id.char_indices().nth(MAX_ID) {
+        Some((end, _)) => format!("{}…", &node.id[..end]).into(),
+        None => node.id.as_str().into(),
+    }
+}
+
+/// What a node is and how it is, in words. Begins with the text that is visible; the script writes it in the same way.
 pub(super) fn label_of(node: &Node, state: &NodeState) -> String {
-    let Some(status) = &state.status else { return format!("{} {}", node.id, node.kind.name()) };
-    let words = status.status.name().replace('_', " ");
-    let message = if status.message.is_empty() { String::new() } else { format!(", {}", status.message) };
-    format!("{} {}: {words}{message}", node.id, node.kind.name())
+    let shown = shown_id(node);
+    let mut label = format!("{shown} {}", node.kind.name());
+    if let Some(status) = &state.status {
+        label.push_str(": ");
+        label.push_str(&status.status.name().replace('_', " "));
+        if !status.message.is_empty() {
+            label.push_str(", ");
+            label.push_str(&status.message);
+        }
+    }
+    if *shown != node.id {
+        label.push_str(", ");
+        label.push_str(&node.id);
+    }
+    label
 }
 
 fn corner(place: Place) -> (usize, usize) {
@@ -68,14 +89,14 @@ pub(super) fn write_picture(html: &mut Html, graph: &ComponentGraph, places: &[P
         let (from_x, from_y, to_y) = (from_x + NODE_WIDTH, from_y + NODE_HEIGHT / 2, to_y + NODE_HEIGHT / 2);
         let bend = x.saturating_sub(COLUMN - NODE_WIDTH).max(from_x);
         let middle = (bend + x) / 2;
+        let line = format!("M{from_x} {from_y}H{bend}C{middle} {from_y} {middle} {to_y} {x} {to_y}");
         html.raw("<g class=\"edge ")
             .raw(edge.signal.name())
             .raw("\" id=\"p")
             .number(index)
             .raw("\" aria-hidden=\"true\">");
-        html.raw("<path d=\"M").number(from_x).raw(" ").number(from_y).raw("H").number(bend);
-        html.raw("C").number(middle).raw(" ").number(from_y).raw(" ").number(middle).raw(" ").number(to_y);
-        html.raw(" ").number(x).raw(" ").number(to_y).raw("\"/>");
+        // What is seen, and a wider line that can be hit with a finger.
+        html.raw("<path d=\"").raw(&line).raw("\"/><path class=\"hit\" d=\"").raw(&line).raw("\"/>");
         let label_y = (from_y + to_y) / 2;
         html.raw("<text x=\"").number(middle).raw("\" y=\"").number(label_y.saturating_sub(5)).raw("\">");
         if let Some(items) = snapshot.edges.get(index).copied().flatten() {
@@ -93,7 +114,14 @@ pub(super) fn write_picture(html: &mut Html, graph: &ComponentGraph, places: &[P
 fn write_node(html: &mut Html, index: usize, node: &Node, state: &NodeState, (x, y): (usize, usize)) {
     let (shape, label) = (shape_of(state), label_of(node, state));
     let is_pipeline = state.status.is_none() && node.kind == super::graph::NodeKind::Pipeline;
-    html.raw("<a href=\"#n").number(index).raw("\" id=\"g").number(index).raw("\" class=\"node ");
+    // A pipeline has no row among the components; its edges have.
+    html.raw("<a href=\"#");
+    if node.kind == super::graph::NodeKind::Pipeline {
+        html.raw("h-edges")
+    } else {
+        html.raw("n").number(index)
+    };
+    html.raw("\" id=\"g").number(index).raw("\" class=\"node ");
     html.raw(node.kind.name()).raw(match shape {
         "bad" => " bad",
         "warn" => " warn",
@@ -107,10 +135,8 @@ fn write_node(html: &mut Html, index: usize, node: &Node, state: &NodeState, (x,
         html.raw("<use href=\"#s-").raw(shape).raw("\" data-shape=\"").raw(shape);
         html.raw("\" x=\"11\" y=\"16\" width=\"14\" height=\"14\"/>");
     }
-    let id: String = match node.id.char_indices().nth(MAX_ID) {
-        Some((end, _)) => format!("{}…", &node.id[..end]),
-        None => node.id.clone(),
-    };
-    html.raw("<text x=\"").number(text_x).raw("\" y=\"20\">").text(&id).raw("</text><text class=\"kind\" x=\"");
+    // The space keeps the two apart where they are read one after the other.
+    html.raw("<text x=\"").number(text_x).raw("\" y=\"20\">").text(&shown_id(node)).raw(" ");
+    html.raw("</text><text class=\"kind\" x=\"");
     html.number(text_x).raw("\" y=\"36\">").raw(node.kind.name()).raw("</text></a>\n");
 }

@@ -28,12 +28,13 @@ pub(crate) enum HeadError {
     TransferEncoding,
     BothLengths,
     Http2,
+    Tls,
 }
 
 impl HeadError {
     pub(crate) fn status_and_text(self) -> (u16, &'static str) {
         match self {
-            Self::Malformed | Self::Http2 => (400, "400 Bad Request"),
+            Self::Malformed | Self::Http2 | Self::Tls => (400, "400 Bad Request"),
             Self::TooLarge => (431, "431 Request Header Fields Too Large"),
             Self::Version => (505, "505 HTTP Version Not Supported: unsupported protocol version"),
             Self::NoHost => (400, "400 Bad Request: missing required Host header"),
@@ -81,7 +82,8 @@ impl HeadBuffer {
                     *input = rest;
                 }
                 (Some((first, _)), true) if is_token_byte(*first) => break,
-                // TLS or another protocol, in which a blank line may never arrive.
+                // Another protocol, in which a blank line may never arrive. A handshake of TLS begins with 0x16.
+                (Some((0x16, _)), true) => return Err(HeadError::Tls),
                 (Some(_), true) => return Err(HeadError::Malformed),
                 (Some(_), false) => return Err(HeadError::Malformed),
                 (None, _) => return Ok(None),

@@ -487,7 +487,10 @@ impl<T: Read + Write, P> H1ServerConn<T, P> {
             return self.close(CloseReason::Http2Preface);
         }
         let (status, text) = error.status_and_text();
-        self.close_reason.get_or_insert_with(|| CloseReason::Protocol(text.to_owned()));
+        self.close_reason.get_or_insert_with(|| match error {
+            HeadError::Tls => CloseReason::OtherProtocol("TLS"),
+            _ => CloseReason::Protocol(text.to_owned()),
+        });
         self.respond_to_head(Response::text(status, text), now);
     }
 

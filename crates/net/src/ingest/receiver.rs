@@ -67,7 +67,11 @@ impl<P: IngestProtocol> Ingest<P> {
             protocol: Arc::new(protocol),
             grpc: None,
             http: None,
-            requests: PendingRequests::new(CredentialChecks::new(CHECK_ENDED_KEY), FIRST_DECODE_KEY),
+            requests: PendingRequests::new(
+                CredentialChecks::new(CHECK_ENDED_KEY),
+                FIRST_DECODE_KEY,
+                context.log.clone(),
+            ),
             incoming_bodies: IncomingBodies::default(),
             is_share_timer_set: false,
             metrics: BTreeMap::new(),

@@ -8,13 +8,14 @@ use otelcore_http::grpc::CallId;
 use otelcore_http::h1::{RequestId, Response};
 use otelcore_http::{Code, Status, Workspace};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Cx, Held, JobResult, Metadata, Outcome, Payload, PipelineInput};
+use otelcore_pipeline::{Cx, Held, JobResult, Logger, Metadata, Outcome, Payload, PipelineInput};
 use slab::Slab;
 
 use super::bodies::{ConnectionId, ServerProtocol};
 use super::body::{DecodeResult, RequestBody};
 use super::protocol::{DecodedBody, IngestProtocol};
 use super::status::outcome_status;
+use crate::clock_check::SenderClock;
 use crate::{CheckResult, CredentialChecks, PendingCheck};
 
 /// The checks of senders. A request is identified by its connection and the number of its charge.
@@ -105,6 +106,7 @@ pub(super) struct PendingRequests<P: IngestProtocol> {
     /// Requests that have their result, and whose response is not sent yet.
     results: VecDeque<(ResponseTarget<P::Format>, RequestResult)>,
     first_decode_key: u64,
+    sender_clock: SenderClock,
 }
 
 /// The number under which the payload of a signal is sent: that of its request, and the signal in the two lowest bits.
@@ -125,13 +127,14 @@ fn worse_outcome(a: Outcome, b: Outcome) -> Outcome {
 }
 
 impl<P: IngestProtocol> PendingRequests<P> {
-    pub(super) fn new(checks: SenderChecks, first_decode_key: u64) -> Self {
+    pub(super) fn new(checks: SenderChecks, first_decode_key: u64, log: Logger) -> Self {
         Self {
             pending: Slab::new(),
             checks,
             waiting_for_check: BTreeMap::new(),
             results: VecDeque::new(),
             first_decode_key,
+            sender_clock: SenderClock::new(log),
         }
     }
 
@@ -232,6 +235,7 @@ impl<P: IngestProtocol> PendingRequests<P> {
             let target = self.pending.remove(request).target;
             return self.results.push_back((target, RequestResult::Accepted));
         };
+        self.sender_clock.check(cx, signal, &body);
         // Each payload holds the whole charge of the request, as each may keep the whole body in memory.
         for (signal, body) in ropes {
             let payload = Payload { signal, body, metadata: metadata.clone(), held: held.clone() };

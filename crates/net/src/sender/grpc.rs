@@ -6,8 +6,8 @@ use http::uri::PathAndQuery;
 use otelcore_http::Status;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, Event, Exporter, Logger, MonotonicTime,
-    Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
+    AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, Event, Exporter, Labels, Logger,
+    MonotonicTime, Outcome, Outcomes, Payload, StartError, Telemetry, UsedMetadata,
 };
 
 use super::call_result;
@@ -21,6 +21,8 @@ use crate::{BodyParts, GrpcChannel, SharedTls, UnaryRequest};
 pub trait GrpcProtocol: Encode<Message = BodyParts> {
     /// Put in front of the statuses of failed calls in errors.
     const ERROR_PREFIX: &'static str = "";
+    /// Whether the counts of what is sent have the peer's address as labels.
+    const COUNTS_BY_DESTINATION: bool = false;
 
     /// The method that accepts items of this signal: `/package.Service/Method`.
     fn method(&self, signal: Signal) -> PathAndQuery;
@@ -154,6 +156,10 @@ impl<P: GrpcProtocol> Exporter for GrpcSender<P> {
         self.used_metadata.clone()
     }
 
+    fn destination_labels(&self, _: Signal) -> Labels {
+        if P::COUNTS_BY_DESTINATION { destination_of(self.channel.endpoint()) } else { Labels::new() }
+    }
+
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         self.channel.start(cx)
     }
@@ -185,5 +191,43 @@ impl<P: GrpcProtocol> Exporter for GrpcSender<P> {
 
     fn close(&mut self, cx: &mut Cx<'_>) {
         self.channel.close(cx);
+    }
+}
+
+/// `host:port` as labels. Anything else, such as `dns:///host:port`, is an address without a port, as in the Go collector.
+fn destination_of(endpoint: &str) -> Labels {
+    let parts = endpoint.rsplit_once(':').and_then(|(host, port)| {
+        let host = match host.strip_prefix('[') {
+            Some(host) => host.strip_suffix(']')?,
+            None if host.contains(':') => return None,
+            None => host,
+        };
+        Some((host, port))
+    });
+    let Some((host, port)) = parts else { return vec![("server_address", endpoint.to_owned())] };
+    let mut labels = vec![("server_address", host.to_owned())];
+    if port.parse::<u16>().is_ok() {
+        labels.push(("server_port", port.to_owned()));
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destination_is_host_and_port_or_the_whole_endpoint() {
+        for (endpoint, address, port) in [
+            ("gateway:4317", "gateway", Some("4317")),
+            ("[::1]:4317", "::1", Some("4317")),
+            ("dns:///gateway:4317", "dns:///gateway:4317", None),
+            ("gateway", "gateway", None),
+            ("gateway:otlp", "gateway", None),
+        ] {
+            let mut expected = vec![("server_address", address.to_owned())];
+            expected.extend(port.map(|port| ("server_port", port.to_owned())));
+            assert_eq!(destination_of(endpoint), expected, "{endpoint}");
+        }
     }
 }

@@ -9,11 +9,13 @@ use otelcore_http::{Coding, Workspace};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece,
-    Event, Exporter, LeftOutItems, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError, UsedMetadata,
+    Event, Exporter, Labels, LeftOutItems, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError,
+    UsedMetadata,
 };
 use smallvec::smallvec;
 
 use super::call_result;
+use crate::clock_check::DestinationClock;
 use crate::config::{CompressionConfig, HttpClientConfig};
 use crate::{BodyParts, HeaderField, HttpClient, HttpRequest, HttpRequestError, HttpResponse, Url};
 
@@ -24,6 +26,12 @@ use crate::{BodyParts, HeaderField, HttpClient, HttpRequest, HttpRequestError, H
 pub trait HttpProtocol: Clone + Send + 'static {
     /// Where items of this signal are sent. `None` if it is not configured; such payloads are refused.
     fn url(&self, signal: Signal) -> Option<Arc<Url>>;
+
+    /// Labels of the counts of what is sent, such as the peer's address.
+    fn destination_labels(&self, signal: Signal) -> Labels {
+        let _ = signal;
+        Labels::new()
+    }
 
     /// `Content-Type` of the bodies.
     fn content_type(&self) -> &'static str;
@@ -128,6 +136,7 @@ pub struct HttpSender<P: HttpProtocol> {
     in_flight: BTreeMap<u64, u32>,
     used_metadata: UsedMetadata,
     log: Logger,
+    clock: DestinationClock,
 }
 
 impl<P: HttpProtocol> std::fmt::Debug for HttpSender<P> {
@@ -156,6 +165,7 @@ impl<P: HttpProtocol> HttpSender<P> {
             in_flight: BTreeMap::new(),
             delivery: Delivery::new(encoder, &context.id.to_string(), context.telemetry, log.clone()),
             log,
+            clock: DestinationClock::new(),
         })
     }
 
@@ -200,6 +210,7 @@ impl<P: HttpProtocol> HttpSender<P> {
             (Ok(_), None) => return CallResult::Delivered { rejected: 0 },
             (Err(e), _) => return call_result::result_of_http_error(&e),
         };
+        self.clock.check(cx, &response, &url, &self.log);
         let sent = SentItems { now: cx.now(), signal, items, units, url: &url, log: &self.log };
         if !(200..300).contains(&response.status) {
             if let Some(result) = self.protocol.read_error(&sent, &response) {
@@ -218,6 +229,10 @@ impl<P: HttpProtocol> HttpSender<P> {
 impl<P: HttpProtocol> Exporter for HttpSender<P> {
     fn used_metadata(&self) -> UsedMetadata {
         self.used_metadata.clone()
+    }
+
+    fn destination_labels(&self, signal: Signal) -> Labels {
+        self.protocol.destination_labels(signal)
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {

@@ -22,4 +22,5 @@ pub use client::TlsConnector;
 pub use config::{OldTlsConfig, TlsClientConfig, TlsCommonConfig, TlsServerConfig, TlsVersion};
 pub use error::TlsError;
 pub use server::TlsAcceptor;
+pub(crate) use stream::PLAINTEXT_ERROR;
 pub use stream::TlsStream;

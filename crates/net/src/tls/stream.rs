@@ -46,7 +46,15 @@ impl FirstBytes {
     fn is_http(&self) -> bool {
         matches!(&self.bytes, b"GET /" | b"HEAD " | b"POST " | b"PUT /" | b"OPTIO")
     }
+
+    /// The beginning of the preface of HTTP/2.
+    fn is_http2(&self) -> bool {
+        &self.bytes == b"PRI *"
+    }
 }
+
+/// The kind of the error of a handshake whose peer speaks HTTP/2 without TLS. No system call for a socket has it.
+pub(crate) const PLAINTEXT_ERROR: ErrorKind = ErrorKind::Unsupported;
 
 /// Copies the first bytes that are read to a [`FirstBytes`].
 struct RecordingReader<'a>(&'a mut dyn Stream, &'a mut FirstBytes);
@@ -172,7 +180,9 @@ impl TlsStream {
         if let Err(e) = result {
             let text = format!("tls: {e}");
             self.layer_error.get_or_insert_with(|| text.clone());
-            return Err(io::Error::new(ErrorKind::InvalidData, text));
+            let is_plaintext = self.tls.is_handshaking() && self.first_bytes.is_http2();
+            let kind = if is_plaintext { PLAINTEXT_ERROR } else { ErrorKind::InvalidData };
+            return Err(io::Error::new(kind, text));
         }
         match written {
             Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),

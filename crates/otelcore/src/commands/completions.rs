@@ -135,7 +135,13 @@ fn zsh(program: &str, registry: &Registry) -> String {
         };
         let _ = writeln!(out, "                        {rest} ;;");
     }
-    let _ = writeln!(out, "            esac ;;\n    esac\n}}\ncompdef _{function} {program}");
+    // As a file of `$fpath` it is run for the first completion, which this defines and then makes; read by `source` it is
+    // registered.
+    let _ = writeln!(
+        out,
+        "            esac ;;\n    esac\n}}\nif [ \"$funcstack[1]\" = _{function} ]; then\n    _{function} \"$@\"\nelse\n    \
+         compdef _{function} {program}\nfi"
+    );
     out
 }
 

@@ -53,18 +53,27 @@ const CONNECTORS: &str = "
     datadog exceptions forward grafanacloud metricsaslogs otlpjson signaltometrics slowsql
 ";
 
+const fn names_of_kind(kind: ComponentKind) -> &'static str {
+    match kind {
+        ComponentKind::Receiver => RECEIVERS,
+        ComponentKind::Processor => PROCESSORS,
+        ComponentKind::Exporter => EXPORTERS,
+        ComponentKind::Connector => CONNECTORS,
+        ComponentKind::Extension => EXTENSIONS,
+    }
+}
+
+/// The types of the Go distributions that a configuration can't use here, without underscores, by name.
+///
+/// A type that is both built in and in these lists (a connector that has the name of a removed processor) is among them:
+/// the registry says what is built in.
+pub fn unsupported_types(kind: ComponentKind) -> impl Iterator<Item = &'static str> {
+    names_of_kind(kind).split_whitespace()
+}
+
 /// Whether a type that is not built in is one that the Go collector has.
 pub(super) fn is_known_type(kind: ComponentKind, ty: &str) -> bool {
-    contains_type(
-        match kind {
-            ComponentKind::Receiver => RECEIVERS,
-            ComponentKind::Processor => PROCESSORS,
-            ComponentKind::Exporter => EXPORTERS,
-            ComponentKind::Connector => CONNECTORS,
-            ComponentKind::Extension => EXTENSIONS,
-        },
-        ty,
-    )
+    contains_type(names_of_kind(kind), ty)
 }
 
 /// The names of all connectors, for suggestions.

@@ -113,6 +113,8 @@ const SCOPES: &[(&str, &[(&str, &str)])] = &[
             ("otelcol_exporter_enqueue_failed_metric_points", "{datapoint}"),
             ("otelcol_exporter_enqueue_failed_spans", "{span}"),
             ("otelcol_exporter_in_flight_requests", "{request}"),
+            ("otelcol_exporter_queue_batch_send_size", "{unit}"),
+            ("otelcol_exporter_queue_batch_send_size_bytes", "By"),
             ("otelcol_exporter_queue_capacity", "{batch}"),
             ("otelcol_exporter_queue_size", "{batch}"),
             ("otelcol_exporter_send_failed_log_records", "{record}"),

@@ -2,11 +2,12 @@
 //!
 //! Registers and sets them. Decides nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use otelcore_pdata::Signal;
 
-use crate::{Counter, Gauge, MetricsLevel, Telemetry};
+use crate::{Counter, Error, Gauge, Histogram, Labels, MetricsLevel, Telemetry};
 
 /// The metrics of the part of a queue that holds payloads: in memory, or on disk.
 #[derive(Debug, Default)]
@@ -15,7 +16,18 @@ pub struct QueueMetrics {
     pub enqueue_failed: Counter,
     /// The current size, in units of the sizer.
     pub size: Gauge,
+    /// Items of each payload that is offered.
+    offered_items: Histogram,
+    /// Bytes of each payload that is offered.
+    offered_bytes: Histogram,
 }
+
+const OFFERED_ITEMS_BOUNDS: &[f64] = &[
+    10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0, 7000.0, 8000.0,
+    9000.0, 10_000.0, 20_000.0, 30_000.0, 50_000.0, 100_000.0,
+];
+const OFFERED_BYTES_BOUNDS: &[f64] =
+    &[10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0];
 
 impl QueueMetrics {
     /// Registers the metrics of the queue of `exporter`, with its capacity in units of the sizer.
@@ -25,10 +37,33 @@ impl QueueMetrics {
         let gauge = |name, help| telemetry.gauge(MetricsLevel::Basic, name, help, labels());
         gauge("otelcol_exporter_queue_capacity", "Fixed capacity of the retry queue (in batches). [Alpha]")
             .set(capacity);
+        // Those of all signals of the exporter are one series, as in the Go collector.
+        let histogram = |name, help, bounds| {
+            let labels = vec![("exporter", exporter.to_owned())];
+            telemetry.histogram(MetricsLevel::Detailed, name, help, labels, bounds)
+        };
         Self {
+            offered_items: histogram(
+                "otelcol_exporter_queue_batch_send_size",
+                "Number of units in the batch [Development]",
+                OFFERED_ITEMS_BOUNDS,
+            ),
+            offered_bytes: histogram(
+                "otelcol_exporter_queue_batch_send_size_bytes",
+                "Number of bytes in batch that was sent. Only available on detailed level. [Development]",
+                OFFERED_BYTES_BOUNDS,
+            ),
             enqueue_failed: enqueue_failed_counter(telemetry, exporter, signal),
             size: gauge("otelcol_exporter_queue_size", "Current size of the retry queue (in batches). [Alpha]"),
         }
+    }
+}
+
+impl QueueMetrics {
+    /// Records the size of a payload that is offered, accepted or not.
+    pub fn record_offer(&self, items: u64, bytes: u64) {
+        self.offered_items.observe(items as f64);
+        self.offered_bytes.observe(bytes as f64);
     }
 }
 
@@ -79,23 +114,93 @@ impl OwnCounter {
     }
 }
 
+/// Items that failed. At the level `detailed` each kind of error has a series of its own.
+#[derive(Debug)]
+pub(super) struct FailedCounter {
+    /// All of them, except at the level `detailed`.
+    without_error: OwnCounter,
+    /// By the type of the error and whether it is permanent. Both are of small sets.
+    by_error: RefCell<BTreeMap<(&'static str, bool), Counter>>,
+    telemetry: Telemetry,
+    /// Name and help.
+    family: (&'static str, &'static str),
+    labels: Labels,
+}
+
+impl FailedCounter {
+    pub(super) fn add(&self, items: u64, error_type: &'static str, is_permanent: bool) {
+        let own = &self.without_error.own;
+        own.set(own.get().saturating_add(items));
+        if self.telemetry.level() < MetricsLevel::Detailed {
+            return self.without_error.shared.add(items);
+        }
+        let mut by_error = self.by_error.borrow_mut();
+        let counter = by_error.entry((error_type, is_permanent)).or_insert_with(|| {
+            let mut labels = self.labels.clone();
+            labels.push(("error_permanent", is_permanent.to_string()));
+            labels.push(("error_type", error_type.to_owned()));
+            self.telemetry.counter(MetricsLevel::Detailed, self.family.0, self.family.1, labels)
+        });
+        counter.add(items);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.without_error.get()
+    }
+}
+
+/// The type of an error for which there is no name.
+pub(super) const OTHER_ERROR: &str = "_OTHER";
+
+/// The type of an error, as the Go collector names it: the name of the gRPC code, where a peer gave one.
+pub(super) fn error_type(error: &Error) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "Canceled",
+        "Unknown",
+        "InvalidArgument",
+        "DeadlineExceeded",
+        "NotFound",
+        "AlreadyExists",
+        "PermissionDenied",
+        "ResourceExhausted",
+        "FailedPrecondition",
+        "Aborted",
+        "OutOfRange",
+        "Unimplemented",
+        "Internal",
+        "Unavailable",
+        "DataLoss",
+        "Unauthenticated",
+    ];
+    error.code.and_then(|code| NAMES.get(usize::try_from(code).ok()?)).copied().unwrap_or(OTHER_ERROR)
+}
+
 /// The metrics of attempts and of the queue in memory.
 #[derive(Debug)]
 pub(super) struct ExporterMetrics {
     pub(super) sent: OwnCounter,
-    pub(super) send_failed: OwnCounter,
+    pub(super) send_failed: FailedCounter,
     pub(super) in_flight: Gauge,
     pub(super) queue: QueueMetrics,
 }
 
 impl ExporterMetrics {
-    pub(super) fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, size: SizeMetrics) -> Self {
+    /// `destination` are labels of where the exporter sends to.
+    pub(super) fn new(
+        telemetry: &Telemetry,
+        exporter: &str,
+        signal: Signal,
+        size: SizeMetrics,
+        destination: &Labels,
+    ) -> Self {
         let (sent, send_failed) = match signal {
             Signal::Traces => (
                 ("otelcol_exporter_sent_spans", "Number of spans successfully sent to destination. [Alpha]"),
                 (
                     "otelcol_exporter_send_failed_spans",
-                    "Number of spans in failed attempts to send to destination. [Alpha]",
+                    "Number of spans in failed attempts to send to destination. At detailed telemetry level, includes \
+                     attributes: error.type (semantic convention), error.permanent. [Alpha]",
                 ),
             ),
             Signal::Metrics => (
@@ -105,37 +210,48 @@ impl ExporterMetrics {
                 ),
                 (
                     "otelcol_exporter_send_failed_metric_points",
-                    "Number of metric points in failed attempts to send to destination. [Alpha]",
+                    "Number of metric points in failed attempts to send to destination. At detailed telemetry level, includes \
+                     attributes: error.type (semantic convention), error.permanent. [Alpha]",
                 ),
             ),
             Signal::Logs => (
                 ("otelcol_exporter_sent_log_records", "Number of log record successfully sent to destination. [Alpha]"),
                 (
                     "otelcol_exporter_send_failed_log_records",
-                    "Number of log records in failed attempts to send to destination. [Alpha]",
+                    "Number of log records in failed attempts to send to destination. At detailed telemetry level, includes \
+                     attributes: error.type (semantic convention), error.permanent. [Alpha]",
                 ),
             ),
         };
-        let counter = |(name, help): (&'static str, &'static str)| {
-            telemetry.counter(MetricsLevel::Basic, name, help, vec![("exporter", exporter.to_owned())])
+        let labels = || {
+            let mut labels = destination.clone();
+            labels.push(("exporter", exporter.to_owned()));
+            labels
         };
-        let in_flight = || {
-            telemetry.gauge(
-                MetricsLevel::Basic,
-                "otelcol_exporter_in_flight_requests",
-                "Number of requests that are being sent, pauses between attempts included. [Alpha]",
-                vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())],
-            )
-        };
-        let (queue, in_flight) = match size {
-            SizeMetrics::Queue(capacity) => (QueueMetrics::new(telemetry, exporter, signal, capacity), in_flight()),
-            SizeMetrics::OnDisk => (QueueMetrics::default(), in_flight()),
-            SizeMetrics::None => {
-                let enqueue_failed = enqueue_failed_counter(telemetry, exporter, signal);
-                (QueueMetrics { enqueue_failed, size: Gauge::default() }, Gauge::default())
-            }
+        let counter =
+            |(name, help): (&'static str, &'static str)| telemetry.counter(MetricsLevel::Basic, name, help, labels());
+        let in_flight = telemetry.gauge(
+            MetricsLevel::Basic,
+            "otelcol_exporter_in_flight_requests",
+            "Number of export requests currently in-flight (including retry backoff). [Development]",
+            vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())],
+        );
+        let queue = match size {
+            SizeMetrics::Queue(capacity) => QueueMetrics::new(telemetry, exporter, signal, capacity),
+            SizeMetrics::OnDisk => QueueMetrics::default(),
+            SizeMetrics::None => QueueMetrics {
+                enqueue_failed: enqueue_failed_counter(telemetry, exporter, signal),
+                ..QueueMetrics::default()
+            },
         };
         let own = |shared| OwnCounter { shared, own: Cell::default() };
-        Self { sent: own(counter(sent)), send_failed: own(counter(send_failed)), in_flight, queue }
+        let send_failed = FailedCounter {
+            without_error: own(counter(send_failed)),
+            by_error: RefCell::default(),
+            telemetry: telemetry.clone(),
+            family: send_failed,
+            labels: labels(),
+        };
+        Self { sent: own(counter(sent)), send_failed, in_flight, queue }
     }
 }

@@ -18,6 +18,7 @@ enum Mistake {
     Name,
     LocalAddress,
     Credentials,
+    Validity,
 }
 
 /// The mistakes that were logged, one bit each.
@@ -45,6 +46,10 @@ impl LoggedMistakes {
             ),
             Mistake::Certificate => log.warn(
                 "The certificate of the destination is not accepted: write `tls: {ca_file: ...}` with the certificate of its authority.",
+                &fields,
+            ),
+            Mistake::Validity => log.warn(
+                "The certificate of the destination is not valid at the time of this machine: set its clock, or renew the certificate.",
                 &fields,
             ),
             Mistake::GrpcToHttp => log.warn(
@@ -92,6 +97,9 @@ fn recognize(error: &str) -> Option<Mistake> {
         Some(Mistake::TlsToPlaintext)
     } else if has(&["the peer speaks TLS, not HTTP/2", "HTTP request to an HTTPS server"]) {
         Some(Mistake::PlaintextToTls)
+    } else if has(&["certificate not valid yet", "certificate expired", "certificate has expired or is not yet valid"])
+    {
+        Some(Mistake::Validity)
     } else if has(&["invalid peer certificate", "certificate signed by unknown authority"]) {
         Some(Mistake::Certificate)
     } else if is_http && has(&["malformed HTTP response: not HTTP/1", "NoApplicationProtocol"]) {
@@ -142,6 +150,10 @@ mod tests {
                 Some(Mistake::PlaintextToTls),
             ),
             ("tls: invalid peer certificate: UnknownIssuer", Some(Mistake::Certificate)),
+            (
+                "tls: invalid peer certificate: certificate expired: verification time 2 (UNIX), but certificate is not valid after 1",
+                Some(Mistake::Validity),
+            ),
             (
                 "failed to make an HTTP request: Post \"http://127.0.0.1:4317/v1/traces\": net/http: HTTP/1.x transport connection \
                  broken: malformed HTTP response: not HTTP/1",

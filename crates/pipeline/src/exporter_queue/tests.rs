@@ -38,7 +38,8 @@ impl Fixture {
         let mut fixture = Self::new(queue.clone(), retry.clone());
         let settings = ExporterQueueConfig { queue: queue.into(), retry, timeout: Duration::from_secs(5) };
         let log = Logger::new(Arc::new(NoopLogSink));
-        fixture.queue = ExporterQueue::new_stored(settings, Signal::Traces, "jaeger", &fixture.telemetry, log);
+        fixture.queue =
+            ExporterQueue::new_stored(settings, Signal::Traces, "jaeger", &Vec::new(), &fixture.telemetry, log);
         fixture
     }
 

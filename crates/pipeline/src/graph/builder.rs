@@ -288,8 +288,10 @@ impl<'p> GraphBuilder<'p> {
         let owner = self.new_owner(ComponentIndex::Exporter(index));
         self.graph.statuses.add(owner, "exporter", &id.to_string(), String::new());
         let sendings = Signal::ALL.map(|signal| {
-            let name = id.to_string();
-            signals.contains(&signal).then(|| ExporterQueue::new(config.clone(), signal, &name, telemetry, log.clone()))
+            let (name, destination) = (id.to_string(), exporter.destination_labels(signal));
+            signals.contains(&signal).then(|| {
+                ExporterQueue::with_destination(config.clone(), signal, &name, &destination, telemetry, log.clone())
+            })
         });
         let flow = |signal| signals.contains(&signal).then(|| ExporterFlow::new(telemetry, &id.to_string(), signal));
         let flows = Signal::ALL.map(flow);
@@ -338,8 +340,9 @@ impl<'p> GraphBuilder<'p> {
                 log: log.clone(),
                 budget: &self.graph.data_path.budget,
             });
-            let name = slot.id.to_string();
-            let in_memory = ExporterQueue::new_stored(config.clone(), signal, &name, telemetry, log.clone());
+            let (name, destination) = (slot.id.to_string(), slot.exporter.destination_labels(signal));
+            let in_memory =
+                ExporterQueue::new_stored(config.clone(), signal, &name, &destination, telemetry, log.clone());
             slot.queues[signal as usize] = Some(in_memory);
             let owner = self.new_owner(ComponentIndex::StoredQueue(exporter.0, signal as usize));
             if let Some(slot) = self.graph.data_path.exporters.get_mut(exporter.0) {

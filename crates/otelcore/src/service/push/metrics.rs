@@ -170,10 +170,13 @@ impl Points<'_> {
     }
 }
 
+/// Labels of the page that are attributes of the semantic conventions.
+const CONVENTIONS: [&str; 5] = ["error_permanent", "error_type", "server_address", "server_port", "url_path"];
+
 /// The attributes of a point. Those that the page has under the name of a label have dots here.
 fn write_labels(attributes: &mut AttributesWriter<'_>, labels: &Labels) {
     for (name, value) in labels {
-        if name.starts_with("otelcol_") {
+        if name.starts_with("otelcol_") || CONVENTIONS.contains(name) {
             attributes.string(name.replace('_', ".").as_bytes(), value.as_bytes());
         } else {
             attributes.string(name.as_bytes(), value.as_bytes());
