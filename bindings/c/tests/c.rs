@@ -132,6 +132,44 @@ fn cpp_program_embeds_a_collector() {
 }
 
 #[test]
+fn cpp_wrappers_own_handles_and_let_no_exception_pass() {
+    let (source, lib) = (manifest_path("tests/wrappers.cpp"), installed_library().prefix.join("lib"));
+    for compiler in ["g++", "clang++"] {
+        if Command::new(compiler).arg("--version").output().is_err() {
+            eprintln!("{compiler} is not installed: not tried");
+            continue;
+        }
+        for standard in ["c++17", "c++20"] {
+            let program = temporary_path(&format!("wrappers-{compiler}-{standard}"));
+            let mut command = Command::new(compiler);
+            command.arg(format!("-std={standard}")).args([
+                "-Wall",
+                "-Wextra",
+                "-Wpedantic",
+                "-Wconversion",
+                "-Wshadow",
+            ]);
+            command.args(["-Werror", "-g", "-pthread", "-I"]).arg(installed_library().prefix.join("include"));
+            command.arg(&source).arg("-o").arg(&program).arg("-L").arg(&lib).arg("-lotelcore");
+            run_successfully(command.arg(format!("-Wl,-rpath,{}", lib.display())));
+            run_with_time_limit(&program);
+        }
+    }
+}
+
+#[test]
+fn example_in_cpp_is_built_by_cmake_and_prints_the_documented_output() {
+    let (built, build) = (installed_library(), temporary_path("example-cpp"));
+    let _ = std::fs::remove_dir_all(&build);
+    let prefix = format!("-DCMAKE_PREFIX_PATH={}", built.prefix.display());
+    let example = manifest_path("../../examples/cpp");
+    run_successfully(Command::new("cmake").arg("-S").arg(example).arg("-B").arg(&build).arg(prefix));
+    run_successfully(Command::new("cmake").arg("--build").arg(&build));
+    let stdout = String::from_utf8(run_with_time_limit(&build.join("shop")).stdout).unwrap();
+    assert_eq!(stdout, "15 of 20 spans came out\nstopped\n");
+}
+
+#[test]
 fn panic_is_returned_as_a_status() {
     let program = temporary_path("panic");
     compile(&manifest_path("tests/panic.c"), &program, &installed_library().panic_prefix.join("lib"));
