@@ -159,6 +159,7 @@ inline void free_handle(otelcore_collector *handle) noexcept { otelcore_collecto
 inline void free_handle(otelcore_input *handle) noexcept { otelcore_input_free(handle); }
 inline void free_handle(otelcore_output *handle) noexcept { otelcore_output_free(handle); }
 inline void free_handle(otelcore_processor *handle) noexcept { otelcore_processor_free(handle); }
+inline void free_handle(otelcore_snapshot *handle) noexcept { otelcore_snapshot_free(handle); }
 inline void free_handle(otelcore_buffer *handle) noexcept { otelcore_buffer_free(handle); }
 inline void free_handle(otelcore_error *handle) noexcept { otelcore_error_free(handle); }
 // One that is dropped unfinished is given again.
@@ -439,6 +440,10 @@ public:
         return static_cast<Status>(otelcore_input_submit(handle_.get(), static_cast<otelcore_signal>(signal), otlp.data(),
                                                          otlp.size(), nullptr));
     }
+    /** The same for a request in OTLP/JSON. */
+    void submit_json(Signal signal, std::string_view json) const {
+        detail::call(otelcore_input_submit_json, handle_.get(), static_cast<otelcore_signal>(signal), json.data(), json.size());
+    }
     /** Whether a pipeline takes this signal from the input. */
     bool accepts(Signal signal) const {
         otelcore_error *error = nullptr;
@@ -560,6 +565,60 @@ private:
     std::shared_ptr<detail::ExceptionHandler> on_exception_;
 };
 
+/** A collector at a moment. The structs are those of otelcore.h; their texts and numbers stay until the snapshot is destroyed. */
+class Snapshot {
+public:
+    State state() const noexcept { return static_cast<State>(otelcore_snapshot_state(handle_.get())); }
+    std::vector<otelcore_component_status> components() const {
+        return all(otelcore_snapshot_get_component, otelcore_component_status OTELCORE_COMPONENT_STATUS_INIT);
+    }
+    std::vector<otelcore_queue_status> queues() const {
+        return all(otelcore_snapshot_get_queue, otelcore_queue_status OTELCORE_QUEUE_STATUS_INIT);
+    }
+    std::vector<otelcore_metric_series> series() const {
+        return all(otelcore_snapshot_get_series, otelcore_metric_series OTELCORE_METRIC_SERIES_INIT);
+    }
+    otelcore_memory_status memory() const {
+        otelcore_memory_status memory = OTELCORE_MEMORY_STATUS_INIT;
+        detail::call(otelcore_snapshot_get_memory, handle_.get(), &memory);
+        return memory;
+    }
+    /** Everything as a JSON object; see otelcore_snapshot_json(). */
+    std::string json() const {
+        otelcore_buffer *buffer = nullptr;
+        detail::call(otelcore_snapshot_json, handle_.get(), &buffer);
+        return detail::take_text(buffer);
+    }
+
+    otelcore_snapshot *get() const noexcept { return handle_.get(); }
+
+private:
+    friend class Collector;
+    explicit Snapshot(otelcore_snapshot *handle) noexcept : handle_(handle) {}
+
+    template <typename Function, typename T> std::vector<T> all(Function function, T empty) const {
+        std::vector<T> found;
+        for (;;) {
+            T value = empty;
+            otelcore_error *error = nullptr;
+            otelcore_status status = function(handle_.get(), found.size(), &value, &error);
+            if (status != OTELCORE_OK && status != OTELCORE_NOT_FOUND) detail::throw_error(status, error);
+            otelcore_error_free(error);
+            if (status == OTELCORE_NOT_FOUND) return found;
+            found.push_back(value);
+        }
+    }
+
+    detail::Handle<otelcore_snapshot> handle_;
+};
+
+/** A part of a configuration: YAML, or JSON. */
+struct ConfigDocument {
+    /** How messages call it. */
+    std::string name;
+    std::string text;
+};
+
 /** A record of the collector's own log, until the function that gets it returns. */
 struct LogRecord {
     LogLevel level;
@@ -588,30 +647,15 @@ public:
     /** Reads and checks a configuration, and opens nothing. */
     explicit Collector(std::string_view yaml, Options options = {})
         : on_exception_(std::make_shared<detail::ExceptionHandler>(std::move(options.on_exception))) {
-        otelcore_options raw = OTELCORE_OPTIONS_INIT;
-        raw.config_name = options.config_name.c_str();
-        raw.log_level = static_cast<otelcore_log_level>(options.log_level);
-        using Log = detail::Callback<std::function<void(const LogRecord &)>>;
-        std::unique_ptr<Log> log;
-        if (options.log) {
-            log = std::make_unique<Log>(Log{std::move(options.log), on_exception_});
-            raw.log = [](void *user, otelcore_log_level level, const char *component, const char *message,
-                         const char *fields) {
-                Log &self = *static_cast<Log *>(user);
-                try {
-                    self.function(LogRecord{static_cast<LogLevel>(level), component, message, fields});
-                } catch (...) {
-                    detail::report(self.on_exception);
-                }
-            };
-            raw.log_user = log.get();
-            raw.log_free = Log::destroy;
-        }
-        otelcore_collector *handle = nullptr;
-        const otelcore_options *passed = &raw;
-        detail::call(otelcore_collector_new, yaml.data(), yaml.size(), passed, &handle);
-        static_cast<void>(log.release());
-        handle_.reset(handle);
+        open(options, otelcore_collector_new, yaml.data(), yaml.size());
+    }
+
+    /** The same for documents that are merged in their order; see otelcore_collector_new_merged(). */
+    explicit Collector(const std::vector<ConfigDocument> &documents, Options options = {})
+        : on_exception_(std::make_shared<detail::ExceptionHandler>(std::move(options.on_exception))) {
+        std::vector<otelcore_config> configs = views(documents);
+        const otelcore_config *data = configs.data();
+        open(options, otelcore_collector_new_merged, data, configs.size());
     }
 
     /** Starts it on a thread of its own, and returns when everything listens. */
@@ -651,6 +695,13 @@ public:
         detail::call(otelcore_collector_reload, handle_.get(), yaml.data(), yaml.size(), detail::limit(grace));
     }
 
+    /** The same for documents that are merged in their order. */
+    void reload(const std::vector<ConfigDocument> &documents, Milliseconds grace = no_limit) {
+        std::vector<otelcore_config> configs = views(documents);
+        const otelcore_config *data = configs.data();
+        detail::call(otelcore_collector_reload_merged, handle_.get(), data, configs.size(), detail::limit(grace));
+    }
+
     /** Takes nothing new, delivers what it holds, and ends. Throws Status::timeout where something was not delivered. */
     void shutdown(Milliseconds timeout = no_limit) {
         detail::call(otelcore_collector_shutdown, handle_.get(), detail::limit(timeout));
@@ -681,6 +732,30 @@ public:
         return Processor(handle, on_exception_);
     }
 
+    /** Its state, components, queues, memory and own metrics at this moment. */
+    Snapshot snapshot() const {
+        otelcore_snapshot *handle = nullptr;
+        detail::call(otelcore_collector_snapshot, handle_.get(), &handle);
+        return Snapshot(handle);
+    }
+    /** Has `function` called with each component whose status has changed, in the collector's thread. Once, and best before the
+     * start. It must not wait for the collector; what it is given is valid until it returns. */
+    void on_status_change(std::function<void(const otelcore_component_status &)> function) {
+        using Taker = detail::Callback<std::function<void(const otelcore_component_status &)>>;
+        auto taker = std::make_unique<Taker>(Taker{std::move(function), on_exception_});
+        otelcore_status_fn call = [](void *user, const otelcore_component_status *status) {
+            Taker &self = *static_cast<Taker *>(user);
+            try {
+                self.function(*status);
+            } catch (...) {
+                detail::report(self.on_exception);
+            }
+        };
+        otelcore_free_fn destroy = Taker::destroy;
+        detail::call(otelcore_collector_set_status_callback, handle_.get(), call, static_cast<void *>(taker.get()), destroy);
+        static_cast<void>(taker.release());
+    }
+
     /** Its health in JSON; see otelcore_collector_health(). */
     std::string health() const { return text(otelcore_collector_health); }
     /** The status of each component in JSON; see otelcore_collector_component_statuses(). */
@@ -695,6 +770,42 @@ public:
     otelcore_collector *get() const noexcept { return handle_.get(); }
 
 private:
+    template <typename Function, typename... Arguments>
+    void open(Options &options, Function function, Arguments... arguments) {
+        otelcore_options raw = OTELCORE_OPTIONS_INIT;
+        raw.config_name = options.config_name.c_str();
+        raw.log_level = static_cast<otelcore_log_level>(options.log_level);
+        using Log = detail::Callback<std::function<void(const LogRecord &)>>;
+        std::unique_ptr<Log> log;
+        if (options.log) {
+            log = std::make_unique<Log>(Log{std::move(options.log), on_exception_});
+            raw.log = [](void *user, otelcore_log_level level, const char *component, const char *message,
+                         const char *fields) {
+                Log &self = *static_cast<Log *>(user);
+                try {
+                    self.function(LogRecord{static_cast<LogLevel>(level), component, message, fields});
+                } catch (...) {
+                    detail::report(self.on_exception);
+                }
+            };
+            raw.log_user = log.get();
+            raw.log_free = Log::destroy;
+        }
+        otelcore_collector *handle = nullptr;
+        const otelcore_options *passed = &raw;
+        detail::call(function, arguments..., passed, &handle);
+        static_cast<void>(log.release());
+        handle_.reset(handle);
+    }
+
+    static std::vector<otelcore_config> views(const std::vector<ConfigDocument> &documents) {
+        std::vector<otelcore_config> configs;
+        for (const ConfigDocument &document : documents) {
+            configs.push_back({document.name.c_str(), document.text.data(), document.text.size()});
+        }
+        return configs;
+    }
+
     template <typename Function> std::string text(Function function) const {
         otelcore_buffer *buffer = nullptr;
         detail::call(function, handle_.get(), &buffer);

@@ -103,6 +103,11 @@ fn processor_of_the_host_program_changes_payloads() {
 }
 
 #[test]
+fn state_and_configuration_are_data() {
+    run_test_program("snapshot.c");
+}
+
+#[test]
 fn library_changes_no_state_of_its_host_process() {
     run_test_program("host_state.c");
 }

@@ -262,6 +262,36 @@ static void values_have_the_types_of_their_arguments() {
     CHECK(otelcore::Bytes(vector).size() == 2 && otelcore::Bytes(array).size() == 2);
 }
 
+static void state_is_data_and_documents_are_merged() {
+    const std::vector<otelcore::ConfigDocument> documents = {
+        {"base.yaml", through}, {"data", R"({"exporters": {"inproc/out": {"sending_queue": {"queue_size": 7}}}})"}};
+    std::mutex lock;
+    std::vector<std::string> changes;
+    otelcore::Options options;
+    options.on_exception = [](std::exception_ptr) {};
+    otelcore::Collector collector(documents, std::move(options));
+    collector.on_status_change([&](const otelcore_component_status &status) {
+        std::lock_guard<std::mutex> guard(lock);
+        changes.emplace_back(std::string(status.kind) + " " + status.id + " " + std::to_string(status.status));
+        throw std::runtime_error("not passed on");
+    });
+    collector.start();
+    collector.input("inproc/app").submit_json(Signal::traces, R"({"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"}]}]}]})");
+    auto batch = collector.output("inproc/out").next(milliseconds(20000));
+    otelcore::Snapshot snapshot = collector.snapshot();
+    CHECK(batch && snapshot.state() == otelcore::State::running);
+    auto queues = snapshot.queues();
+    CHECK(queues.at(0).kind == std::string("exporter") && queues[0].capacity == 7 && queues[0].size == 1 && queues[0].oldest_age_ms >= 0);
+    CHECK(snapshot.components().size() == 2 && snapshot.components()[0].changed_at_ns > 0);
+    CHECK(snapshot.memory().held_bytes > 0 && has(snapshot.json(), "\"queue"));
+    batch->finish();
+    auto mistake = failure_at(__LINE__, [&] { collector.reload({documents[0], {"data", R"({"exporters": {"inproc/out": {"tmeout": 1}}})"}}); });
+    CHECK(has(mistake.what(), "data:1:") && has(mistake.what(), "exporters::inproc/out::tmeout"));
+    collector.shutdown(milliseconds(20000));
+    std::lock_guard<std::mutex> guard(lock);
+    CHECK(std::count(changes.begin(), changes.end(), "exporter inproc/out " + std::to_string(OTELCORE_COMPONENT_STOPPED)) == 1);
+}
+
 int main() {
     errors_are_exceptions();
     handles_move_and_are_freed();
@@ -270,4 +300,5 @@ int main() {
     payload_is_edited(false);
     loop_of_the_host_drives_it();
     values_have_the_types_of_their_arguments();
+    state_is_data_and_documents_are_merged();
 }

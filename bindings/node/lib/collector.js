@@ -19,13 +19,21 @@ const FLUSH_INTERVAL_MS = 2;
 /** Collectors that run. */
 const running = new Set();
 
-function configText(config) {
-  if (typeof config === 'string') return config;
-  if (config === null || typeof config !== 'object') {
-    throw new TypeError('otelcore: the configuration has to be a text in YAML, or an object');
-  }
-  // YAML is a superset of JSON.
-  return JSON.stringify(config);
+/** Texts, each followed by its name in messages; the names are distinct. */
+function configDocuments(config, name) {
+  const sources = Array.isArray(config) ? config : [config];
+  const names = new Set();
+  return sources.flatMap((source) => {
+    if (source === null || (typeof source !== 'string' && typeof source !== 'object')) {
+      throw new TypeError('otelcore: the configuration has to be a text in YAML, an object, or an array of these');
+    }
+    const first = name ?? (typeof source === 'string' ? 'config.yaml' : 'config');
+    let distinct = first;
+    for (let number = 2; names.has(distinct); number++) distinct = `${first} (${number})`;
+    names.add(distinct);
+    // YAML is a superset of JSON. With a line for each key, the line numbers in messages are useful.
+    return [typeof source === 'string' ? source : JSON.stringify(source, null, 2), distinct];
+  });
 }
 
 function limitMs(timeout) {
@@ -58,6 +66,11 @@ class Input {
     native.submit(this.#handle, 2, otlp);
   }
 
+  submitJson(signal, json) {
+    const text = typeof json === 'string' || ArrayBuffer.isView(json) ? json : JSON.stringify(json);
+    native.submitJson(this.#handle, signalNumber(signal), text);
+  }
+
   accepts(signal) {
     return native.accepts(this.#handle, signalNumber(signal));
   }
@@ -65,7 +78,10 @@ class Input {
 
 class Collector {
   #native;
+  #name;
   #isReferenced;
+  #onStatus;
+  #statuses = new Map();
   #waiters = 0;
   #queues = [];
   #inputs = new Map();
@@ -77,14 +93,15 @@ class Collector {
   #hasEnded = false;
 
   constructor(config, options = {}) {
-    const { name = typeof config === 'string' ? 'config.yaml' : 'config', logLevel = 'info', log, ref = false } = options;
+    const { name, logLevel = 'info', log, ref = false } = options;
     const level = LEVELS.indexOf(logLevel);
     if (level < 0) throw new TypeError(`otelcore: logLevel has to be one of ${LEVELS.join(', ')}`);
     if (log !== undefined && typeof log !== 'function') throw new TypeError('otelcore: log has to be a function');
     const record = log && ((number, component, message, fields, dropped) =>
       log({ level: LEVELS[number], component, message, fields: JSON.parse(fields), dropped }));
     this.#isReferenced = Boolean(ref);
-    this.#native = native.create(configText(config), String(name), level, record, () => this.#afterTurn());
+    this.#name = name === undefined ? undefined : String(name);
+    this.#native = native.create(configDocuments(config, this.#name), level, record, () => this.#afterTurn());
   }
 
   static async start(config, options) {
@@ -95,6 +112,7 @@ class Collector {
 
   async start() {
     native.start(this.#native, this.#isReferenced);
+    this.#passChanges();
     if (running.size === 0) installExitHandlers();
     running.add(this);
   }
@@ -169,9 +187,36 @@ class Collector {
       this.#hasEnded = true;
       running.delete(this);
     }
+    this.#passChanges();
     for (const queue of this.#queues) queue._afterTurn();
     for (const check of this.#flushes) check();
     if (this.#hasEnded) for (const onEnd of this.#onEnd.splice(0)) onEnd();
+  }
+
+  onStatusChange(listener) {
+    if (typeof listener !== 'function') throw new TypeError('otelcore: the listener has to be a function');
+    native.watchStatuses(this.#native);
+    this.#onStatus = listener;
+    this.#passChanges(() => {});
+  }
+
+  /** Gives the listener the components whose status is another one than before. */
+  #passChanges(listener = this.#onStatus) {
+    if (this.#onStatus === undefined || this.state === 'closed') return;
+    for (const status of this.componentStatuses()) {
+      const key = JSON.stringify([status.kind, status.id, status.instance]);
+      const before = this.#statuses.get(key);
+      if (before?.status === status.status && before.changed_at === status.changed_at) continue;
+      this.#statuses.set(key, status);
+      try {
+        listener(status);
+      } catch (error) {
+        // Not one of the turn: Node reports it as it reports those of other listeners.
+        process.nextTick(() => {
+          throw error;
+        });
+      }
+    }
   }
 
   async flush({ timeout } = {}) {
@@ -205,7 +250,8 @@ class Collector {
   }
 
   async reload(config, { grace = 30000 } = {}) {
-    native.reload(this.#native, configText(config), limitMs(grace));
+    native.reload(this.#native, configDocuments(config, this.#name), limitMs(grace));
+    this.#passChanges();
   }
 
   async shutdown({ timeout } = {}) {
@@ -263,6 +309,10 @@ class Collector {
   #setReferenced(isReferenced) {
     this.#isReferenced = isReferenced;
     if (this.#waiters === 0) native.setReferenced(this.#native, isReferenced);
+  }
+
+  snapshot() {
+    return JSON.parse(native.read(this.#native, 3));
   }
 
   health() {

@@ -16,8 +16,11 @@ export class OtelcoreError extends Error {
   readonly retryAfter: number;
 }
 
-/** The configuration of the Go collector: YAML, or the same as an object. */
-export type Config = string | object;
+/**
+ * The configuration of the Go collector: YAML, the same as an object, or an array of these, which are merged in their order: maps
+ * key by key, everything else by the last value.
+ */
+export type Config = string | object | (string | object)[];
 
 export interface LogRecord {
   level: LogLevel;
@@ -63,6 +66,45 @@ export interface ComponentStatus {
   addresses: string[];
 }
 
+/** A queue of an exporter, or of an input or a processor of the program. */
+export interface Queue {
+  kind: 'exporter' | 'receiver' | 'processor';
+  id: string;
+  /** `null` is every signal. */
+  signal: Signal | null;
+  /** The unit of `size` and `capacity`. */
+  unit: 'requests' | 'items' | 'bytes';
+  /** How much it holds, what is being sent included. */
+  size: number;
+  capacity: number;
+  on_disk: boolean;
+  /** `null`: it holds nothing, or it is the queue of an input or a processor of the program. */
+  oldest_age_seconds: number | null;
+}
+
+/** A metric of the collector's own. */
+export interface Metric {
+  name: string;
+  help: string;
+  /** In UCUM; may be empty. */
+  unit: string;
+  kind: 'counter' | 'gauge' | 'histogram';
+  /** A value, or the bounds, counts by bucket (one more than there are bounds) and sum of a histogram. */
+  series: { labels: Record<string, string>; value?: number | null; bounds?: number[]; counts?: number[]; sum?: number | null }[];
+}
+
+/** A collector at a moment. */
+export interface Snapshot {
+  state: Exclude<State, 'closed'>;
+  /** Why it has failed. */
+  error: string | null;
+  /** In bytes: telemetry that is held, state that components keep, the limit of a `memory_limiter`, and resident memory of the process. */
+  memory: { held_bytes: number; kept_bytes: number; limit_bytes: number | null; resident_bytes: number };
+  components: ComponentStatus[];
+  queues: Queue[];
+  metrics: Metric[];
+}
+
 export interface RejectOptions {
   /** Whether it may be given or sent again; `true` by default. */
   retryable?: boolean;
@@ -90,6 +132,8 @@ export class Input {
   submitTraces(otlp: Uint8Array): void;
   submitMetrics(otlp: Uint8Array): void;
   submitLogs(otlp: Uint8Array): void;
+  /** Takes a request in OTLP/JSON: a text, its bytes, or the object that is then written as JSON. */
+  submitJson(signal: Signal, json: string | Uint8Array | object): void;
   /** Whether a pipeline takes this signal from the input. */
   accepts(signal: Signal): boolean;
 }
@@ -222,6 +266,13 @@ export class Collector implements AsyncDisposable {
   /** Keeps the process alive while it runs. */
   ref(): this;
   unref(): this;
+  /** Its state, components, queues, memory and own metrics at this moment. */
+  snapshot(): Snapshot;
+  /**
+   * Has `listener` called with each component whose status has changed, after a turn. Call it before the start to hear of all.
+   * What it throws is an uncaught exception.
+   */
+  onStatusChange(listener: (status: ComponentStatus) => void): void;
   health(): Health;
   componentStatuses(): ComponentStatus[];
   /** Its own metrics as a page in Prometheus' text format. */

@@ -39,7 +39,7 @@ typedef struct {
     int open_handles;
     /* The external, and the handles while they are open: the last one frees it. */
     int users;
-    bool is_driven, is_ended, wants_turns;
+    bool is_driven, is_ended, wants_turns, watches_statuses, has_status_changes;
     /* The external, so that it stays while the collector runs. */
     napi_ref self;
     napi_ref on_turn;
@@ -205,6 +205,40 @@ static void pass_record(napi_env env, napi_value function, void *context, void *
     free_record(record);
 }
 
+/* ---- configurations ---- */
+
+enum { MAX_DOCUMENTS = 64 };
+
+typedef struct {
+    otelcore_config documents[MAX_DOCUMENTS];
+    size_t count;
+} configuration;
+
+static void free_configuration(configuration *config) {
+    for (size_t i = 0; i < config->count; i++) {
+        free((char *)(uintptr_t)config->documents[i].name);
+        free((char *)(uintptr_t)config->documents[i].text);
+    }
+}
+
+/* An array of texts, each followed by its name. The caller frees it, also where it is none. */
+static bool configuration_at(const arguments *all, int index, configuration *config) {
+    uint32_t len = 0;
+    config->count = 0;
+    if (napi_get_array_length(all->env, all->values[index], &len) != napi_ok || len / 2 > MAX_DOCUMENTS) return false;
+    for (uint32_t i = 0; i + 1 < len; i += 2) {
+        arguments pair = {.env = all->env};
+        otelcore_config *document = &config->documents[config->count];
+        napi_get_element(all->env, all->values[index], i, &pair.values[0]);
+        napi_get_element(all->env, all->values[index], i + 1, &pair.values[1]);
+        document->text = text_at(&pair, 0, &document->len);
+        document->name = text_at(&pair, 1, NULL);
+        config->count++;
+        if (document->text == NULL || document->name == NULL) return false;
+    }
+    return config->count > 0;
+}
+
 /* ---- the loop ---- */
 
 static void release(driver *d) {
@@ -264,7 +298,9 @@ static void turn(driver *d) {
     otelcore_collector_drive_turn(d->collector, &is_running, NULL);
     d->is_ended = !is_running;
     if (is_running) set_timer(d);
-    if (!is_running || d->wants_turns) {
+    bool has_changes = d->has_status_changes;
+    d->has_status_changes = false;
+    if (!is_running || d->wants_turns || has_changes) {
         napi_handle_scope scope;
         napi_value function = NULL, receiver = NULL;
         napi_open_handle_scope(d->env, &scope);
@@ -317,24 +353,30 @@ static void finalize_driver(napi_env env, void *data, void *hint) {
     release(d);
 }
 
-/* create(yaml, name, logLevel, log or undefined, onTurn) */
+/* In a turn: JavaScript is told after it. */
+static void on_status(void *user, const otelcore_component_status *status) {
+    (void)status;
+    ((driver *)user)->has_status_changes = true;
+}
+
+/* create(documents, logLevel, log or undefined, onTurn) */
 static napi_value create(napi_env env, napi_callback_info info) {
     arguments all = arguments_of(env, info);
-    size_t len = 0;
-    char *yaml = text_at(&all, 0, &len), *name = text_at(&all, 1, NULL);
+    configuration config;
     driver *d = calloc(1, sizeof *d);
     log_pipe *pipe = NULL;
     napi_valuetype log_type = napi_undefined;
     otelcore_options options = OTELCORE_OPTIONS_INIT;
     otelcore_error *error = NULL;
     napi_value external = NULL, label = text(env, "otelcore", NAPI_AUTO_LENGTH);
-    if (yaml == NULL || name == NULL || d == NULL) {
-        free(yaml), free(name), free(d);
-        return type_error(env, "the configuration and its name have to be texts");
+    if (!configuration_at(&all, 0, &config) || d == NULL) {
+        free_configuration(&config);
+        free(d);
+        return type_error(env, "the configuration has to be 1 to 64 texts with their names");
     }
-    napi_typeof(env, all.values[3], &log_type);
+    napi_typeof(env, all.values[2], &log_type);
     if (log_type == napi_function && (pipe = calloc(1, sizeof *pipe)) != NULL) {
-        if (napi_create_threadsafe_function(env, all.values[3], NULL, label, MAX_LOG_RECORDS, 1, NULL, NULL, NULL, pass_record,
+        if (napi_create_threadsafe_function(env, all.values[2], NULL, label, MAX_LOG_RECORDS, 1, NULL, NULL, NULL, pass_record,
                                             &pipe->call) == napi_ok) {
             napi_unref_threadsafe_function(env, pipe->call);
             options.log = on_log;
@@ -345,10 +387,9 @@ static napi_value create(napi_env env, napi_callback_info info) {
             pipe = NULL;
         }
     }
-    options.config_name = name;
-    options.log_level = (otelcore_log_level)number_at(&all, 2);
-    otelcore_status status = otelcore_collector_new(yaml, len, &options, &d->collector, &error);
-    free(yaml), free(name);
+    options.log_level = (otelcore_log_level)number_at(&all, 1);
+    otelcore_status status = otelcore_collector_new_merged(config.documents, config.count, &options, &d->collector, &error);
+    free_configuration(&config);
     if (status != OTELCORE_OK) {
         if (pipe != NULL) free_log(pipe);
         free(d);
@@ -356,7 +397,7 @@ static napi_value create(napi_env env, napi_callback_info info) {
     }
     d->env = env;
     d->users = 1;
-    napi_create_reference(env, all.values[4], 1, &d->on_turn);
+    napi_create_reference(env, all.values[3], 1, &d->on_turn);
     napi_async_init(env, NULL, label, &d->context);
     napi_add_async_cleanup_hook(env, on_environment_end, d, &d->cleanup);
     napi_create_external(env, d, finalize_driver, NULL, &external);
@@ -458,13 +499,16 @@ static napi_value is_flushed(napi_env env, napi_callback_info info) {
 static napi_value reload(napi_env env, napi_callback_info info) {
     arguments all = arguments_of(env, info);
     driver *d = driver_at(&all);
-    size_t len = 0;
+    configuration config;
     if (d == NULL) return NULL;
-    char *yaml = text_at(&all, 1, &len);
-    if (yaml == NULL) return type_error(env, "the configuration has to be a text");
+    if (!configuration_at(&all, 1, &config)) {
+        free_configuration(&config);
+        return type_error(env, "the configuration has to be 1 to 64 texts with their names");
+    }
     otelcore_error *error = NULL;
-    otelcore_status status = otelcore_collector_reload(d->collector, yaml, len, number_at(&all, 2), &error);
-    free(yaml);
+    otelcore_status status =
+        otelcore_collector_reload_merged(d->collector, config.documents, config.count, number_at(&all, 2), &error);
+    free_configuration(&config);
     if (d->is_driven) set_timer(d);
     return result(env, status, error);
 }
@@ -498,7 +542,27 @@ static napi_value free_now(napi_env env, napi_callback_info info) {
     return undefined(env);
 }
 
-/* read(collector, which): 0 health, 1 statuses of components, 2 metrics */
+/* watchStatuses(collector): onTurn is called after each turn in which a status has changed. */
+static napi_value watch_statuses(napi_env env, napi_callback_info info) {
+    arguments all = arguments_of(env, info);
+    driver *d = driver_at(&all);
+    otelcore_error *error = NULL;
+    if (d == NULL) return NULL;
+    if (d->watches_statuses) return undefined(env);
+    otelcore_status status = otelcore_collector_set_status_callback(d->collector, on_status, d, NULL, &error);
+    d->watches_statuses = status == OTELCORE_OK;
+    return result(env, status, error);
+}
+
+static otelcore_status snapshot_json(otelcore_collector *collector, otelcore_buffer **out, otelcore_error **error) {
+    otelcore_snapshot *snapshot = NULL;
+    otelcore_status status = otelcore_collector_snapshot(collector, &snapshot, error);
+    if (status == OTELCORE_OK) status = otelcore_snapshot_json(snapshot, out, error);
+    otelcore_snapshot_free(snapshot);
+    return status;
+}
+
+/* read(collector, which): 0 health, 1 statuses of components, 2 metrics, 3 a snapshot */
 static napi_value read_document(napi_env env, napi_callback_info info) {
     arguments all = arguments_of(env, info);
     driver *d = driver_at(&all);
@@ -509,6 +573,7 @@ static napi_value read_document(napi_env env, napi_callback_info info) {
     switch (number_at(&all, 1)) {
     case 0: status = otelcore_collector_health(d->collector, &document, &error); break;
     case 1: status = otelcore_collector_component_statuses(d->collector, &document, &error); break;
+    case 3: status = snapshot_json(d->collector, &document, &error); break;
     default: status = otelcore_collector_metrics(d->collector, OTELCORE_FORMAT_PROMETHEUS, &document, &error); break;
     }
     if (status != OTELCORE_OK) return fails(env, status, error);
@@ -601,6 +666,20 @@ static napi_value submit(napi_env env, napi_callback_info info) {
     if (!bytes_of(env, all.values[2], &data, &len)) return type_error(env, NO_BYTES);
     otelcore_status status =
         otelcore_input_submit(external_at(&all, 0), (otelcore_signal)number_at(&all, 1), data, len, &error);
+    return result(env, status, error);
+}
+
+/* submitJson(input, signal, text or bytes) */
+static napi_value submit_json(napi_env env, napi_callback_info info) {
+    arguments all = arguments_of(env, info);
+    const uint8_t *data = NULL;
+    size_t len = 0;
+    otelcore_error *error = NULL;
+    char *json = text_at(&all, 2, &len);
+    if (json == NULL && !bytes_of(env, all.values[2], &data, &len)) return type_error(env, "the request has to be a text or a Buffer");
+    otelcore_status status = otelcore_input_submit_json(external_at(&all, 0), (otelcore_signal)number_at(&all, 1),
+                                                        json == NULL ? (const char *)data : json, len, &error);
+    free(json);
     return result(env, status, error);
 }
 
@@ -929,6 +1008,8 @@ NAPI_MODULE_INIT() {
         {"output", output},
         {"processor", processor},
         {"submit", submit},
+        {"submitJson", submit_json},
+        {"watchStatuses", watch_statuses},
         {"accepts", accepts},
         {"nextBatch", next_batch},
         {"finishBatch", finish_batch},

@@ -192,6 +192,32 @@ test('log_health_statuses_and_metrics_are_data', async () => {
   assert.ok(records.some((record) => record.level === 'info' && record.message.startsWith('Everything is ready')));
 });
 
+test('documents_are_merged_and_json_is_submitted', async () => {
+  const yaml = JSON.stringify(through);
+  const over = { exporters: { 'inproc/out': { sending_queue: { queue_size: 7 } } } };
+  const collector = new Collector([yaml, over]);
+  const changes = [];
+  collector.onStatusChange((status) => changes.push(`${status.id} ${status.status}`));
+  await collector.start();
+  collector.input('inproc/app').submitJson('traces', { resourceSpans: [{ scopeSpans: [{ spans: [{ name: 'of json' }] }] }] });
+  assert.throws(() => collector.input('inproc/app').submitJson('traces', '{"resourceSpans": 1}'), /resourceSpans/);
+  const batch = await collector.output('inproc/out').next({ timeout: 20000 });
+  assert.ok(batch.data.includes('of json'));
+  const snapshot = collector.snapshot();
+  assert.equal(snapshot.state, 'running');
+  const queue = snapshot.queues.find((queue) => queue.kind === 'exporter');
+  assert.deepEqual([queue.id, queue.signal, queue.unit, queue.size, queue.capacity], ['inproc/out', 'traces', 'requests', 1, 7]);
+  assert.ok(queue.oldest_age_seconds >= 0 && snapshot.memory.held_bytes > 0 && snapshot.memory.resident_bytes > 0);
+  batch.ack();
+  await assert.rejects(collector.reload([yaml, { exporters: { 'inproc/out': { tmeout: 1 } } }]), (error) => {
+    assert.match(error.message, /--> config:\d+:\d+ {2}\(exporters::inproc\/out::tmeout\)/);
+    return true;
+  });
+  await collector.reload([yaml, over]);
+  await collector.shutdown({ timeout: 5000 });
+  assert.ok(changes.includes('inproc/out ok') && changes.includes('inproc/out stopped'), changes);
+});
+
 const toFile = (file, extra = '') => `
   const { Collector } = require('otelcore');
   const { span } = require('./support');

@@ -22,9 +22,11 @@ mod mistakes;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use otelcore_pdata::Signal;
+use smallvec::SmallVec;
 
 use self::batch::{Batcher, Waiters};
 pub use self::config::{
@@ -36,6 +38,7 @@ use self::metrics::{ExporterMetrics, SizeMetrics};
 use self::trace::{ExporterTraces, ItemTrace};
 use crate::attempt::AttemptOutcome;
 use crate::own_traces::SpanContext;
+use crate::queue_status::{HeldTime, HeldTimes};
 use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
 
 #[derive(Debug)]
@@ -62,6 +65,8 @@ struct QueueItem {
     /// The current attempt began before its pause was over, so that the next pause need not be longer.
     attempted_early: bool,
     trace: ItemTrace,
+    /// When the payloads were accepted that end with it.
+    held_times: SmallVec<[HeldTime; 1]>,
 }
 
 impl Drain {
@@ -88,6 +93,7 @@ impl QueueItem {
             pause_ended_by_flush: false,
             attempted_early: false,
             trace: ItemTrace::default(),
+            held_times: SmallVec::new(),
         }
     }
 }
@@ -112,6 +118,8 @@ pub struct ExporterQueue {
     config: ExporterQueueConfig,
     failures: FailureLog,
     metrics: ExporterMetrics,
+    /// `None`: it lists nothing, since there is no queue, or it is on disk.
+    held_times: Option<Rc<HeldTimes>>,
     traces: ExporterTraces,
     /// The time of the last call that has one, for the ends of spans.
     now: MonotonicTime,
@@ -163,9 +171,14 @@ impl ExporterQueue {
         telemetry: &Telemetry,
         log: Logger,
     ) -> Self {
-        let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.size()));
+        let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.sizer, queue.size()));
         let traces = ExporterTraces::new(telemetry, exporter, signal);
-        Self::with_metrics(config, ExporterMetrics::new(telemetry, exporter, signal, size), traces, log)
+        let held_times = Rc::<HeldTimes>::default();
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, size, &held_times);
+        let has_queue = config.queue.get().is_some();
+        let mut queue = Self::with_metrics(config, metrics, traces, log);
+        queue.held_times = has_queue.then_some(held_times);
+        queue
     }
 
     /// The part in memory of a queue on disk. Its acks are those of records: `Delivered` when the record can be removed,
@@ -186,7 +199,7 @@ impl ExporterQueue {
         if !config.retry.max_elapsed_time_is_written {
             config.retry.max_elapsed_time = Duration::ZERO;
         }
-        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk);
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk, &HeldTimes::default());
         let traces = ExporterTraces::new(telemetry, exporter, signal);
         Self { is_stored: true, ..Self::with_metrics(config, metrics, traces, log) }
     }
@@ -203,6 +216,7 @@ impl ExporterQueue {
             config,
             failures: FailureLog::new(log),
             metrics,
+            held_times: None,
             traces,
             now: MonotonicTime::default(),
             queued: VecDeque::new(),
@@ -280,7 +294,9 @@ impl ExporterQueue {
         self.items += u64::from(payload.items());
         let interval = self.config.retry.initial_interval;
         let waiters = ack.into_iter().collect();
-        self.queued.push_back(QueueItem { size, bytes, trace, ..QueueItem::new(payload, waiters, interval) });
+        let held_times = self.held_times.iter().map(|times| times.add(self.now)).collect();
+        let item = QueueItem::new(payload, waiters, interval);
+        self.queued.push_back(QueueItem { size, bytes, trace, held_times, ..item });
         self.update_gauges();
     }
 

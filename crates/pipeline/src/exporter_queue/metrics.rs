@@ -6,7 +6,9 @@ use std::cell::Cell;
 
 use otelcore_pdata::Signal;
 
-use crate::{Counter, Gauge, MetricsLevel, Telemetry};
+use super::Sizer;
+use crate::queue_status::HeldTimes;
+use crate::{Counter, Gauge, ListedQueue, MetricsLevel, Telemetry};
 
 /// The metrics of the part of a queue that holds payloads: in memory, or on disk.
 #[derive(Debug, Default)]
@@ -55,8 +57,8 @@ fn enqueue_failed_counter(telemetry: &Telemetry, exporter: &str, signal: Signal)
 pub(super) enum SizeMetrics {
     /// There is no queue.
     None,
-    /// As the size of the queue, which has this capacity.
-    Queue(u64),
+    /// As the size of the queue, which has this unit and this capacity.
+    Queue(Sizer, u64),
     /// Nowhere: it holds what is on disk, and the queue on disk shows it.
     OnDisk,
 }
@@ -86,10 +88,18 @@ pub(super) struct ExporterMetrics {
     pub(super) send_failed: OwnCounter,
     pub(super) in_flight: Gauge,
     pub(super) queue: QueueMetrics,
+    /// The queue in memory in the table of queues.
+    _listed: Option<ListedQueue>,
 }
 
 impl ExporterMetrics {
-    pub(super) fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, size: SizeMetrics) -> Self {
+    pub(super) fn new(
+        telemetry: &Telemetry,
+        exporter: &str,
+        signal: Signal,
+        size: SizeMetrics,
+        held: &HeldTimes,
+    ) -> Self {
         let (sent, send_failed) = match signal {
             Signal::Traces => (
                 ("otelcol_exporter_sent_spans", "Number of spans successfully sent to destination. [Alpha]"),
@@ -128,7 +138,7 @@ impl ExporterMetrics {
             )
         };
         let (queue, in_flight) = match size {
-            SizeMetrics::Queue(capacity) => (QueueMetrics::new(telemetry, exporter, signal, capacity), in_flight()),
+            SizeMetrics::Queue(_, capacity) => (QueueMetrics::new(telemetry, exporter, signal, capacity), in_flight()),
             SizeMetrics::OnDisk => (QueueMetrics::default(), in_flight()),
             SizeMetrics::None => {
                 let enqueue_failed = enqueue_failed_counter(telemetry, exporter, signal);
@@ -136,6 +146,13 @@ impl ExporterMetrics {
             }
         };
         let own = |shared| OwnCounter { shared, own: Cell::default() };
-        Self { sent: own(counter(sent)), send_failed: own(counter(send_failed)), in_flight, queue }
+        let listed = match size {
+            SizeMetrics::Queue(unit, capacity) => {
+                let queues = telemetry.queues();
+                Some(queues.list_in_memory((exporter, signal), (unit, capacity), &queue.size, held))
+            }
+            SizeMetrics::OnDisk | SizeMetrics::None => None,
+        };
+        Self { sent: own(counter(sent)), send_failed: own(counter(send_failed)), in_flight, queue, _listed: listed }
     }
 }
