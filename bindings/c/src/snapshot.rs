@@ -6,7 +6,7 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
-use otelcore::pipeline::{ComponentStatusEntry, FamilyKind, SeriesSample, SeriesValue, Sizer};
+use otelcore::pipeline::{ComponentStatusEntry, FamilyKind, QueueUnit as Unit, SeriesSample, SeriesValue};
 use otelcore::{CollectorSnapshot, MetricSnapshot, QueueSnapshot};
 
 use crate::boundary::{InCallback, run_export, run_export_or, unwind_in_child, write_out};
@@ -252,9 +252,9 @@ fn owned_queue(queue: &QueueSnapshot) -> OwnedQueue {
         id: texts.keep(&queue.id),
         signal: queue.signal.map_or(-1, signal_number),
         unit: match queue.unit {
-            Sizer::Requests => OTELCORE_UNIT_REQUESTS,
-            Sizer::Items => OTELCORE_UNIT_ITEMS,
-            Sizer::Bytes => OTELCORE_UNIT_BYTES,
+            Unit::Requests => OTELCORE_UNIT_REQUESTS,
+            Unit::Items => OTELCORE_UNIT_ITEMS,
+            Unit::Bytes => OTELCORE_UNIT_BYTES,
         },
         size: queue.size,
         capacity: queue.capacity,

@@ -39,7 +39,7 @@ use self::trace::{ExporterTraces, ItemTrace};
 use crate::attempt::AttemptOutcome;
 use crate::own_traces::SpanContext;
 use crate::queue_status::{HeldTime, HeldTimes};
-use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
+use crate::{Ack, Error, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, QueueUnit, Telemetry};
 
 #[derive(Debug)]
 struct QueueItem {
@@ -94,6 +94,16 @@ impl QueueItem {
             attempted_early: false,
             trace: ItemTrace::default(),
             held_times: SmallVec::new(),
+        }
+    }
+}
+
+impl From<Sizer> for QueueUnit {
+    fn from(sizer: Sizer) -> Self {
+        match sizer {
+            Sizer::Requests => Self::Requests,
+            Sizer::Items => Self::Items,
+            Sizer::Bytes => Self::Bytes,
         }
     }
 }

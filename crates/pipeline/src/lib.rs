@@ -99,7 +99,7 @@ pub use payload::{Metadata, Payload, UsedMetadata};
 pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
-pub use queue_status::{ListedQueue, QueueStatus, QueueTable};
+pub use queue_status::{ListedQueue, QueueStatus, QueueTable, QueueUnit};
 pub use queued_exporter::QueuedExporter;
 pub use recent_log::{RecentLog, RecentLogRecord};
 pub use start_error::{StartError, error_with_text, os_error};

@@ -12,7 +12,30 @@ use std::time::Duration;
 
 use otelcore_pdata::Signal;
 
-use crate::{Gauge, MonotonicTime, Sizer};
+use crate::MonotonicTime;
+
+/// The unit of a queue's size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QueueUnit {
+    /// Payloads.
+    Requests,
+    /// Spans, data points, log records.
+    Items,
+    /// OTLP bytes.
+    Bytes,
+}
+
+impl QueueUnit {
+    /// `requests`, `items` or `bytes`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Items => "items",
+            Self::Bytes => "bytes",
+        }
+    }
+}
 
 /// A queue at the time of reading.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,7 +45,7 @@ pub struct QueueStatus {
     /// What it carries.
     pub signal: Signal,
     /// The unit of `size` and `capacity`.
-    pub unit: Sizer,
+    pub unit: QueueUnit,
     /// How much it holds, what is being sent included.
     pub size: u64,
     /// The bound of `size`.
@@ -39,16 +62,16 @@ enum Oldest {
     /// In the time of the loop, in nanoseconds; `u64::MAX` where there is none.
     Since(Arc<AtomicU64>),
     /// The queue on disk measures it itself, in seconds; zero where there is none.
-    AgeSeconds(Gauge),
+    AgeSeconds(Arc<AtomicU64>),
 }
 
 #[derive(Debug)]
 struct QueueEntry {
     exporter: String,
     signal: Signal,
-    unit: Sizer,
+    unit: QueueUnit,
     capacity: u64,
-    size: Gauge,
+    size: Arc<AtomicU64>,
     oldest: Oldest,
 }
 
@@ -73,12 +96,12 @@ impl QueueTable {
     pub(crate) fn list_in_memory(
         &self,
         (exporter, signal): (&str, Signal),
-        (unit, capacity): (Sizer, u64),
-        size: &Gauge,
+        (unit, capacity): (QueueUnit, u64),
+        size: Arc<AtomicU64>,
         held: &HeldTimes,
     ) -> ListedQueue {
-        let (exporter, size) = (exporter.to_owned(), size.clone());
-        self.list(QueueEntry { exporter, signal, unit, capacity, size, oldest: Oldest::Since(held.oldest.clone()) })
+        let (exporter, oldest) = (exporter.to_owned(), Oldest::Since(held.oldest.clone()));
+        self.list(QueueEntry { exporter, signal, unit, capacity, size, oldest })
     }
 
     /// Lists a queue on disk, whose size is in `size` and whose oldest payload has the age in `age_seconds`.
@@ -86,12 +109,11 @@ impl QueueTable {
     pub fn list_on_disk(
         &self,
         (exporter, signal): (&str, Signal),
-        (unit, capacity): (Sizer, u64),
-        size: &Gauge,
-        age_seconds: &Gauge,
+        (unit, capacity): (QueueUnit, u64),
+        size: Arc<AtomicU64>,
+        age_seconds: Arc<AtomicU64>,
     ) -> ListedQueue {
-        let (exporter, size) = (exporter.to_owned(), size.clone());
-        let oldest = Oldest::AgeSeconds(age_seconds.clone());
+        let (exporter, oldest) = (exporter.to_owned(), Oldest::AgeSeconds(age_seconds));
         self.list(QueueEntry { exporter, signal, unit, capacity, size, oldest })
     }
 
@@ -110,10 +132,12 @@ impl QueueEntry {
                 let since = since.load(Ordering::Relaxed);
                 (false, (since != u64::MAX).then(|| now.since(MonotonicTime(since))))
             }
-            Oldest::AgeSeconds(age) => (true, Some(Duration::from_secs(age.get())).filter(|age| !age.is_zero())),
+            Oldest::AgeSeconds(age) => {
+                (true, Some(Duration::from_secs(age.load(Ordering::Relaxed))).filter(|age| !age.is_zero()))
+            }
         };
         let (exporter, unit) = (self.exporter.clone(), self.unit);
-        let (signal, size, capacity) = (self.signal, self.size.get(), self.capacity);
+        let (signal, size, capacity) = (self.signal, self.size.load(Ordering::Relaxed), self.capacity);
         QueueStatus { exporter, signal, unit, size, capacity, is_on_disk, oldest_age }
     }
 }
@@ -171,13 +195,13 @@ mod tests {
 
     #[test]
     fn oldest_age_is_that_of_the_earliest_time_that_is_held() {
-        let (table, held, size) = (QueueTable::default(), Rc::<HeldTimes>::default(), Gauge::default());
-        let listed = table.list_in_memory(("otlp", Signal::Traces), (Sizer::Items, 100), &size, &held);
+        let (table, held, size) = (QueueTable::default(), Rc::<HeldTimes>::default(), Arc::<AtomicU64>::default());
+        let listed = table.list_in_memory(("otlp", Signal::Traces), (QueueUnit::Items, 100), size.clone(), &held);
         let age = |now: u64| table.read(MonotonicTime(now * SECOND))[0].oldest_age;
         assert_eq!(age(9), None);
         let first = held.add(MonotonicTime(2 * SECOND));
         let (second, third) = (held.add(MonotonicTime(3 * SECOND)), held.add(MonotonicTime(3 * SECOND)));
-        size.set(7);
+        size.store(7, Ordering::Relaxed);
         assert_eq!(age(9), Some(Duration::from_secs(7)));
         drop(second);
         assert_eq!(age(9), Some(Duration::from_secs(7)));
@@ -187,7 +211,7 @@ mod tests {
         let expected = QueueStatus {
             exporter: "otlp".to_owned(),
             signal: Signal::Traces,
-            unit: Sizer::Items,
+            unit: QueueUnit::Items,
             size: 7,
             capacity: 100,
             is_on_disk: false,
@@ -200,10 +224,10 @@ mod tests {
 
     #[test]
     fn queue_on_disk_has_the_age_that_it_measures() {
-        let (table, size, age) = (QueueTable::default(), Gauge::default(), Gauge::default());
-        let _listed = table.list_on_disk(("otlp", Signal::Logs), (Sizer::Requests, 5), &size, &age);
+        let (table, size, age) = (QueueTable::default(), Arc::default(), Arc::<AtomicU64>::default());
+        let _listed = table.list_on_disk(("otlp", Signal::Logs), (QueueUnit::Requests, 5), size, age.clone());
         assert_eq!(table.read(MonotonicTime(0))[0].oldest_age, None);
-        age.set(90);
+        age.store(90, Ordering::Relaxed);
         let status = table.read(MonotonicTime(0)).remove(0);
         assert_eq!((status.is_on_disk, status.oldest_age), (true, Some(Duration::from_secs(90))));
     }

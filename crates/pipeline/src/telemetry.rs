@@ -297,10 +297,10 @@ impl Gauge {
         self.0.store(v, Ordering::Relaxed);
     }
 
-    /// The current whole number.
+    /// The number itself, for readers that need no series.
     #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub fn number(&self) -> Arc<AtomicU64> {
+        self.0.clone()
     }
 
     /// Sets one part of a number that several writers on the loop add up to.

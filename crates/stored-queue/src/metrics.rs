@@ -26,9 +26,9 @@ impl StoredQueueMetrics {
             "otelcore_exporter_queue_oldest_age_seconds",
             "Age of the oldest payload of the queue on disk that is not delivered, zero without any",
         );
-        let (of, bound) = ((exporter.as_str(), context.signal), (context.config.sizer, context.config.size()));
+        let (of, bound) = ((exporter.as_str(), context.signal), (context.config.sizer.into(), context.config.size()));
         Self {
-            _listed: context.telemetry.queues().list_on_disk(of, bound, &queue.size, &oldest_age),
+            _listed: context.telemetry.queues().list_on_disk(of, bound, queue.size.number(), oldest_age.number()),
             queue,
             oldest_age,
             disk_bytes: gauge("otelcore_exporter_queue_disk_bytes", "Bytes of the files of the queue on disk"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use otelcore_pdata::Signal;
 use otelcore_pdata::text::{put_json_string, put_rfc3339};
 use otelcore_pipeline::{
-    ComponentStatusEntry, FamilyKind, Labels, MonotonicTime, SeriesSample, SeriesValue, Sizer, StatusObserver,
+    ComponentStatusEntry, FamilyKind, Labels, MonotonicTime, QueueUnit, SeriesSample, SeriesValue, StatusObserver,
     catch_panic,
 };
 
@@ -25,7 +25,7 @@ pub struct QueueSnapshot {
     /// What it carries; `None` is every signal.
     pub signal: Option<Signal>,
     /// The unit of `size` and `capacity`.
-    pub unit: Sizer,
+    pub unit: QueueUnit,
     /// How much it holds, what is being sent included.
     pub size: u64,
     /// The bound of `size`.
@@ -129,7 +129,7 @@ impl EmbeddedCollector {
             kind: queue.kind.name(),
             id: queue.id,
             signal: None,
-            unit: Sizer::Bytes,
+            unit: QueueUnit::Bytes,
             size: queue.bytes as u64,
             capacity: queue.max_bytes as u64,
             is_on_disk: false,

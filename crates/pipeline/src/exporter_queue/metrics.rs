@@ -149,7 +149,7 @@ impl ExporterMetrics {
         let listed = match size {
             SizeMetrics::Queue(unit, capacity) => {
                 let queues = telemetry.queues();
-                Some(queues.list_in_memory((exporter, signal), (unit, capacity), &queue.size, held))
+                Some(queues.list_in_memory((exporter, signal), (unit.into(), capacity), queue.size.number(), held))
             }
             SizeMetrics::OnDisk | SizeMetrics::None => None,
         };
