@@ -21,6 +21,8 @@ package otelcore
 // #cgo nocallback og_free
 // #cgo nocallback og_health
 // #cgo nocallback og_component_statuses
+// #cgo nocallback og_snapshot
+// #cgo nocallback og_watch
 // #cgo nocallback og_metrics
 // #cgo nocallback og_buffer_data
 // #cgo nocallback og_buffer_free
@@ -69,6 +71,10 @@ func Version() string { return C.GoString(C.otelcore_version()) }
 type Config struct {
 	// YAML is the configuration, as the Go collector takes it; ${env:NAME} is the process's environment.
 	YAML string
+	// Data is a configuration as a map, a struct or anything else that encoding/json writes as an object. It is merged over
+	// YAML: maps key by key, everything else by the value in Data. Without YAML it is the whole configuration. Messages call it
+	// "data", with the path of the key.
+	Data any
 	// Name is what messages call the configuration; empty is "config.yaml".
 	Name string
 	// Log gets the collector's own log, at the levels that it is enabled for. It is called in its own goroutine;
@@ -82,6 +88,10 @@ type Collector struct {
 	handle C.uintptr_t
 	log    *logPipe
 	closed atomic.Bool
+	// What messages call the configuration; nil is the default.
+	name *C.char
+	// Closed by Close.
+	ended chan struct{}
 	// A lock of capacity one, held while the state changes: who has sent into the channel holds it.
 	life    chan struct{}
 	cleanup runtime.Cleanup
@@ -107,6 +117,10 @@ func New(config Config) (*Collector, error) {
 	if config.Name == "" {
 		name = nil
 	}
+	data, err := config.data()
+	if err != nil {
+		return nil, err
+	}
 	pipe, err := newLogPipe(config.Log)
 	if err != nil {
 		return nil, err
@@ -117,8 +131,10 @@ func New(config Config) (*Collector, error) {
 		sink, level = pipe.sink, pipe.level
 	}
 	yaml := unsafe.StringData(config.YAML)
-	r := C.og_new((*C.char)(unsafe.Pointer(yaml)), C.size_t(len(config.YAML)), name, level, sink)
+	r := C.og_new((*C.char)(unsafe.Pointer(yaml)), C.size_t(len(config.YAML)), name,
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(data))), C.size_t(len(data)), level, sink)
 	runtime.KeepAlive(config.YAML)
+	runtime.KeepAlive(data)
 	runtime.KeepAlive(name)
 	if err := failure(r); err != nil {
 		return nil, err
@@ -126,6 +142,8 @@ func New(config Config) (*Collector, error) {
 	c := &Collector{
 		handle:     r.value,
 		log:        pipe,
+		name:       name,
+		ended:      make(chan struct{}),
 		life:       make(chan struct{}, 1),
 		inputs:     map[string]*Input{},
 		outputs:    map[string]*Output{},
@@ -134,6 +152,18 @@ func New(config Config) (*Collector, error) {
 	// Freeing joins a thread, which must not block the goroutine that runs all cleanups.
 	c.cleanup = runtime.AddCleanup(c, func(handle C.uintptr_t) { go C.og_free(handle) }, c.handle)
 	return c, nil
+}
+
+// data is Data as JSON, with a line for each key, so that the line numbers in messages are useful.
+func (c Config) data() ([]byte, error) {
+	if c.Data == nil {
+		return nil, nil
+	}
+	data, err := json.MarshalIndent(c.Data, "", "  ")
+	if err != nil {
+		return nil, &Error{Code: InvalidConfig, Message: "Config.Data can't be written as JSON: " + err.Error(), cause: err}
+	}
+	return data, nil
 }
 
 // cText is a NUL-terminated text in Go's memory.
@@ -261,6 +291,15 @@ func (c *Collector) Flush(ctx context.Context) error {
 // before: [ErrInvalidConfig] has all mistakes, [ErrIO] says what can't start, and [ErrInvalidState] that only a new
 // collector can have this configuration, or that this one does not run. Once begun, it is not cancelled.
 func (c *Collector) Reload(ctx context.Context, yaml string) error {
+	return c.ReloadConfig(ctx, Config{YAML: yaml})
+}
+
+// ReloadConfig is Reload with data: YAML and Data of the configuration are those of [New]; its Name and Log are not used.
+func (c *Collector) ReloadConfig(ctx context.Context, config Config) error {
+	changes, err := config.data()
+	if err != nil {
+		return err
+	}
 	if err := c.enter(ctx); err != nil {
 		return err
 	}
@@ -272,9 +311,10 @@ func (c *Collector) Reload(ctx context.Context, yaml string) error {
 	if ms < 0 {
 		ms = C.int64_t(untold.Milliseconds())
 	}
-	data := unsafe.StringData(yaml)
-	result := C.og_reload(c.handle, (*C.char)(unsafe.Pointer(data)), C.size_t(len(yaml)), ms)
-	runtime.KeepAlive(yaml)
+	result := C.og_reload(c.handle, (*C.char)(unsafe.Pointer(unsafe.StringData(config.YAML))), C.size_t(len(config.YAML)), c.name,
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(changes))), C.size_t(len(changes)), ms)
+	runtime.KeepAlive(config.YAML)
+	runtime.KeepAlive(changes)
 	return failure(result)
 }
 
@@ -344,6 +384,7 @@ func (c *Collector) Close() error {
 		return nil
 	}
 	c.cleanup.Stop()
+	close(c.ended)
 	C.og_free(c.handle)
 	running.Delete(c)
 	// They refer to objects of the collector, so they are freed before it.

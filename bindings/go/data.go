@@ -12,6 +12,8 @@ package otelcore
 // #cgo nocallback og_batch_data
 // #cgo nocallback og_batch_finish
 // #cgo nocallback og_batch_retry_after
+// #cgo noescape og_submit_json
+// #cgo nocallback og_submit_json
 import "C"
 
 import (
@@ -70,6 +72,18 @@ func (i *Input) Submit(ctx context.Context, signal Signal, otlp []byte) error {
 	return failure(r)
 }
 
+// SubmitJSON is Submit for a request in OTLP/JSON: it is converted in this call.
+func (i *Input) SubmitJSON(ctx context.Context, signal Signal, document []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	data := (*C.char)(unsafe.Pointer(unsafe.SliceData(document)))
+	r := C.og_submit_json(i.handle, C.otelcore_signal(signal), data, C.size_t(len(document)))
+	runtime.KeepAlive(document)
+	runtime.KeepAlive(i)
+	return failure(r)
+}
+
 // Accepts returns nil where a pipeline takes this signal from the input, and [ErrNotFound] with the others where none does.
 // It may be called before the start.
 func (i *Input) Accepts(signal Signal) error {
@@ -98,6 +112,28 @@ func (o *Output) Next(ctx context.Context) (*Batch, error) {
 	}
 	take := func() C.og_result { return C.og_next(o.handle, -1) }
 	return waitForNext(ctx, o.turn, "the output", wake, take, newBatch)
+}
+
+// Batches is Next as a channel: it is closed when the context is done, or when the collector has ended and every batch was taken.
+// A batch that is taken out of the output and that nobody receives is delivered again.
+func (o *Output) Batches(ctx context.Context) <-chan *Batch {
+	batches := make(chan *Batch)
+	go func() {
+		defer close(batches)
+		for {
+			batch, err := o.Next(ctx)
+			if err != nil {
+				return
+			}
+			select {
+			case batches <- batch:
+			case <-ctx.Done():
+				_ = batch.Reject(true)
+				return
+			}
+		}
+	}()
+	return batches
 }
 
 // waitForNext waits in C for the next value until the context is done. Only the call that has put its token into turn waits

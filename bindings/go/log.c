@@ -6,6 +6,7 @@
 #include "shim.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -68,20 +69,36 @@ uint64_t og_sink_end(og_sink *to) {
   return dropped;
 }
 
-og_result og_new(const char *yaml, size_t yaml_len, const char *name, otelcore_log_level level, og_sink *log) {
+og_result og_new(const char *yaml, size_t yaml_len, const char *name, const char *data, size_t data_len,
+                 otelcore_log_level level, og_sink *log) {
+  og_config config = og_config_of(yaml, yaml_len, name, data, data_len);
   otelcore_options options = OTELCORE_OPTIONS_INIT;
   otelcore_collector *out = NULL;
   otelcore_error *err = NULL;
-  options.config_name = name;
   if (log != NULL) {
     options.log_level = level;
     options.log = on_record;
     options.log_user = log;
     options.log_free = on_free;
   }
-  otelcore_status status = otelcore_collector_new(yaml, yaml_len, &options, &out, &err);
+  otelcore_status status = otelcore_collector_new_merged(config.documents, config.count, &options, &out, &err);
   if (status != OTELCORE_OK && log != NULL) {
     on_free(log);
   }
   return (og_result){status, (uintptr_t)out, (uintptr_t)err};
+}
+
+// A full socket has a byte already.
+static void on_status(void *user, const otelcore_component_status *status) {
+  (void)status;
+  (void)!send((int)(intptr_t)user, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void on_watch_free(void *user) { close((int)(intptr_t)user); }
+
+og_result og_watch(uintptr_t c, int fd) {
+  otelcore_error *err = NULL;
+  otelcore_status status = otelcore_collector_set_status_callback((otelcore_collector *)c, on_status, (void *)(intptr_t)fd,
+                                                                  on_watch_free, &err);
+  return (og_result){status, 0, (uintptr_t)err};
 }

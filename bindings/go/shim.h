@@ -28,8 +28,29 @@ typedef struct og_sink og_sink;
 og_sink *og_sink_new(int fd);
 uint64_t og_sink_end(og_sink *to);
 
+// The documents of a configuration: YAML under its name, and data as JSON that is merged over it; either may have no bytes.
+typedef struct {
+  otelcore_config documents[2];
+  size_t count;
+} og_config;
+
+static inline og_config og_config_of(const char *yaml, size_t yaml_len, const char *name, const char *data, size_t data_len) {
+  og_config config = {{{name == NULL ? "config.yaml" : name, yaml, yaml_len}, {"data", data, data_len}}, 2};
+  if (data_len == 0) {
+    config.count = 1;
+  } else if (yaml_len == 0) {
+    config.documents[0] = config.documents[1];
+    config.count = 1;
+  }
+  return config;
+}
+
 // `log` may be NULL.
-og_result og_new(const char *yaml, size_t yaml_len, const char *name, otelcore_log_level level, og_sink *log);
+og_result og_new(const char *yaml, size_t yaml_len, const char *name, const char *data, size_t data_len,
+                 otelcore_log_level level, og_sink *log);
+
+// In log.c: has a byte written to the socket `fd` at each change of a status; it is closed with the collector.
+og_result og_watch(uintptr_t c, int fd);
 
 #define OG_CALL(type, call)                                                                                            \
   type *out = NULL;                                                                                                    \
@@ -50,8 +71,21 @@ static inline bool og_is_flushed(uintptr_t c, uint64_t mark) {
   return otelcore_collector_is_flushed((const otelcore_collector *)c, mark);
 }
 
-static inline og_result og_reload(uintptr_t c, const char *yaml, size_t yaml_len, int64_t grace_ms) {
-  OG_CALL(void, otelcore_collector_reload((otelcore_collector *)c, yaml, yaml_len, grace_ms, &err));
+static inline og_result og_reload(uintptr_t c, const char *yaml, size_t yaml_len, const char *name, const char *data,
+                                  size_t data_len, int64_t grace_ms) {
+  og_config config = og_config_of(yaml, yaml_len, name, data, data_len);
+  OG_CALL(void, otelcore_collector_reload_merged((otelcore_collector *)c, config.documents, config.count, grace_ms, &err));
+}
+
+// A snapshot as JSON.
+static inline og_result og_snapshot(uintptr_t c) {
+  otelcore_snapshot *snapshot = NULL;
+  otelcore_buffer *out = NULL;
+  otelcore_error *err = NULL;
+  otelcore_status status = otelcore_collector_snapshot((const otelcore_collector *)c, &snapshot, &err);
+  if (status == OTELCORE_OK) status = otelcore_snapshot_json(snapshot, &out, &err);
+  otelcore_snapshot_free(snapshot);
+  return (og_result){status, (uintptr_t)out, (uintptr_t)err};
 }
 
 static inline og_result og_begin_shutdown(uintptr_t c, int64_t ms) {
@@ -88,6 +122,10 @@ static inline og_result og_output(uintptr_t c, const char *id) {
 
 static inline og_result og_submit(uintptr_t in, otelcore_signal signal, const uint8_t *otlp, size_t len) {
   OG_CALL(void, otelcore_input_submit((const otelcore_input *)in, signal, otlp, len, &err));
+}
+
+static inline og_result og_submit_json(uintptr_t in, otelcore_signal signal, const char *json, size_t len) {
+  OG_CALL(void, otelcore_input_submit_json((const otelcore_input *)in, signal, json, len, &err));
 }
 
 static inline og_result og_accepts(uintptr_t in, otelcore_signal signal) {

@@ -50,6 +50,12 @@
 /** An initialiser for otelcore_options: no log, and every default. */
 #define OTELCORE_OPTIONS_INIT {sizeof(otelcore_options), NULL, OTELCORE_LOG_INFO, NULL, NULL, NULL}
 
+/** Initialisers for the structs that snapshots are read into. */
+#define OTELCORE_COMPONENT_STATUS_INIT {sizeof(otelcore_component_status), NULL, NULL, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0}
+#define OTELCORE_QUEUE_STATUS_INIT {sizeof(otelcore_queue_status), NULL, NULL, 0, 0, 0, 0, 0, false}
+#define OTELCORE_MEMORY_STATUS_INIT {sizeof(otelcore_memory_status), 0, 0, 0, 0}
+#define OTELCORE_METRIC_SERIES_INIT {sizeof(otelcore_metric_series), NULL, NULL, NULL, 0, NULL, 0, 0, NULL, NULL, 0}
+
 
 /**
  * The ABI of this header. A library that says another number must not be used with it; the name for the loader
@@ -106,6 +112,11 @@ typedef struct otelcore_payload otelcore_payload;
 typedef struct otelcore_processor otelcore_processor;
 
 /**
+ * A collector at a moment. The caller frees it, and with it every text in its structs.
+ */
+typedef struct otelcore_snapshot otelcore_snapshot;
+
+/**
  * The result of a call. Values are added, never changed.
  */
 typedef int32_t otelcore_status;
@@ -160,6 +171,24 @@ typedef struct otelcore_options {
      */
     otelcore_free_fn log_free;
 } otelcore_options;
+
+/**
+ * A part of a configuration: YAML or JSON, which is YAML too.
+ */
+typedef struct otelcore_config {
+    /**
+     * How messages call it.
+     */
+    const char *name;
+    /**
+     * Its text, `len` bytes.
+     */
+    const char *text;
+    /**
+     * The bytes of `text`.
+     */
+    size_t len;
+} otelcore_config;
 
 /**
  * The state of a collector.
@@ -243,6 +272,213 @@ typedef int32_t otelcore_keep;
  * exception or longjmp.
  */
 typedef otelcore_keep (*otelcore_visit_fn)(void *user, struct otelcore_item *item);
+
+/**
+ * The status of a component.
+ */
+typedef int32_t otelcore_component_state;
+
+/**
+ * The status of a component. Begin with OTELCORE_COMPONENT_STATUS_INIT: what is added later is then not written.
+ */
+typedef struct otelcore_component_status {
+    /**
+     * sizeof(otelcore_component_status).
+     */
+    size_t struct_size;
+    /**
+     * "receiver", "processor", "exporter", "connector" or "extension".
+     */
+    const char *kind;
+    /**
+     * Its id.
+     */
+    const char *id;
+    /**
+     * The pipeline of a processor, the signals of a connector, and otherwise empty.
+     */
+    const char *instance;
+    /**
+     * Its status.
+     */
+    otelcore_component_state status;
+    /**
+     * The last error, while the status is an error; otherwise empty.
+     */
+    const char *message;
+    /**
+     * When the status changed last, in nanoseconds since 1970.
+     */
+    uint64_t changed_at_ns;
+    /**
+     * The last error that it reported; it stays when the component works again. NULL where there is none.
+     */
+    const char *last_error;
+    /**
+     * When it was reported last, in nanoseconds since 1970.
+     */
+    uint64_t last_error_at_ns;
+    /**
+     * How often in a row it was reported.
+     */
+    uint64_t last_error_count;
+    /**
+     * Where it listens, `address_count` texts; for a configured port 0 with the port that it got.
+     */
+    const char *const *addresses;
+    /**
+     * How many addresses there are.
+     */
+    size_t address_count;
+} otelcore_component_status;
+
+/**
+ * The unit of a queue.
+ */
+typedef int32_t otelcore_queue_unit;
+
+/**
+ * A queue: of an exporter, or of an input or a processor of the program. Begin with OTELCORE_QUEUE_STATUS_INIT.
+ */
+typedef struct otelcore_queue_status {
+    /**
+     * sizeof(otelcore_queue_status).
+     */
+    size_t struct_size;
+    /**
+     * "exporter", "receiver" or "processor".
+     */
+    const char *kind;
+    /**
+     * The id of the component.
+     */
+    const char *id;
+    /**
+     * What it carries; -1 is every signal.
+     */
+    otelcore_signal signal;
+    /**
+     * The unit of `size` and `capacity`.
+     */
+    otelcore_queue_unit unit;
+    /**
+     * How much it holds, what is being sent included.
+     */
+    uint64_t size;
+    /**
+     * The bound of `size`.
+     */
+    uint64_t capacity;
+    /**
+     * For how many milliseconds it has held its oldest payload. -1: it holds none, or it is the queue of an input or a processor of
+     * the program.
+     */
+    int64_t oldest_age_ms;
+    /**
+     * It is on disk.
+     */
+    bool is_on_disk;
+} otelcore_queue_status;
+
+/**
+ * Memory, in bytes. Begin with OTELCORE_MEMORY_STATUS_INIT.
+ */
+typedef struct otelcore_memory_status {
+    /**
+     * sizeof(otelcore_memory_status).
+     */
+    size_t struct_size;
+    /**
+     * Telemetry that the collector holds, counted exactly.
+     */
+    uint64_t held_bytes;
+    /**
+     * State that components keep, such as series.
+     */
+    uint64_t kept_bytes;
+    /**
+     * The limit of a `memory_limiter`; 0 where there is none.
+     */
+    uint64_t limit_bytes;
+    /**
+     * Resident memory of the whole process.
+     */
+    uint64_t resident_bytes;
+} otelcore_memory_status;
+
+/**
+ * The kind of a metric.
+ */
+typedef int32_t otelcore_metric_kind;
+
+/**
+ * A label of a series.
+ */
+typedef struct otelcore_label {
+    /**
+     * Its name.
+     */
+    const char *name;
+    /**
+     * Its value.
+     */
+    const char *value;
+} otelcore_label;
+
+/**
+ * A series of a metric of the collector's own. Begin with OTELCORE_METRIC_SERIES_INIT.
+ */
+typedef struct otelcore_metric_series {
+    /**
+     * sizeof(otelcore_metric_series).
+     */
+    size_t struct_size;
+    /**
+     * The metric's name.
+     */
+    const char *name;
+    /**
+     * Its description.
+     */
+    const char *help;
+    /**
+     * Its unit in UCUM; may be empty.
+     */
+    const char *unit;
+    /**
+     * Its kind.
+     */
+    otelcore_metric_kind kind;
+    /**
+     * `label_count` labels, sorted by name.
+     */
+    const struct otelcore_label *labels;
+    /**
+     * How many labels there are.
+     */
+    size_t label_count;
+    /**
+     * The value of a counter or gauge; the sum of a histogram's observations.
+     */
+    double value;
+    /**
+     * A histogram's upper bounds, ascending, without infinity: `bound_count` of them.
+     */
+    const double *bounds;
+    /**
+     * A histogram's counts by bucket, not cumulative: one more than there are bounds.
+     */
+    const uint64_t *counts;
+    /**
+     * How many bounds there are.
+     */
+    size_t bound_count;
+} otelcore_metric_series;
+
+/**
+ * Gets a component when its status has changed. The struct and its texts are valid until it returns.
+ */
+typedef void (*otelcore_status_fn)(void *user, const struct otelcore_component_status *status);
 
 /**
  * Success.
@@ -489,6 +725,71 @@ typedef otelcore_keep (*otelcore_visit_fn)(void *user, struct otelcore_item *ite
  */
 #define OTELCORE_VALUE_MAP 7
 
+/**
+ * Not started yet.
+ */
+#define OTELCORE_COMPONENT_NONE 0
+
+/**
+ * It is being started.
+ */
+#define OTELCORE_COMPONENT_STARTING 1
+
+/**
+ * It runs without errors.
+ */
+#define OTELCORE_COMPONENT_OK 2
+
+/**
+ * It has failed, and may succeed without a change.
+ */
+#define OTELCORE_COMPONENT_RECOVERABLE_ERROR 3
+
+/**
+ * It has failed, and a person has to change something.
+ */
+#define OTELCORE_COMPONENT_PERMANENT_ERROR 4
+
+/**
+ * A shutdown has begun.
+ */
+#define OTELCORE_COMPONENT_STOPPING 6
+
+/**
+ * It has ended.
+ */
+#define OTELCORE_COMPONENT_STOPPED 7
+
+/**
+ * Requests.
+ */
+#define OTELCORE_UNIT_REQUESTS 0
+
+/**
+ * Spans, data points, log records.
+ */
+#define OTELCORE_UNIT_ITEMS 1
+
+/**
+ * Bytes.
+ */
+#define OTELCORE_UNIT_BYTES 2
+
+/**
+ * It only grows.
+ */
+#define OTELCORE_METRIC_COUNTER 0
+
+/**
+ * It goes up and down.
+ */
+#define OTELCORE_METRIC_GAUGE 1
+
+/**
+ * Counts by bounds.
+ */
+#define OTELCORE_METRIC_HISTOGRAM 2
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -512,6 +813,17 @@ otelcore_status otelcore_collector_new(const char *yaml,
                                        const struct otelcore_options *options,
                                        struct otelcore_collector **out,
                                        struct otelcore_error **err);
+
+/**
+ * The same for `count` documents, which are merged in their order: maps key by key, everything else by the last value. So data of
+ * the program as JSON changes a configuration in YAML. Messages have the name of the document that a mistake is in, and its path
+ * in it; `config_name` of the options is not used.
+ */
+otelcore_status otelcore_collector_new_merged(const struct otelcore_config *configs,
+                                              size_t count,
+                                              const struct otelcore_options *options,
+                                              struct otelcore_collector **out,
+                                              struct otelcore_error **err);
 
 /**
  * Starts the collector on a thread of its own, and returns when everything listens.
@@ -583,6 +895,15 @@ otelcore_status otelcore_collector_reload(struct otelcore_collector *collector,
                                           struct otelcore_error **err);
 
 /**
+ * The same for `count` documents, as otelcore_collector_new_merged() takes them.
+ */
+otelcore_status otelcore_collector_reload_merged(struct otelcore_collector *collector,
+                                                 const struct otelcore_config *configs,
+                                                 size_t count,
+                                                 int64_t grace_ms,
+                                                 struct otelcore_error **err);
+
+/**
  * Takes nothing new, delivers what it holds, and ends within `timeout_ms`; negative is however long it takes. Returns
  * when it has ended. OTELCORE_TIMEOUT says that something was not delivered; the message says what, and the collector
  * has ended all the same. One that has never been started, or has ended before, is no error. On the thread that drives
@@ -632,6 +953,15 @@ otelcore_status otelcore_input_submit(const struct otelcore_input *input,
                                       const uint8_t *otlp,
                                       size_t len,
                                       struct otelcore_error **err);
+
+/**
+ * The same for `len` bytes of `json`, a request in OTLP/JSON: it is converted in this call.
+ */
+otelcore_status otelcore_input_submit_json(const struct otelcore_input *input,
+                                           otelcore_signal signal,
+                                           const char *json,
+                                           size_t len,
+                                           struct otelcore_error **err);
 
 /**
  * Whether a pipeline takes this signal from the input; may be called before the start. OTELCORE_NOT_FOUND where none
@@ -934,6 +1264,74 @@ otelcore_status otelcore_payload_finish(struct otelcore_payload *payload,
 otelcore_status otelcore_payload_retry_after(struct otelcore_payload *payload,
                                              uint64_t after_ms,
                                              struct otelcore_error **err);
+
+/**
+ * Takes a snapshot of a collector, in any of its states. The snapshot is the caller's to free.
+ */
+otelcore_status otelcore_collector_snapshot(const struct otelcore_collector *collector,
+                                            struct otelcore_snapshot **out,
+                                            struct otelcore_error **err);
+
+/**
+ * The state of the collector; OTELCORE_STATE_NONE for an invalid handle.
+ */
+otelcore_state otelcore_snapshot_state(const struct otelcore_snapshot *snapshot);
+
+/**
+ * The component at this place, from 0 on. OTELCORE_NOT_FOUND: there are no more. Its texts stay until the snapshot is freed.
+ */
+otelcore_status otelcore_snapshot_get_component(const struct otelcore_snapshot *snapshot,
+                                                size_t index,
+                                                struct otelcore_component_status *out,
+                                                struct otelcore_error **err);
+
+/**
+ * The queue at this place, from 0 on. OTELCORE_NOT_FOUND: there are no more. Its texts stay until the snapshot is freed.
+ */
+otelcore_status otelcore_snapshot_get_queue(const struct otelcore_snapshot *snapshot,
+                                            size_t index,
+                                            struct otelcore_queue_status *out,
+                                            struct otelcore_error **err);
+
+/**
+ * The memory.
+ */
+otelcore_status otelcore_snapshot_get_memory(const struct otelcore_snapshot *snapshot,
+                                             struct otelcore_memory_status *out,
+                                             struct otelcore_error **err);
+
+/**
+ * The series of an own metric at this place, from 0 on; those of one metric follow each other. OTELCORE_NOT_FOUND: there are no
+ * more. Its texts and numbers stay until the snapshot is freed.
+ */
+otelcore_status otelcore_snapshot_get_series(const struct otelcore_snapshot *snapshot,
+                                             size_t index,
+                                             struct otelcore_metric_series *out,
+                                             struct otelcore_error **err);
+
+/**
+ * The whole snapshot as a JSON object: `state`, `error` (why it has failed, or null), `memory`, `components` as in
+ * otelcore_collector_component_statuses(), `queues` and `metrics`; later versions may add keys.
+ */
+otelcore_status otelcore_snapshot_json(const struct otelcore_snapshot *snapshot,
+                                       struct otelcore_buffer **out,
+                                       struct otelcore_error **err);
+
+/**
+ * Frees a snapshot. NULL is fine.
+ */
+void otelcore_snapshot_free(struct otelcore_snapshot *snapshot);
+
+/**
+ * Has `call` called with each component whose status has changed, in the collector's thread, or in a turn of the host's. Once for
+ * each collector, and best before the start. It must neither wait for the collector nor leave by an exception or longjmp.
+ * `free_user`, which may be NULL, is called with `user` after the last call. Where this function fails, `user` stays the caller's.
+ */
+otelcore_status otelcore_collector_set_status_callback(struct otelcore_collector *collector,
+                                                       otelcore_status_fn call,
+                                                       void *user,
+                                                       otelcore_free_fn free_user,
+                                                       struct otelcore_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

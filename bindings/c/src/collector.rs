@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use otelcore::pipeline::UndeliveredItems;
 use otelcore::reactor::{TrackedFd, install_fork_handlers};
-use otelcore::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector};
+use otelcore::{CollectorState, ConfigDocument, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector};
 
 use crate::boundary::{InCallback, bytes_from_c, run_export, run_export_or, text_from_c, write_out};
 use crate::error::{CallError, Error};
@@ -40,6 +40,8 @@ pub(crate) struct CollectorObject {
     log_user: Option<Arc<CallbackUser>>,
     /// Callbacks of outputs, by their ids.
     pub(crate) output_callbacks: Mutex<Vec<(String, Arc<OutputCallback>)>>,
+    /// A status callback was set.
+    pub(crate) has_status_callback: AtomicBool,
 }
 
 pub(crate) static COLLECTORS: HandleTable<Collector, CollectorObject> = HandleTable::new(0);
@@ -205,10 +207,19 @@ impl CollectorObject {
         if flushed { Ok(()) } else { Err(EmbedError::Timeout(UndeliveredItems::default()).into()) }
     }
 
-    fn reload(&self, yaml: &str, grace: Duration) -> Result<(), CallError> {
+    fn reload(&self, config: HostConfig<'_>, grace: Duration) -> Result<(), CallError> {
         InCallback::check_inactive()?;
-        let Some(host_loop) = self.own_host_loop() else { return Ok(self.embedded.reload(yaml, grace).map(drop)?) };
-        let number = self.embedded.begin_reload(yaml, grace)?;
+        let Some(host_loop) = self.own_host_loop() else {
+            return Ok(match &config {
+                HostConfig::Yaml(yaml) => self.embedded.reload(yaml, grace),
+                HostConfig::Merged(documents) => self.embedded.reload_merged(documents, grace),
+            }
+            .map(drop)?);
+        };
+        let number = match &config {
+            HostConfig::Yaml(yaml) => self.embedded.begin_reload(yaml, grace),
+            HostConfig::Merged(documents) => self.embedded.begin_reload_merged(documents, grace),
+        }?;
         let mut result = None;
         host_loop.run_turns_until(Instant::now() + MAX_WAIT, || {
             result = self.embedded.reload_result(number);
@@ -279,6 +290,56 @@ impl CollectorObject {
     }
 }
 
+/// A part of a configuration: YAML or JSON, which is YAML too.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Config {
+    /// How messages call it.
+    pub name: *const c_char,
+    /// Its text, `len` bytes.
+    pub text: *const c_char,
+    /// The bytes of `text`.
+    pub len: usize,
+}
+
+/// A configuration as a host gives it.
+enum HostConfig<'a> {
+    /// One text, under the name in the options.
+    Yaml(&'a str),
+    /// Documents that are merged in their order.
+    Merged(Vec<ConfigDocument<'a>>),
+}
+
+/// A text of a configuration that C passed in.
+///
+/// # Safety
+/// `text` is NULL or points to `len` bytes that are not written to during `'a`.
+unsafe fn config_text<'a>(text: *const c_char, len: usize) -> Result<&'a str, CallError> {
+    // SAFETY: guaranteed by the caller.
+    let bytes = unsafe { bytes_from_c(text.cast(), len)? };
+    std::str::from_utf8(bytes)
+        .map_err(|e| CallError::new(OTELCORE_INVALID_CONFIG, format!("the configuration is not UTF-8: {e}")))
+}
+
+/// Documents that C passed in.
+///
+/// # Safety
+/// `configs` is NULL or points to `count` documents that are valid during `'a`.
+unsafe fn merged_configs<'a>(configs: *const Config, count: usize) -> Result<HostConfig<'a>, CallError> {
+    const MAX_DOCUMENTS: usize = 1024;
+    if configs.is_null() || !configs.is_aligned() || !(1..=MAX_DOCUMENTS).contains(&count) {
+        return Err(CallError::invalid_argument("there have to be 1 to 1024 documents of the configuration"));
+    }
+    // SAFETY: not NULL and aligned; the rest is guaranteed by the caller.
+    let configs = unsafe { std::slice::from_raw_parts(configs, count) };
+    let documents = configs.iter().map(|config| {
+        // SAFETY: guaranteed by the caller.
+        let (name, text) = unsafe { (text_from_c(config.name, "name")?, config_text(config.text, config.len)?) };
+        Ok(ConfigDocument { name, text })
+    });
+    Ok(HostConfig::Merged(documents.collect::<Result<_, CallError>>()?))
+}
+
 /// What a host decides about a collector. Begin with OTELCORE_OPTIONS_INIT: what is added later is then there.
 #[repr(C)]
 pub struct CollectorOptions {
@@ -336,47 +397,73 @@ pub extern "C" fn otelcore_collector_new(
     out: *mut *mut Collector,
     err: *mut *mut Error,
 ) -> Status {
-    run_export(err, || {
-        if out.is_null() {
-            return Err(CallError::invalid_argument("there is no place for the collector"));
+    // SAFETY: the header says so.
+    run_export(err, || new_collector(unsafe { config_text(yaml, yaml_len).map(HostConfig::Yaml) }, options, out))
+}
+
+/// The same for `count` documents, which are merged in their order: maps key by key, everything else by the last value. So data of
+/// the program as JSON changes a configuration in YAML. Messages have the name of the document that a mistake is in, and its path
+/// in it; `config_name` of the options is not used.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_collector_new_merged(
+    configs: *const Config,
+    count: usize,
+    options: *const CollectorOptions,
+    out: *mut *mut Collector,
+    err: *mut *mut Error,
+) -> Status {
+    // SAFETY: the header says so.
+    run_export(err, || new_collector(unsafe { merged_configs(configs, count) }, options, out))
+}
+
+fn new_collector(
+    config: Result<HostConfig<'_>, CallError>,
+    options: *const CollectorOptions,
+    out: *mut *mut Collector,
+) -> Result<(), CallError> {
+    if out.is_null() {
+        return Err(CallError::invalid_argument("there is no place for the collector"));
+    }
+    let config = config?;
+    // SAFETY: the header says so.
+    let host_options = unsafe { read_options(options)? };
+    let mut options = EmbedOptions::default();
+    let mut log_user = None;
+    if let Some(host_options) = host_options {
+        if !host_options.config_name.is_null() {
+            // SAFETY: the header says that it is a text.
+            options.config_name = unsafe { text_from_c(host_options.config_name, "config_name")? }.to_owned();
         }
-        // SAFETY: the header says so of both.
-        let (yaml, host_options) = unsafe { (bytes_from_c(yaml.cast(), yaml_len)?, read_options(options)?) };
-        let yaml = std::str::from_utf8(yaml)
-            .map_err(|e| CallError::new(OTELCORE_INVALID_CONFIG, format!("the configuration is not UTF-8: {e}")))?;
-        let mut options = EmbedOptions::default();
-        let mut log_user = None;
-        if let Some(host_options) = host_options {
-            if !host_options.config_name.is_null() {
-                // SAFETY: the header says that it is a text.
-                options.config_name = unsafe { text_from_c(host_options.config_name, "config_name")? }.to_owned();
-            }
-            if let Some(sink) =
-                HostLogSink::new(host_options.log_level, host_options.log, host_options.log_user, host_options.log_free)
-            {
-                log_user = Some(sink.user.clone());
-                options.log = Arc::new(sink);
-            }
+        if let Some(sink) =
+            HostLogSink::new(host_options.log_level, host_options.log, host_options.log_user, host_options.log_free)
+        {
+            log_user = Some(sink.user.clone());
+            options.log = Arc::new(sink);
         }
-        install_fork_handlers();
-        free_ended_collectors();
-        let embedded = EmbeddedCollector::new(yaml, options).inspect_err(|_| {
-            if let Some(user) = &log_user {
-                user.release_to_host();
-            }
-        })?;
-        let collector = COLLECTORS.insert(CollectorObject {
-            embedded,
-            state_change: Mutex::default(),
-            has_start_failed: AtomicBool::new(false),
-            host_loop: OnceLock::new(),
-            log_user,
-            output_callbacks: Mutex::default(),
-        });
-        // SAFETY: not NULL, and the header asks for a place to write to.
-        unsafe { write_out(out, collector) };
-        Ok(())
-    })
+    }
+    install_fork_handlers();
+    free_ended_collectors();
+    let embedded = match config {
+        HostConfig::Yaml(yaml) => EmbeddedCollector::new(yaml, options),
+        HostConfig::Merged(documents) => EmbeddedCollector::new_merged(&documents, options),
+    };
+    let embedded = embedded.inspect_err(|_| {
+        if let Some(user) = &log_user {
+            user.release_to_host();
+        }
+    })?;
+    let collector = COLLECTORS.insert(CollectorObject {
+        embedded,
+        state_change: Mutex::default(),
+        has_start_failed: AtomicBool::new(false),
+        host_loop: OnceLock::new(),
+        log_user,
+        output_callbacks: Mutex::default(),
+        has_status_callback: AtomicBool::new(false),
+    });
+    // SAFETY: not NULL, and the header asks for a place to write to.
+    unsafe { write_out(out, collector) };
+    Ok(())
 }
 
 /// Starts the collector on a thread of its own, and returns when everything listens.
@@ -477,10 +564,24 @@ pub extern "C" fn otelcore_collector_reload(
 ) -> Status {
     run_export(err, || {
         // SAFETY: the header says so.
-        let yaml = unsafe { bytes_from_c(yaml.cast(), yaml_len)? };
-        let yaml = std::str::from_utf8(yaml)
-            .map_err(|e| CallError::new(OTELCORE_INVALID_CONFIG, format!("the configuration is not UTF-8: {e}")))?;
-        collector_object(collector)?.reload(yaml, duration_of_ms(grace_ms))
+        let yaml = unsafe { config_text(yaml, yaml_len)? };
+        collector_object(collector)?.reload(HostConfig::Yaml(yaml), duration_of_ms(grace_ms))
+    })
+}
+
+/// The same for `count` documents, as otelcore_collector_new_merged() takes them.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_collector_reload_merged(
+    collector: *mut Collector,
+    configs: *const Config,
+    count: usize,
+    grace_ms: i64,
+    err: *mut *mut Error,
+) -> Status {
+    run_export(err, || {
+        // SAFETY: the header says so.
+        let config = unsafe { merged_configs(configs, count)? };
+        collector_object(collector)?.reload(config, duration_of_ms(grace_ms))
     })
 }
 

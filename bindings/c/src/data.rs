@@ -132,6 +132,23 @@ pub extern "C" fn otelcore_input_submit(
     })
 }
 
+/// The same for `len` bytes of `json`, a request in OTLP/JSON: it is converted in this call.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_input_submit_json(
+    input: *const Input,
+    signal: Signal,
+    json: *const c_char,
+    len: usize,
+    err: *mut *mut Error,
+) -> Status {
+    run_export(err, || {
+        let input = INPUTS.get(input).map_err(|error| CallError::invalid_handle("input", error))?;
+        // SAFETY: the header says that there are `len` bytes.
+        let body = unsafe { bytes_from_c(json.cast(), len)? };
+        Ok(input.input.submit_json(parse_signal(signal)?, body)?)
+    })
+}
+
 /// Whether a pipeline takes this signal from the input; may be called before the start. OTELCORE_NOT_FOUND where none
 /// does; the message names the signals that are taken.
 #[unsafe(no_mangle)]

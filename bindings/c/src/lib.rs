@@ -19,6 +19,7 @@ pub mod observe;
 mod panics;
 mod per_process;
 pub mod processor;
+pub mod snapshot;
 mod table;
 
 use std::ffi::{c_char, c_void};

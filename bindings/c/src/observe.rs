@@ -11,7 +11,7 @@ pub struct Buffer(());
 
 static BUFFERS: HandleTable<Buffer, Vec<u8>> = HandleTable::new(4);
 
-fn write_buffer(mut bytes: Vec<u8>, out: *mut *mut Buffer) -> Result<(), CallError> {
+pub(crate) fn write_buffer(mut bytes: Vec<u8>, out: *mut *mut Buffer) -> Result<(), CallError> {
     if out.is_null() {
         return Err(CallError::invalid_argument("there is no place for the buffer"));
     }

@@ -103,6 +103,11 @@ fn processor_of_the_host_program_changes_payloads() {
 }
 
 #[test]
+fn state_and_configuration_are_data() {
+    run_test_program("snapshot.c");
+}
+
+#[test]
 fn library_changes_no_state_of_its_host_process() {
     run_test_program("host_state.c");
 }
@@ -129,6 +134,44 @@ fn collector_runs_in_the_loop_of_its_host() {
 #[test]
 fn cpp_program_embeds_a_collector() {
     run_test_program("from_cpp.cpp");
+}
+
+#[test]
+fn cpp_wrappers_own_handles_and_let_no_exception_pass() {
+    let (source, lib) = (manifest_path("tests/wrappers.cpp"), installed_library().prefix.join("lib"));
+    for compiler in ["g++", "clang++"] {
+        if Command::new(compiler).arg("--version").output().is_err() {
+            eprintln!("{compiler} is not installed: not tried");
+            continue;
+        }
+        for standard in ["c++17", "c++20"] {
+            let program = temporary_path(&format!("wrappers-{compiler}-{standard}"));
+            let mut command = Command::new(compiler);
+            command.arg(format!("-std={standard}")).args([
+                "-Wall",
+                "-Wextra",
+                "-Wpedantic",
+                "-Wconversion",
+                "-Wshadow",
+            ]);
+            command.args(["-Werror", "-g", "-pthread", "-I"]).arg(installed_library().prefix.join("include"));
+            command.arg(&source).arg("-o").arg(&program).arg("-L").arg(&lib).arg("-lotelcore");
+            run_successfully(command.arg(format!("-Wl,-rpath,{}", lib.display())));
+            run_with_time_limit(&program);
+        }
+    }
+}
+
+#[test]
+fn example_in_cpp_is_built_by_cmake_and_prints_the_documented_output() {
+    let (built, build) = (installed_library(), temporary_path("example-cpp"));
+    let _ = std::fs::remove_dir_all(&build);
+    let prefix = format!("-DCMAKE_PREFIX_PATH={}", built.prefix.display());
+    let example = manifest_path("../../examples/cpp");
+    run_successfully(Command::new("cmake").arg("-S").arg(example).arg("-B").arg(&build).arg(prefix));
+    run_successfully(Command::new("cmake").arg("--build").arg(&build));
+    let stdout = String::from_utf8(run_with_time_limit(&build.join("shop")).stdout).unwrap();
+    assert_eq!(stdout, "15 of 20 spans came out\nstopped\n");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use otelcore_pipeline::{
 };
 
 use crate::output::{BatchResult, OutputState, WaitingBatch};
+use crate::waiting::notify;
 use crate::{HostIo, lock_ignoring_poison};
 
 /// Local keys: the notifier; timers of attempts that have a deadline.
@@ -106,8 +107,9 @@ impl Exporter for HostExporter {
             cx.set_timer(DEADLINE_KEY, deadline);
         }
         let batch = WaitingBatch { exporter, attempt, signal: payload.signal, data };
-        lock_ignoring_poison(&self.state.queue).batches.push_back(batch);
-        self.state.changed.notify_one();
+        let mut queue = lock_ignoring_poison(&self.state.queue);
+        queue.batches.push_back(batch);
+        notify(&*self.state, queue, false);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, outcomes: &mut Outcomes) {

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use otelcore_pdata::{MalformedBody, Rope, Signal, checked_rope};
 use otelcore_pipeline::{Held, Metadata, Notifier, Payload, catch_panic};
 
 use crate::item::{Item, ItemEditor, Visit};
-use crate::waiting::{NextBatchError, WaitState, WaitedQueue, wait_for_entry, wake_calls};
+use crate::waiting::{
+    HostQueue, NextBatchError, NextEntry, WaitState, WaitedQueue, notify, wait_for_entry, wake_calls,
+};
 use crate::{OwnerProcess, lock_ignoring_poison};
 
 /// What the loop does with a payload that the host program had.
@@ -44,12 +47,30 @@ pub(crate) struct WorkQueue {
     pub(crate) has_host: bool,
     /// Waiting payloads and those that the host program has.
     pub(crate) bytes: usize,
+    /// The bound of `bytes`, once it has started.
+    max_bytes: usize,
     next_ticket: u64,
     next_instance: u64,
     /// In the order of their tickets.
     waiting: BTreeMap<u64, (u64, Payload)>,
     instances: BTreeMap<u64, Instance>,
     waits: WaitState,
+}
+
+impl HostQueue for ProcessorState {
+    type Queue = WorkQueue;
+
+    fn queue(&self) -> &Mutex<WorkQueue> {
+        &self.queue
+    }
+
+    fn changed(&self) -> &Condvar {
+        &self.changed
+    }
+
+    fn is_forked(&self) -> bool {
+        self.process.is_forked()
+    }
 }
 
 impl WaitedQueue for WorkQueue {
@@ -71,7 +92,8 @@ struct Instance {
 }
 
 impl WorkQueue {
-    pub(crate) fn add_instance(&mut self, notifier: Arc<dyn Notifier>) -> u64 {
+    pub(crate) fn add_instance(&mut self, notifier: Arc<dyn Notifier>, max_bytes: usize) -> u64 {
+        self.max_bytes = max_bytes;
         let number = self.next_instance;
         self.next_instance += 1;
         self.instances.insert(number, Instance { notifier, results: VecDeque::new() });
@@ -105,14 +127,19 @@ impl WorkQueue {
 }
 
 impl ProcessorState {
+    /// The bytes that it holds, and their bound.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let queue = lock_ignoring_poison(&self.queue);
+        (queue.bytes, queue.max_bytes)
+    }
+
     /// Nothing is given to the host program any more, and all waiting calls return.
     pub(crate) fn close(&self) {
         let mut queue = lock_ignoring_poison(&self.queue);
         queue.waits.closed = true;
         let waiting = std::mem::take(&mut queue.waiting);
         queue.bytes -= waiting.values().map(|(_, payload)| payload.body.len()).sum::<usize>();
-        drop(queue);
-        self.changed.notify_all();
+        notify(self, queue, true);
     }
 
     /// The loop has dropped one of the processors; with the last one, the host program gets nothing more.
@@ -198,15 +225,22 @@ impl HostProcessor {
         if self.0.process.is_forked() {
             return Err(NextBatchError::Forked);
         }
-        let (ticket, instance, payload) = wait_for_entry(&self.0.queue, &self.0.changed, timeout)?;
-        let len = payload.body.len();
-        Ok(HostPayload { state: self.0.clone(), ticket, instance, len, payload, is_finished: false })
+        Ok(HostPayload::new(&self.0, wait_for_entry(&*self.0, timeout)?))
+    }
+
+    /// The next payload as a future, for any executor: it is woken in the collector's thread. Dropped, it takes no payload.
+    /// There is no timeout; [`HostProcessor::wake`] ends it as it ends calls.
+    ///
+    /// Resolves to an error with the reason why there is none.
+    pub fn next_async(&self) -> impl Future<Output = Result<HostPayload, NextBatchError>> + Send + use<> {
+        let state = self.0.clone();
+        async move { Ok(HostPayload::new(&state, NextEntry::new(state.clone()).await?)) }
     }
 
     /// Makes all calls that wait in [`HostProcessor::next`] return; if there are none, the next call that would wait.
     pub fn wake(&self) {
         if !self.0.process.is_forked() {
-            wake_calls(&self.0.queue, &self.0.changed);
+            wake_calls(&*self.0);
         }
     }
 }
@@ -230,6 +264,11 @@ impl std::fmt::Debug for HostPayload {
 }
 
 impl HostPayload {
+    fn new(state: &Arc<ProcessorState>, (ticket, instance, payload): (u64, u64, Payload)) -> Self {
+        let len = payload.body.len();
+        Self { state: state.clone(), ticket, instance, len, payload, is_finished: false }
+    }
+
     /// The signal of its items.
     #[must_use]
     pub fn signal(&self) -> Signal {

@@ -26,6 +26,12 @@ impl InputState {
         self.process.is_forked()
     }
 
+    /// The bytes whose outcome is not known, and their bound.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let queue = lock_ignoring_poison(&self.queue);
+        (queue.bytes, queue.open.as_ref().map_or(0, |open| open.max_bytes))
+    }
+
     pub(crate) fn close(&self) -> u64 {
         let mut queue = lock_ignoring_poison(&self.queue);
         queue.open = None;
@@ -205,6 +211,18 @@ impl Input {
         drop(queue);
         notifier.notify();
         pending.map_or(Ok(()), |(pending, timeout)| pending.wait(timeout))
+    }
+
+    /// The same for `json`, a request in OTLP/JSON: it is converted in this call.
+    ///
+    /// # Errors
+    /// The reason why it was not accepted; the call had no effect then.
+    pub fn submit_json(&self, signal: Signal, json: &[u8]) -> Result<(), SubmitError> {
+        // What is refused anyway is not converted.
+        self.check_admission(signal, json.len())?;
+        let mut body = Vec::new();
+        otelcore_pdata::json::decode(signal, json, &mut body).map_err(|e| SubmitError::Invalid(e.to_string()))?;
+        self.submit_bytes(signal, Bytes::from(body))
     }
 
     fn check_admission(&self, signal: Signal, len: usize) -> Result<(Arc<Budget>, Option<Duration>), SubmitError> {

@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore_config::ComponentId;
+use otelcore_pipeline::ComponentKind;
 
 pub use exporter::InprocExporterFactory;
 pub use host_processor::{CallbackRunner, HostPayload, HostProcessor, ProcessResult, is_in_process_callback};
@@ -58,6 +59,19 @@ impl OwnerProcess {
 /// Locks, also if a previous holder panicked: the shared data is consistent after each statement.
 fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an input or a processor holds at a moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostQueueStatus {
+    /// A receiver or a processor.
+    pub kind: ComponentKind,
+    /// Its id.
+    pub id: String,
+    /// Bytes of the payloads that wait, and of those whose outcome is not known.
+    pub bytes: usize,
+    /// `max_queue_bytes` of its configuration; 0 where it has not started.
+    pub max_bytes: usize,
 }
 
 #[derive(Default)]
@@ -127,6 +141,19 @@ impl HostIo {
             state.inputs.keys().map(ToString::to_string).collect(),
             state.outputs.keys().map(ToString::to_string).collect(),
         )
+    }
+
+    /// The queues of all inputs and processors, from the start on.
+    #[must_use]
+    pub fn queues(&self) -> Vec<HostQueueStatus> {
+        let state = lock_ignoring_poison(&self.0);
+        let inputs = state.inputs.iter().map(|(id, input)| (ComponentKind::Receiver, id, input.bytes()));
+        let processors =
+            state.processors.iter().map(|(id, processor)| (ComponentKind::Processor, id, processor.bytes()));
+        inputs
+            .chain(processors)
+            .map(|(kind, id, (bytes, max_bytes))| HostQueueStatus { kind, id: id.to_string(), bytes, max_bytes })
+            .collect()
     }
 
     /// Closes all inputs, processors and outputs, for a loop that has failed: nothing is accepted any more, and all waiting calls

@@ -1,6 +1,7 @@
 //! The output: the side of an exporter that the host program uses.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use bytes::Bytes;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{AttemptId, Notifier};
 
-use crate::waiting::{NextBatchError, WaitState, WaitedQueue, wait_for_entry, wake_calls};
+use crate::waiting::{
+    HostQueue, NextBatchError, NextEntry, WaitState, WaitedQueue, notify, wait_for_entry, wake_calls,
+};
 use crate::{OwnerProcess, lock_ignoring_poison};
 
 /// A host program's function for batches.
@@ -31,7 +34,7 @@ impl OutputState {
         queue.waits.closed = true;
         // The sending queue of the exporter still holds them, and reports them.
         queue.batches.clear();
-        self.changed.notify_all();
+        notify(self, queue, true);
     }
 
     /// An exporter has ended; with the last one, the host program gets nothing more.
@@ -89,6 +92,22 @@ impl BatchQueue {
     }
 }
 
+impl HostQueue for OutputState {
+    type Queue = BatchQueue;
+
+    fn queue(&self) -> &Mutex<BatchQueue> {
+        &self.queue
+    }
+
+    fn changed(&self) -> &Condvar {
+        &self.changed
+    }
+
+    fn is_forked(&self) -> bool {
+        self.process.is_forked()
+    }
+}
+
 impl WaitedQueue for BatchQueue {
     type Entry = WaitingBatch;
 
@@ -139,14 +158,22 @@ impl Output {
         if self.0.process.is_forked() {
             return Err(NextBatchError::Forked);
         }
-        let WaitingBatch { exporter, attempt, signal, data } = wait_for_entry(&self.0.queue, &self.0.changed, timeout)?;
-        Ok(Batch { state: self.0.clone(), exporter, attempt, signal, data, is_finished: false })
+        Ok(Batch::new(&self.0, wait_for_entry(&*self.0, timeout)?))
+    }
+
+    /// The next batch as a future, for any executor: it is woken in the collector's thread. Dropped, it takes no batch.
+    /// There is no timeout; [`Output::wake`] ends it as it ends calls.
+    ///
+    /// Resolves to an error with the reason why there is none.
+    pub fn next_async(&self) -> impl Future<Output = Result<Batch, NextBatchError>> + Send + use<> {
+        let state = self.0.clone();
+        async move { Ok(Batch::new(&state, NextEntry::new(state.clone()).await?)) }
     }
 
     /// Makes all calls that wait in [`Output::next`] return; if there are none, the next call that would wait.
     pub fn wake(&self) {
         if !self.0.process.is_forked() {
-            wake_calls(&self.0.queue, &self.0.changed);
+            wake_calls(&*self.0);
         }
     }
 
@@ -179,6 +206,11 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Batch {
+    fn new(state: &Arc<OutputState>, waiting: WaitingBatch) -> Self {
+        let WaitingBatch { exporter, attempt, signal, data } = waiting;
+        Self { state: state.clone(), exporter, attempt, signal, data, is_finished: false }
+    }
+
     /// The signal of its items.
     #[must_use]
     pub fn signal(&self) -> Signal {

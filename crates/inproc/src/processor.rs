@@ -15,6 +15,7 @@ use otelcore_pipeline::{
 };
 
 use crate::host_processor::{PayloadOutcome, ProcessorState};
+use crate::waiting::notify;
 use crate::{HostIo, lock_ignoring_poison};
 
 /// Local keys: the notifier; the timer of deadlines.
@@ -168,7 +169,7 @@ impl Processor for ProcessorInstance {
                 self.id.to_string()
             )));
         }
-        self.instance = Some(queue.add_instance(cx.notifier(NOTIFIER_KEY)));
+        self.instance = Some(queue.add_instance(cx.notifier(NOTIFIER_KEY), self.max_bytes));
         Ok(())
     }
 
@@ -180,8 +181,7 @@ impl Processor for ProcessorInstance {
             return downstream.refuse(ack, items, overloaded());
         }
         let ticket = queue.push(instance, payload);
-        drop(queue);
-        self.state.changed.notify_one();
+        notify(&*self.state, queue, false);
         let deadline = if self.timeout.is_zero() { MonotonicTime::NEVER } else { cx.now() + self.timeout };
         // A timer that is set is not too late for this payload.
         if deadline != MonotonicTime::NEVER && !std::mem::replace(&mut self.has_timer, true) {

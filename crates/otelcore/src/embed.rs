@@ -7,10 +7,11 @@
 //! state is always [`CollectorState::Failed`].
 
 mod reload;
+mod snapshot;
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ use otelcore_pipeline::{
 };
 use otelcore_reactor::{EventLoop, LoopHandle, RealWorld, ShutdownReport, SignalsBlocked};
 
+use self::snapshot::LoopClock;
+pub use self::snapshot::{CollectorSnapshot, MemorySnapshot, QueueSnapshot, component_status_json, kind_name};
 use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::{BuildInfo, Collector, RunError};
@@ -161,6 +164,15 @@ impl std::fmt::Debug for EmbedOptions {
     }
 }
 
+/// A part of a configuration: YAML, or JSON, which is YAML too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConfigDocument<'a> {
+    /// How messages call it.
+    pub name: &'a str,
+    /// Its text.
+    pub text: &'a str,
+}
+
 /// Reads configurations as the host program has decided it.
 struct ConfigReader {
     registry: Registry,
@@ -176,12 +188,19 @@ struct ConfigWarnings {
 }
 
 impl ConfigReader {
-    fn read(&self, yaml: &str) -> Result<(Plan, ConfigWarnings), EmbedError> {
+    /// Reads documents that are merged in their order, as several `--config` of the command line are.
+    fn read(&self, documents: &[ConfigDocument<'_>]) -> Result<(Plan, ConfigWarnings), EmbedError> {
+        for (position, document) in documents.iter().enumerate() {
+            if documents.iter().take(position).any(|other| other.name == document.name) {
+                let text = format!("two documents of the configuration have the name {:?}", document.name);
+                return Err(EmbedError::Config(text));
+            }
+        }
         let diagnostics = Diagnostics::new();
         let (gates, _) = FeatureGates::parse::<&str>(&[]);
-        let uri = format!("file:{}", self.config_name);
-        let sources = ConfigText { yaml, reader: self };
-        let plan = otelcore_config::load(&[uri], &[], &sources, &gates, &diagnostics)
+        let uris: Vec<_> = documents.iter().map(|document| format!("file:{}", document.name)).collect();
+        let sources = ConfigTexts { documents, reader: self };
+        let plan = otelcore_config::load(&uris, &[], &sources, &gates, &diagnostics)
             .and_then(|root| Plan::parse(&root, &self.registry, &gates, &diagnostics));
         let mut plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.render_to_string(false)))?;
         if !(self.default_metrics_page || plan.telemetry.metrics.page_is_named) {
@@ -205,18 +224,17 @@ impl ConfigWarnings {
     }
 }
 
-/// A source of files: the configuration's text under its name, and other files from the disk.
-struct ConfigText<'a> {
-    yaml: &'a str,
+/// A source of files: the documents under their names, and other files from the disk.
+struct ConfigTexts<'a> {
+    documents: &'a [ConfigDocument<'a>],
     reader: &'a ConfigReader,
 }
 
-impl ConfigSources for ConfigText<'_> {
+impl ConfigSources for ConfigTexts<'_> {
     fn read_file(&self, path: &str) -> Result<Vec<u8>, UnreadableSource> {
-        if path == self.reader.config_name {
-            Ok(self.yaml.as_bytes().to_vec())
-        } else {
-            otelcore_reactor::read_file(path).map_err(|e| UnreadableSource(e.to_string()))
+        match self.documents.iter().find(|document| document.name == path) {
+            Some(document) => Ok(document.text.as_bytes().to_vec()),
+            None => otelcore_reactor::read_file(path).map_err(|e| UnreadableSource(e.to_string())),
         }
     }
 
@@ -237,6 +255,8 @@ struct SharedState {
     /// The collector of the configuration that runs.
     collector: Mutex<Arc<Collector>>,
     reloads: reload::Reloads,
+    /// Set at the start.
+    clock: OnceLock<LoopClock>,
 }
 
 #[derive(Default)]
@@ -345,6 +365,16 @@ impl EmbeddedCollector {
     /// # Errors
     /// Every mistake in it, with its place.
     pub fn new(yaml: &str, options: EmbedOptions) -> Result<Self, EmbedError> {
+        let name = options.config_name.clone();
+        Self::new_merged(&[ConfigDocument { name: &name, text: yaml }], options)
+    }
+
+    /// The same for several documents, which are merged in their order: maps key by key, everything else by the last value.
+    /// Messages have the name of the document that a mistake is in, and its path.
+    ///
+    /// # Errors
+    /// Every mistake in them, with its place.
+    pub fn new_merged(documents: &[ConfigDocument<'_>], options: EmbedOptions) -> Result<Self, EmbedError> {
         let hub = HostIo::new();
         let mut registry = options.registry.clone();
         registry.add(InprocReceiverFactory::new(&hub));
@@ -352,7 +382,7 @@ impl EmbeddedCollector {
         registry.add(InprocExporterFactory::new(&hub));
         let EmbedOptions { log, identity, env, config_name, default_metrics_page, .. } = options;
         let reader = ConfigReader { registry, env, config_name, default_metrics_page };
-        let (plan, warnings) = reader.read(yaml)?;
+        let (plan, warnings) = reader.read(documents)?;
         let collector = Collector::new_in_host(plan, identity, log);
         warnings.report(collector.log());
         let log = collector.log().clone();
@@ -366,6 +396,7 @@ impl EmbeddedCollector {
                 reader,
                 collector: Mutex::new(Arc::new(collector)),
                 reloads: reload::Reloads::default(),
+                clock: OnceLock::new(),
             }),
             thread: Mutex::default(),
             processor_threads: Mutex::default(),
@@ -515,6 +546,7 @@ impl EmbeddedCollector {
             RealWorld::new_in_host().map_err(RunError::from).and_then(|world| self.shared.collector().start(world));
         match started {
             Ok(event_loop) => {
+                let _ = self.shared.clock.set(LoopClock::new(event_loop.now()));
                 self.shared.set_state(CollectorState::Running, |inner| {
                     inner.loop_handle = Some(event_loop.handle());
                     inner.thread = Some(std::thread::current().id());
@@ -694,45 +726,7 @@ impl EmbeddedCollector {
     /// `message`, `at` and `count`), and `addresses`, where it listens. Later versions may add keys.
     #[must_use]
     pub fn component_statuses_json(&self) -> String {
-        let mut out = b"[".to_vec();
-        for entry in self.component_statuses() {
-            if out.len() > 1 {
-                out.push(b',');
-            }
-            let texts = [
-                ("{\"kind\":", entry.kind),
-                (",\"id\":", &entry.id),
-                (",\"instance\":", &entry.instance),
-                (",\"status\":", entry.status.name()),
-                (",\"message\":", &entry.message),
-            ];
-            for (key, value) in texts {
-                out.extend_from_slice(key.as_bytes());
-                otelcore_pdata::text::put_json_string(&mut out, value.as_bytes());
-            }
-            out.extend_from_slice(b",\"changed_at\":\"");
-            otelcore_pdata::text::put_rfc3339(&mut out, entry.changed_at.0);
-            out.extend_from_slice(b"\",\"last_error\":");
-            if let Some(error) = &entry.last_error {
-                out.extend_from_slice(b"{\"message\":");
-                otelcore_pdata::text::put_json_string(&mut out, error.message.as_bytes());
-                out.extend_from_slice(b",\"at\":\"");
-                otelcore_pdata::text::put_rfc3339(&mut out, error.at.0);
-                out.extend_from_slice(format!("\",\"count\":{}}}", error.count).as_bytes());
-            } else {
-                out.extend_from_slice(b"null");
-            }
-            out.extend_from_slice(b",\"addresses\":[");
-            for (position, address) in entry.addresses.iter().enumerate() {
-                if position > 0 {
-                    out.push(b',');
-                }
-                otelcore_pdata::text::put_json_string(&mut out, address.as_bytes());
-            }
-            out.extend_from_slice(b"]}");
-        }
-        out.push(b']');
-        String::from_utf8(out).unwrap_or_default()
+        snapshot::component_statuses_json(&self.component_statuses())
     }
 }
 
@@ -759,6 +753,7 @@ fn run_to_end(collector: &Collector, shared: &SharedState) {
     let fork_depth = otelcore_reactor::fork_depth();
     let result = catch_panic(|| -> Result<ShutdownReport, RunError> {
         let event_loop = collector.start(RealWorld::new_in_host()?)?;
+        let _ = shared.clock.set(LoopClock::new(event_loop.now()));
         shared.set_state(CollectorState::Running, |inner| {
             inner.loop_handle = Some(event_loop.handle());
             inner.thread = Some(std::thread::current().id());

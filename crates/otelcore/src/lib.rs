@@ -18,7 +18,10 @@ mod service;
 mod summary;
 mod telemetry;
 
-pub use embed::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector, EnvLookup};
+pub use embed::{
+    CollectorSnapshot, CollectorState, ConfigDocument, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector,
+    EnvLookup, MemorySnapshot, QueueSnapshot, component_status_json, kind_name,
+};
 pub use otelcore_config as config;
 pub use otelcore_http as http;
 pub use otelcore_inproc as inproc;
@@ -28,7 +31,7 @@ pub use otelcore_pipeline as pipeline;
 pub use otelcore_reactor as reactor;
 pub use plan::{Plan, unsupported_types};
 pub use registry::Registry;
-pub use service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD, ReloadError, RunError};
+pub use service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD, MetricSnapshot, ReloadError, RunError};
 
 /// The README's Rust is compiled and run with the tests.
 #[cfg(doctest)]

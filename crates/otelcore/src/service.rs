@@ -21,12 +21,13 @@ use otelcore_config::ComponentId;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Budget, CollectorView, ComponentKind, ComponentStatusEntry, Extension, Graph, GraphBuilder, LogSink, Logger,
-    NoopLogSink, RecentLog, StartError, StatusTable, Telemetry,
+    NoopLogSink, QueueTable, RecentLog, StartError, StatusObserver, StatusTable, Telemetry,
 };
 use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport};
 
 use crate::plan::Plan;
 use logs::{HostLog, LogLineWriter, ReplaceableLog};
+pub use own_metrics::MetricSnapshot;
 use own_metrics::ProcessMetrics;
 use push::log_buffer::LogBuffer;
 pub use reload::ReloadError;
@@ -248,6 +249,25 @@ impl Collector {
         self.process_metrics.update(&otelcore_reactor::process_sample(uptime), &self.budget);
         let metrics = views::apply_views(&self.plan.telemetry.metrics.views, self.telemetry.collect());
         own_metrics::render_page(&metrics, &self.resource, false)
+    }
+
+    /// The same as values, and the resident memory of the process in bytes. Any thread may call this.
+    pub(crate) fn metric_values(&self) -> (Vec<MetricSnapshot>, u64) {
+        let uptime = self.started.get().map(Instant::elapsed).unwrap_or_default();
+        let sample = otelcore_reactor::process_sample(uptime);
+        self.process_metrics.update(&sample, &self.budget);
+        let metrics = views::apply_views(&self.plan.telemetry.metrics.views, self.telemetry.collect());
+        (metrics.into_iter().map(MetricSnapshot::from).collect(), sample.resident)
+    }
+
+    /// The queues of its exporters.
+    pub(crate) fn queues(&self) -> &QueueTable {
+        self.telemetry.queues()
+    }
+
+    /// Has `observer` called for each change of a status.
+    pub(crate) fn set_status_observer(&self, observer: StatusObserver) {
+        self.statuses.set_observer(Some(observer));
     }
 
     /// The status of each component since the start. Any thread may call this.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use otelcore::inproc::{BatchResult, NextBatchError, SubmitError};
 use otelcore::pdata::{Signal, check};
 use otelcore::pipeline::{LogEntry, LogLevel, LogSink};
-use otelcore::{CollectorState, EmbedError, EmbedOptions, EmbeddedCollector};
+use otelcore::{CollectorState, ConfigDocument, EmbedError, EmbedOptions, EmbeddedCollector};
 
 const FORWARDING_CONFIG: &str = "
 receivers: {inproc/app: }
@@ -71,6 +71,141 @@ fn flush_delivers_submitted_spans_before_the_batch_timeout() {
     assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(SubmitError::Closed));
     assert!(matches!(collector.start(), Err(EmbedError::State(CollectorState::Stopped))));
     assert!(collector.shutdown(Duration::ZERO).is_ok(), "an end that has come is no error");
+}
+
+/// Polls a future until it is done, as the simplest executor does: its waker unparks this thread.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            return value;
+        }
+        thread::park_timeout(Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn future_of_the_next_batch_is_woken_by_a_batch_a_wake_and_the_end() {
+    let collector = embedded(&FORWARDING_CONFIG.replace("10s", "1ms"));
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    collector.start().unwrap();
+    let submitter = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        input.submit(Signal::Traces, &spans(3)).unwrap();
+    });
+    // One that is dropped while it waits takes nothing.
+    let mut dropped = Box::pin(output.next_async());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(dropped.as_mut().poll(&mut context).is_pending());
+    drop(dropped);
+    let batch = block_on(output.next_async()).unwrap();
+    assert_eq!(items(batch.data()), 3);
+    batch.finish(BatchResult::Delivered);
+    submitter.join().unwrap();
+    let (one, other) = (output.next_async(), output.clone());
+    let waker = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        other.wake();
+    });
+    assert_eq!(block_on(one).unwrap_err(), NextBatchError::Woken);
+    waker.join().unwrap();
+    let last = output.next_async();
+    let waiting = thread::spawn(move || block_on(last).unwrap_err());
+    thread::sleep(Duration::from_millis(30));
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(waiting.join().unwrap(), NextBatchError::Closed);
+}
+
+#[test]
+fn json_is_submitted_as_the_same_request() {
+    let collector = embedded(FORWARDING_CONFIG);
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    let json = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"},{"name":"b"}]}]}]}"#;
+    assert_eq!(input.submit_json(Signal::Traces, json), Err(SubmitError::NotStarted));
+    collector.start().unwrap();
+    input.submit_json(Signal::Traces, json).unwrap();
+    let invalid = input.submit_json(Signal::Traces, br#"{"resourceSpans":[{"scopeSpans":7}]}"#);
+    assert!(matches!(&invalid, Err(SubmitError::Invalid(why)) if why.contains("scopeSpans")), "{invalid:?}");
+    collector.begin_flush().unwrap();
+    let batch = output.next(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(items(batch.data()), 2);
+    batch.finish(BatchResult::Delivered);
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn documents_are_merged_and_mistakes_have_the_name_of_theirs() {
+    let over =
+        |text| [ConfigDocument { name: "base.yaml", text: FORWARDING_CONFIG }, ConfigDocument { name: "data", text }];
+    let merged = |text| EmbeddedCollector::new_merged(&over(text), EmbedOptions::default());
+    let collector = merged(r#"{"processors": {"batch": {"timeout": "1ms"}}}"#).unwrap();
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    collector.start().unwrap();
+    input.submit(Signal::Traces, &spans(2)).unwrap();
+    output.next(Some(Duration::from_secs(5))).unwrap().finish(BatchResult::Delivered);
+    collector.reload_merged(&over(r#"{"processors": {"batch": {"timeout": "2ms"}}}"#), Duration::from_secs(1)).unwrap();
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+    let mistake =
+        merged("{\n  \"processors\": {\n    \"batch\": {\"tmeout\": \"1ms\"}\n  }\n}").unwrap_err().to_string();
+    assert!(mistake.contains("data:3:15  (processors::batch::tmeout)"), "{mistake}");
+    let twice = [ConfigDocument { name: "a", text: "" }, ConfigDocument { name: "a", text: "" }];
+    let error = EmbeddedCollector::new_merged(&twice, EmbedOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("the name \"a\""), "{error}");
+}
+
+#[test]
+fn snapshot_has_statuses_queues_memory_and_metrics_as_values() {
+    let yaml = FORWARDING_CONFIG
+        .replace("10s", "1ms")
+        .replace("inproc/out: }", "inproc/out: {sending_queue: {queue_size: 7}}}");
+    let collector = embedded(&yaml);
+    let changes = Arc::<Mutex<Vec<(String, &str)>>>::default();
+    let to = changes.clone();
+    collector.on_status_change(move |entry| {
+        to.lock().unwrap().push((entry.id.clone(), entry.status.name()));
+        assert!(entry.id != "batch", "a panic of the host's function is not the collector's");
+    });
+    assert_eq!(collector.snapshot().queues.iter().filter(|queue| queue.kind == "exporter").count(), 0);
+    collector.start().unwrap();
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    input.submit(Signal::Traces, &spans(3)).unwrap();
+    input.submit(Signal::Traces, &spans(3)).unwrap();
+    let batch = output.next(Some(Duration::from_secs(10))).unwrap();
+    thread::sleep(Duration::from_millis(20));
+    let snapshot = collector.snapshot();
+    assert_eq!((snapshot.state, &snapshot.failure), (CollectorState::Running, &None));
+    let queue = snapshot.queues.iter().find(|queue| queue.kind == "exporter").unwrap();
+    assert_eq!((queue.id.as_str(), queue.signal, queue.capacity), ("inproc/out", Some(Signal::Traces), 7));
+    let age = queue.oldest_age.unwrap();
+    assert!(queue.size >= 1 && age >= Duration::from_millis(20) && age < Duration::from_secs(60), "{queue:?}");
+    let own = snapshot.queues.iter().find(|queue| queue.kind == "receiver").unwrap();
+    assert_eq!((own.id.as_str(), own.unit.name(), own.capacity), ("inproc/app", "bytes", 64 << 20));
+    assert!(snapshot.memory.held_bytes > 0 && snapshot.memory.resident_bytes > 1 << 20, "{:?}", snapshot.memory);
+    assert!(snapshot.components.iter().any(|entry| entry.id == "inproc/out" && entry.status.name() == "ok"));
+    let json = snapshot.to_json();
+    assert!(
+        json.contains(r#""queues":[{"kind":"exporter","id":"inproc/out","signal":"traces","unit":"requests","size":"#),
+        "{json}"
+    );
+    batch.finish(BatchResult::Delivered);
+    while let Ok(batch) = output.next(Some(Duration::from_millis(50))) {
+        batch.finish(BatchResult::Delivered);
+    }
+    collector.flush(Duration::from_secs(5)).unwrap();
+    let queue = collector.snapshot().queues.remove(0);
+    assert_eq!((queue.size, queue.oldest_age), (0, None));
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+    let changes = changes.lock().unwrap();
+    let of_output: Vec<_> = changes.iter().filter(|(id, _)| id == "inproc/out").map(|(_, status)| *status).collect();
+    assert_eq!(of_output.first(), Some(&"starting"), "{of_output:?}");
+    assert_eq!(of_output.last(), Some(&"stopped"), "{of_output:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Gauge, MetricsLevel, Telemetry, WallTime};
 
@@ -129,19 +129,51 @@ struct Component {
     gauge: Gauge,
 }
 
+/// Gets a component when its status has changed, on the thread of the loop. It must not wait.
+#[derive(Clone)]
+pub struct StatusObserver(Arc<dyn Fn(&ComponentStatusEntry) + Send + Sync>);
+
+impl StatusObserver {
+    /// One that calls `observe`.
+    #[must_use]
+    pub fn new(observe: impl Fn(&ComponentStatusEntry) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observe))
+    }
+}
+
+impl std::fmt::Debug for StatusObserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StatusObserver")
+    }
+}
+
 /// The statuses of the components of one graph.
 #[derive(Debug, Default)]
 pub struct StatusTable {
     telemetry: Option<Telemetry>,
     /// By owner number; without the graph itself and internal parts.
     components: Mutex<BTreeMap<u32, Component>>,
+    observer: Mutex<Option<StatusObserver>>,
 }
 
 impl StatusTable {
     /// An empty table that shows each status as the metric `otelcore_component_status` in `telemetry`.
     #[must_use]
     pub fn new(telemetry: &Telemetry) -> Self {
-        Self { telemetry: Some(telemetry.clone()), components: Mutex::default() }
+        Self { telemetry: Some(telemetry.clone()), ..Self::default() }
+    }
+
+    /// Has `observer` called for each change of a status from now on, instead of an earlier one.
+    pub fn set_observer(&self, observer: Option<StatusObserver>) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+    }
+
+    /// Passes changed components to the observer. No lock is held, so that it may read the table.
+    fn notify(&self, changed: impl IntoIterator<Item = ComponentStatusEntry>) {
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(StatusObserver(observe)) = observer {
+            changed.into_iter().for_each(|entry| observe(&entry));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Component>> {
@@ -170,7 +202,9 @@ impl StatusTable {
             let ComponentStatusEntry { kind, id, instance, .. } = &component.entry;
             component.gauge = self.gauge(kind, id, instance);
             component.gauge.set(u64::from(component.entry.status.number()));
+            let entry = component.entry.clone();
             self.lock().insert(owner, component);
+            self.notify(Some(entry).filter(|entry| entry.status != ComponentStatus::None));
         }
     }
 
@@ -222,7 +256,9 @@ impl StatusTable {
             }
             component.failed.insert((Reverse(status), part), truncate(message).to_owned());
         }
-        component.update(now);
+        let changed = component.update(now);
+        drop(components);
+        self.notify(changed);
     }
 
     /// Records where the socket `local` of a component is bound.
@@ -235,21 +271,24 @@ impl StatusTable {
 
     /// Sets what the graph does with a component.
     pub(crate) fn set_lifecycle(&self, owner: u32, status: ComponentStatus, message: &str, now: WallTime) {
-        if let Some(component) = self.lock().get_mut(&owner) {
+        let changed = self.lock().get_mut(&owner).and_then(|component| {
             component.lifecycle = (status, truncate(message).to_owned());
             if !message.is_empty() {
                 component.note_error(truncate(message), now);
             }
-            component.update(now);
-        }
+            component.update(now)
+        });
+        self.notify(changed);
     }
 
     /// Sets what the graph does with all components.
     pub(crate) fn set_all(&self, status: ComponentStatus, now: WallTime) {
+        let mut changed = Vec::new();
         for component in self.lock().values_mut() {
             component.lifecycle = (status, String::new());
-            component.update(now);
+            changed.extend(component.update(now));
         }
+        self.notify(changed);
     }
 }
 
@@ -264,7 +303,8 @@ impl Component {
         }
     }
 
-    fn update(&mut self, now: WallTime) {
+    /// Sets the status by what was reported; returns a copy where it has changed.
+    fn update(&mut self, now: WallTime) -> Option<ComponentStatusEntry> {
         let (status, message) = match (&self.lifecycle, self.failed.first_key_value()) {
             ((ComponentStatus::Starting | ComponentStatus::Ok, _), Some(((Reverse(status), _), message))) => {
                 (*status, message)
@@ -275,7 +315,8 @@ impl Component {
             self.addresses.clear();
             self.entry.addresses.clear();
         }
-        if self.entry.status != status {
+        let has_changed = self.entry.status != status;
+        if has_changed {
             self.entry.status = status;
             self.entry.changed_at = now;
             self.gauge.set(u64::from(status.number()));
@@ -283,6 +324,7 @@ impl Component {
         if self.entry.message != *message {
             self.entry.message.clone_from(message);
         }
+        has_changed.then(|| self.entry.clone())
     }
 }
 
@@ -375,6 +417,28 @@ mod tests {
         assert_eq!(table.entries()[0].addresses, ["127.0.0.1:4317", "127.0.0.1:4318"]);
         table.set_all(ComponentStatus::Stopped, WallTime(2));
         assert!(table.entries()[0].addresses.is_empty());
+    }
+
+    #[test]
+    fn observer_gets_each_change_of_a_status_and_no_repetition() {
+        let (table, seen) = (table(), Arc::<Mutex<Vec<_>>>::default());
+        let to = seen.clone();
+        table.set_observer(Some(StatusObserver::new(move |entry: &ComponentStatusEntry| {
+            to.lock().unwrap().push((entry.id.clone(), entry.status, entry.message.clone()));
+        })));
+        table.set_lifecycle(2, ComponentStatus::Ok, "", WallTime(1));
+        table.report(2, 0, StatusReport::RecoverableError("down"), WallTime(2));
+        table.report(2, 0, StatusReport::RecoverableError("still down"), WallTime(3));
+        table.set_all(ComponentStatus::Stopped, WallTime(4));
+        table.set_observer(None);
+        table.set_all(ComponentStatus::Ok, WallTime(5));
+        let change = |status, message: &str| ("otlp/a".to_owned(), status, message.to_owned());
+        let expected = [
+            change(ComponentStatus::Ok, ""),
+            change(ComponentStatus::RecoverableError, "down"),
+            change(ComponentStatus::Stopped, ""),
+        ];
+        assert_eq!(*seen.lock().unwrap(), expected);
     }
 
     #[test]

@@ -22,9 +22,11 @@ mod mistakes;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use otelcore_pdata::Signal;
+use smallvec::SmallVec;
 
 use self::batch::{Batcher, Waiters};
 pub use self::config::{
@@ -36,7 +38,10 @@ use self::metrics::{ExporterMetrics, OTHER_ERROR, SizeMetrics, error_type};
 use self::trace::{ExporterTraces, ItemTrace};
 use crate::attempt::AttemptOutcome;
 use crate::own_traces::SpanContext;
-use crate::{Ack, Error, Labels, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, Telemetry};
+use crate::queue_status::{HeldTime, HeldTimes};
+use crate::{
+    Ack, Error, Labels, Logger, LossReason, MonotonicTime, Outcome, PartialOutcome, Payload, QueueUnit, Telemetry,
+};
 
 #[derive(Debug)]
 struct QueueItem {
@@ -62,6 +67,8 @@ struct QueueItem {
     /// The current attempt began before its pause was over, so that the next pause need not be longer.
     attempted_early: bool,
     trace: ItemTrace,
+    /// When the payloads were accepted that end with it.
+    held_times: SmallVec<[HeldTime; 1]>,
 }
 
 impl Drain {
@@ -88,6 +95,17 @@ impl QueueItem {
             pause_ended_by_flush: false,
             attempted_early: false,
             trace: ItemTrace::default(),
+            held_times: SmallVec::new(),
+        }
+    }
+}
+
+impl From<Sizer> for QueueUnit {
+    fn from(sizer: Sizer) -> Self {
+        match sizer {
+            Sizer::Requests => Self::Requests,
+            Sizer::Items => Self::Items,
+            Sizer::Bytes => Self::Bytes,
         }
     }
 }
@@ -112,6 +130,8 @@ pub struct ExporterQueue {
     config: ExporterQueueConfig,
     failures: FailureLog,
     metrics: ExporterMetrics,
+    /// `None`: it lists nothing, since there is no queue, or it is on disk.
+    held_times: Option<Rc<HeldTimes>>,
     traces: ExporterTraces,
     /// The time of the last call that has one, for the ends of spans.
     now: MonotonicTime,
@@ -176,9 +196,14 @@ impl ExporterQueue {
         telemetry: &Telemetry,
         log: Logger,
     ) -> Self {
-        let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.size()));
+        let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.sizer, queue.size()));
         let traces = ExporterTraces::new(telemetry, exporter, signal);
-        Self::with_metrics(config, ExporterMetrics::new(telemetry, exporter, signal, size, destination), traces, log)
+        let held_times = Rc::<HeldTimes>::default();
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, size, destination, &held_times);
+        let has_queue = config.queue.get().is_some();
+        let mut queue = Self::with_metrics(config, metrics, traces, log);
+        queue.held_times = has_queue.then_some(held_times);
+        queue
     }
 
     /// The part in memory of a queue on disk. Its acks are those of records: `Delivered` when the record can be removed,
@@ -200,7 +225,8 @@ impl ExporterQueue {
         if !config.retry.max_elapsed_time_is_written {
             config.retry.max_elapsed_time = Duration::ZERO;
         }
-        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk, destination);
+        let held = HeldTimes::default();
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk, destination, &held);
         let traces = ExporterTraces::new(telemetry, exporter, signal);
         Self { is_stored: true, ..Self::with_metrics(config, metrics, traces, log) }
     }
@@ -217,6 +243,7 @@ impl ExporterQueue {
             config,
             failures: FailureLog::new(log),
             metrics,
+            held_times: None,
             traces,
             now: MonotonicTime::default(),
             queued: VecDeque::new(),
@@ -295,7 +322,9 @@ impl ExporterQueue {
         self.items += u64::from(payload.items());
         let interval = self.config.retry.initial_interval;
         let waiters = ack.into_iter().collect();
-        self.queued.push_back(QueueItem { size, bytes, trace, ..QueueItem::new(payload, waiters, interval) });
+        let held_times = self.held_times.iter().map(|times| times.add(self.now)).collect();
+        let item = QueueItem::new(payload, waiters, interval);
+        self.queued.push_back(QueueItem { size, bytes, trace, held_times, ..item });
         self.update_gauges();
     }
 

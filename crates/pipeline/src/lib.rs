@@ -41,6 +41,7 @@ mod payload;
 mod payload_splitter;
 mod periodic_count;
 mod pieces;
+mod queue_status;
 mod queued_exporter;
 mod recent_log;
 mod size_limit;
@@ -67,7 +68,9 @@ pub use component::{
     Exporter, Extension, Factory, HeldItems, ListenAddress, PipelineInput, Processor, ReadFile, Receiver,
     ServedProtocol,
 };
-pub use component_status::{ComponentStatus, ComponentStatusEntry, LastError, StatusReport, StatusTable};
+pub use component_status::{
+    ComponentStatus, ComponentStatusEntry, LastError, StatusObserver, StatusReport, StatusTable,
+};
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
 pub use cx::Cx;
@@ -96,6 +99,7 @@ pub use payload::{Metadata, Payload, UsedMetadata};
 pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
+pub use queue_status::{ListedQueue, QueueStatus, QueueTable, QueueUnit};
 pub use queued_exporter::QueuedExporter;
 pub use recent_log::{RecentLog, RecentLogRecord};
 pub use start_error::{StartError, error_with_text, os_error};

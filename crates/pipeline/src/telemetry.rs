@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore_pdata::Signal;
 
-use crate::Outcome;
 use crate::own_traces::TracerSlot;
+use crate::{Outcome, QueueTable};
 
 /// How much is measured: `service::telemetry::metrics::level`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -107,19 +107,26 @@ pub struct Telemetry {
     level: MetricsLevel,
     entries: Arc<Mutex<Vec<FamilyEntry>>>,
     tracer: TracerSlot,
+    queues: QueueTable,
 }
 
 impl Telemetry {
     /// An empty registry that keeps series up to `level`.
     #[must_use]
     pub fn new(level: MetricsLevel) -> Self {
-        Self { level, entries: Arc::default(), tracer: TracerSlot::default() }
+        Self { level, entries: Arc::default(), tracer: TracerSlot::default(), queues: QueueTable::default() }
     }
 
     /// The place of the tracer of own spans.
     #[must_use]
     pub fn tracer(&self) -> &TracerSlot {
         &self.tracer
+    }
+
+    /// The queues of exporters, which are listed at every level.
+    #[must_use]
+    pub fn queues(&self) -> &QueueTable {
+        &self.queues
     }
 
     /// How much is measured.
@@ -288,6 +295,12 @@ impl Gauge {
     /// Sets a whole number.
     pub fn set(&self, v: u64) {
         self.0.store(v, Ordering::Relaxed);
+    }
+
+    /// The number itself, for readers that need no series.
+    #[must_use]
+    pub fn number(&self) -> Arc<AtomicU64> {
+        self.0.clone()
     }
 
     /// Sets one part of a number that several writers on the loop add up to.

@@ -2,7 +2,7 @@
 //!
 //! Registers them. Decides nothing.
 
-use otelcore_pipeline::{Counter, Gauge, MetricsLevel, QueueMetrics, StoredQueueContext};
+use otelcore_pipeline::{Counter, Gauge, ListedQueue, MetricsLevel, QueueMetrics, StoredQueueContext};
 
 #[derive(Debug)]
 pub(crate) struct StoredQueueMetrics {
@@ -11,6 +11,8 @@ pub(crate) struct StoredQueueMetrics {
     pub(crate) disk_bytes: Gauge,
     pub(crate) quarantined: Counter,
     pub(crate) dead: Counter,
+    /// The queue in the table of queues.
+    _listed: ListedQueue,
 }
 
 impl StoredQueueMetrics {
@@ -19,12 +21,16 @@ impl StoredQueueMetrics {
         let labels = || vec![("exporter", exporter.clone()), ("data_type", context.signal.name().to_owned())];
         let gauge = |name, help| context.telemetry.gauge(MetricsLevel::Basic, name, help, labels());
         let counter = |name, help| context.telemetry.counter(MetricsLevel::Basic, name, help, labels());
+        let queue = QueueMetrics::new(context.telemetry, &exporter, context.signal, context.config.size());
+        let oldest_age = gauge(
+            "otelcore_exporter_queue_oldest_age_seconds",
+            "Age of the oldest payload of the queue on disk that is not delivered, zero without any",
+        );
+        let (of, bound) = ((exporter.as_str(), context.signal), (context.config.sizer.into(), context.config.size()));
         Self {
-            queue: QueueMetrics::new(context.telemetry, &exporter, context.signal, context.config.size()),
-            oldest_age: gauge(
-                "otelcore_exporter_queue_oldest_age_seconds",
-                "Age of the oldest payload of the queue on disk that is not delivered, zero without any",
-            ),
+            _listed: context.telemetry.queues().list_on_disk(of, bound, queue.size.number(), oldest_age.number()),
+            queue,
+            oldest_age,
             disk_bytes: gauge("otelcore_exporter_queue_disk_bytes", "Bytes of the files of the queue on disk"),
             quarantined: counter(
                 "otelcore_exporter_queue_quarantined_records",

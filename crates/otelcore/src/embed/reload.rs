@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use otelcore_pipeline::{GraphChange, StartError, UndeliveredItems};
 use otelcore_reactor::EventLoop;
 
-use super::{CollectorState, EmbedError, EmbeddedCollector, SharedState};
+use super::{CollectorState, ConfigDocument, EmbedError, EmbeddedCollector, SharedState};
 use crate::plan::Plan;
 use crate::service::ReloadError;
 
@@ -46,13 +46,21 @@ impl EmbeddedCollector {
     /// # Errors
     /// Every mistake in the configuration, or why it can't start; the collector then goes on as before. Also when it does not run,
     /// or when called in the collector's own thread.
-    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn reload(&self, yaml: &str, grace: Duration) -> Result<GraphChange, EmbedError> {
+        self.reload_merged(&[self.config_document(yaml)], grace)
+    }
+
+    /// The same for several documents, which are merged in their order ([`EmbeddedCollector::new_merged`]).
+    ///
+    /// # Errors
+    /// As [`EmbeddedCollector::reload`].
+    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
+    pub fn reload_merged(&self, documents: &[ConfigDocument<'_>], grace: Duration) -> Result<GraphChange, EmbedError> {
         self.check_process()?;
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
         }
-        let number = self.begin_reload(yaml, grace)?;
+        let number = self.begin_reload_merged(documents, grace)?;
         let deadline = Instant::now().checked_add(MAX_WAIT);
         let shared = &self.shared;
         let has_result = || shared.reloads.lock().result.as_ref().is_some_and(|(of, _)| *of == number);
@@ -74,11 +82,23 @@ impl EmbeddedCollector {
     /// # Errors
     /// As [`EmbeddedCollector::reload`]; also while another reload waits for the loop.
     pub fn begin_reload(&self, yaml: &str, grace: Duration) -> Result<u64, EmbedError> {
+        self.begin_reload_merged(&[self.config_document(yaml)], grace)
+    }
+
+    fn config_document<'a>(&'a self, yaml: &'a str) -> ConfigDocument<'a> {
+        ConfigDocument { name: &self.shared.reader.config_name, text: yaml }
+    }
+
+    /// The same for several documents, which are merged in their order ([`EmbeddedCollector::new_merged`]).
+    ///
+    /// # Errors
+    /// As [`EmbeddedCollector::reload`]; also while another reload waits for the loop.
+    pub fn begin_reload_merged(&self, documents: &[ConfigDocument<'_>], grace: Duration) -> Result<u64, EmbedError> {
         let loop_handle = self.loop_handle()?;
         if self.state() != CollectorState::Running {
             return Err(EmbedError::State(self.state()));
         }
-        let (plan, warnings) = self.shared.reader.read(yaml)?;
+        let (plan, warnings) = self.shared.reader.read(documents)?;
         warnings.report(self.log());
         self.start_processor_threads()?;
         let mut state = self.shared.reloads.lock();

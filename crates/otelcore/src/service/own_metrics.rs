@@ -5,8 +5,8 @@ use otelcore_exposition::{MetricType, PageName, SeriesHead, TextDialect, write_f
 use otelcore_net::config::HttpServerConfig;
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
-    Budget, Cx, Event, Extension, FamilyKind, Gauge, Logger, MetricsLevel, ProcessSample, SeriesValue, StartError,
-    Telemetry,
+    Budget, Cx, Event, Extension, FamilyKind, Gauge, Logger, MetricsLevel, ProcessSample, SeriesSample, SeriesValue,
+    StartError, Telemetry,
 };
 use otelcore_prometheus_translation::{label_name, merge_equal_names};
 use std::sync::Arc;
@@ -25,6 +25,30 @@ pub(crate) struct OwnMetricsPage {
     resource: Vec<(String, String)>,
     process_metrics: ProcessMetrics,
     budget: Arc<Budget>,
+}
+
+/// A metric of the collector's own at a moment.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct MetricSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub help: String,
+    /// Its unit in UCUM; may be empty.
+    pub unit: String,
+    /// Counter, gauge or histogram.
+    pub kind: FamilyKind,
+    /// Its series.
+    pub series: Vec<SeriesSample>,
+}
+
+impl From<OwnMetric> for MetricSnapshot {
+    fn from(metric: OwnMetric) -> Self {
+        let OwnMetric { name, help, kind, descriptor, samples, .. } = metric;
+        let (name, help, unit) = (name.into_owned(), help.into_owned(), descriptor.unit.to_owned());
+        Self { name, help, unit, kind, series: samples }
+    }
 }
 
 /// The values that are read from the system at each request. Clones share the series.

@@ -13,6 +13,7 @@ use otelcore_pdata::{PieceLimit, Signal, StepBudget};
 use smallvec::SmallVec;
 
 use super::{BatchSizer, QueueBatchConfig, QueueItem};
+use crate::queue_status::HeldTime;
 use crate::{Ack, AckPieces, Metadata, MonotonicTime, Payload, PayloadSplitter};
 
 /// The acks of the senders that wait for the outcome of an item: none, one, or those of all payloads that were grouped.
@@ -39,6 +40,7 @@ struct QueuedSource {
     waiters: SmallVec<[GroupedAck; 1]>,
     size: u64,
     bytes: u64,
+    held_times: SmallVec<[HeldTime; 1]>,
 }
 
 /// Values of the metadata keys.
@@ -118,7 +120,8 @@ impl Batcher {
             }
         });
         let waiters = item.waiters.into_iter().map(GroupedAck::new).collect();
-        group.body.push(body, held, QueuedSource { waiters, size: item.size, bytes: item.bytes });
+        let QueueItem { size, bytes, held_times, .. } = item;
+        group.body.push(body, held, QueuedSource { waiters, size, bytes, held_times });
         if group_size(&self.config, group) >= self.config.min() {
             self.make_ready(values);
         }
@@ -239,18 +242,20 @@ impl Batcher {
 impl PayloadGroup {
     /// Takes a piece. Its size in the queue is the sum of the sizes of the payloads that end in it.
     fn take(&mut self, limit: PieceLimit, work: &mut StepBudget) -> Option<QueueItem> {
-        let (mut waiters, mut size, mut bytes) = (Waiters::new(), 0, 0);
+        let (mut waiters, mut size, mut bytes, mut held_times) = (Waiters::new(), 0, 0, SmallVec::new());
         let (body, held) = self.body.take(limit, work, |source, is_last| {
             if is_last {
                 waiters.extend(source.waiters.drain(..).map(|waiter| waiter.last));
                 size += source.size;
                 bytes += source.bytes;
+                held_times.append(&mut source.held_times);
             } else {
                 waiters.extend(source.waiters.iter().map(|waiter| waiter.pieces.piece()));
             }
         })?;
         let payload = Payload { signal: self.signal, body, metadata: self.meta.clone(), held };
-        Some(QueueItem { size, bytes, is_grouped: true, ..QueueItem::new(payload, waiters, self.interval) })
+        let item = QueueItem::new(payload, waiters, self.interval);
+        Some(QueueItem { size, bytes, held_times, is_grouped: true, ..item })
     }
 }
 

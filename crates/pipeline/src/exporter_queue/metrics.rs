@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use otelcore_pdata::Signal;
 
-use crate::{Counter, Error, Gauge, Histogram, Labels, MetricsLevel, Telemetry};
+use super::Sizer;
+use crate::queue_status::HeldTimes;
+use crate::{Counter, Error, Gauge, Histogram, Labels, ListedQueue, MetricsLevel, Telemetry};
 
 /// The metrics of the part of a queue that holds payloads: in memory, or on disk.
 #[derive(Debug, Default)]
@@ -90,8 +92,8 @@ fn enqueue_failed_counter(telemetry: &Telemetry, exporter: &str, signal: Signal)
 pub(super) enum SizeMetrics {
     /// There is no queue.
     None,
-    /// As the size of the queue, which has this capacity.
-    Queue(u64),
+    /// As the size of the queue, which has this unit and this capacity.
+    Queue(Sizer, u64),
     /// Nowhere: it holds what is on disk, and the queue on disk shows it.
     OnDisk,
 }
@@ -183,6 +185,8 @@ pub(super) struct ExporterMetrics {
     pub(super) send_failed: FailedCounter,
     pub(super) in_flight: Gauge,
     pub(super) queue: QueueMetrics,
+    /// The queue in memory in the table of queues.
+    _listed: Option<ListedQueue>,
 }
 
 impl ExporterMetrics {
@@ -193,6 +197,7 @@ impl ExporterMetrics {
         signal: Signal,
         size: SizeMetrics,
         destination: &Labels,
+        held: &HeldTimes,
     ) -> Self {
         let (sent, send_failed) = match signal {
             Signal::Traces => (
@@ -237,7 +242,7 @@ impl ExporterMetrics {
             vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())],
         );
         let queue = match size {
-            SizeMetrics::Queue(capacity) => QueueMetrics::new(telemetry, exporter, signal, capacity),
+            SizeMetrics::Queue(_, capacity) => QueueMetrics::new(telemetry, exporter, signal, capacity),
             SizeMetrics::OnDisk => QueueMetrics::default(),
             SizeMetrics::None => QueueMetrics {
                 enqueue_failed: enqueue_failed_counter(telemetry, exporter, signal),
@@ -252,6 +257,13 @@ impl ExporterMetrics {
             family: send_failed,
             labels: labels(),
         };
-        Self { sent: own(counter(sent)), send_failed, in_flight, queue }
+        let listed = match size {
+            SizeMetrics::Queue(unit, capacity) => {
+                let queues = telemetry.queues();
+                Some(queues.list_in_memory((exporter, signal), (unit.into(), capacity), queue.size.number(), held))
+            }
+            SizeMetrics::OnDisk | SizeMetrics::None => None,
+        };
+        Self { sent: own(counter(sent)), send_failed, in_flight, queue, _listed: listed }
     }
 }

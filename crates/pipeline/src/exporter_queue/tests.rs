@@ -546,6 +546,29 @@ fn group_above_max_size_is_cut_and_the_remainder_waits() {
 }
 
 #[test]
+fn oldest_age_is_that_of_the_first_payload_until_its_last_piece_is_released() {
+    let mut fixture = Fixture::new(grouping_queue(3, 5), RetryConfig::default());
+    let listed = |fixture: &Fixture| fixture.telemetry.queues().read(fixture.now).remove(0);
+    let age = |fixture: &Fixture| listed(fixture).oldest_age.map(|age| age.as_secs());
+    assert_eq!(age(&fixture), None);
+    fixture.offer_spans(1, 12, None);
+    fixture.advance(1.0);
+    assert_eq!(age(&fixture), Some(2));
+    let first: Vec<_> = fixture.start_all();
+    fixture.offer_spans(2, 1, None);
+    first.into_iter().for_each(|(number, _)| fixture.finish(number, Outcome::Delivered));
+    assert_eq!((age(&fixture), listed(&fixture).size), (Some(2), 2), "its last piece waits");
+    let rest: Vec<_> = fixture.start_all();
+    assert_eq!(rest.iter().map(|(_, items)| items).sum::<u32>(), 3);
+    rest.into_iter().for_each(|(number, _)| fixture.finish(number, Outcome::Delivered));
+    assert_eq!((age(&fixture), listed(&fixture).size), (None, 0));
+    fixture.offer_spans(3, 4, None);
+    assert!(age(&fixture).is_some());
+    fixture.queue.abort();
+    assert_eq!(age(&fixture), None);
+}
+
+#[test]
 fn sender_that_waits_gets_the_worst_outcome_of_its_pieces() {
     let queue = QueueConfig { wait_for_result: true, ..grouping_queue(5, 5) };
     let mut fixture = Fixture::new(queue, RetryConfig::disabled());
