@@ -221,11 +221,11 @@ pub(crate) fn offset_commit_request(
     finish(w)
 }
 
-/// The throttle time, and the error of each partition.
-pub(crate) fn read_offset_commit(
-    version: i16,
-    bytes: &[u8],
-) -> Result<(u32, Vec<(String, i32, ErrorCode)>), WireError> {
+/// The topic, the partition, and what became of its offset.
+pub(crate) type CommitResult = (String, i32, ErrorCode);
+
+/// The throttle time, and the result of each partition.
+pub(crate) fn read_offset_commit(version: i16, bytes: &[u8]) -> Result<(u32, Vec<CommitResult>), WireError> {
     let mut r = Reader::new(bytes, ApiKey::OffsetCommit.is_flexible(version));
     let throttle_ms = if version >= 3 { throttle(r.i32()?) } else { 0 };
     let mut results = Vec::new();
