@@ -76,6 +76,12 @@ impl Input {
         self.submit_bytes(signal_of(signal)?, otlp)
     }
 
+    /// Takes a request in OTLP/JSON, which is converted in this call. Never waits.
+    fn submit_json(&self, py: Python<'_>, signal: &str, document: &str) -> PyResult<()> {
+        let (input, signal) = (self.inner.get()?, signal_of(signal)?);
+        without_gil(py, || input.submit_json(signal, document.as_bytes())).map_err(|e| from_submit_error(py, &e))
+    }
+
     /// Takes what `encode` has made, without a copy.
     fn submit_request(&self, py: Python<'_>, request: &Request) -> PyResult<()> {
         let input = self.inner.get()?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use otelcore::inproc;
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{LogSink, NoopLogSink};
-use otelcore::{CollectorState, EmbedError, EmbedOptions, EmbeddedCollector};
+use otelcore::{CollectorState, ConfigDocument, EmbedError, EmbedOptions, EmbeddedCollector};
 use pyo3::prelude::*;
 use send_wrapper::SendWrapper;
 
@@ -16,6 +16,7 @@ use crate::errors::{self, ExceptionClass, from_embed_error};
 use crate::log::LogQueue;
 use crate::process::{ProcessOwned, duration, wait_until, without_gil};
 use crate::processor::Processor;
+use crate::status::StatusQueue;
 
 /// Stands for no time limit: three years.
 const MAX_WAIT: Duration = Duration::from_secs(100_000_000);
@@ -42,15 +43,17 @@ impl Engine {
 
 #[pymethods]
 impl Engine {
+    /// `documents` are texts and their names.
     #[new]
-    fn new(py: Python<'_>, yaml: &str, name: &str, log: Option<&LogQueue>) -> PyResult<Self> {
+    fn new(py: Python<'_>, documents: Vec<(String, String)>, log: Option<&LogQueue>) -> PyResult<Self> {
         let log: Arc<dyn LogSink> = match log {
             Some(queue) => queue.sink()?,
             None => Arc::new(NoopLogSink),
         };
-        let options = EmbedOptions { log, config_name: name.to_owned(), ..EmbedOptions::default() };
-        let embedded =
-            without_gil(py, || EmbeddedCollector::new(yaml, options)).map_err(|e| from_embed_error(py, &e))?;
+        let options = EmbedOptions { log, ..EmbedOptions::default() };
+        let documents = config_documents(&documents);
+        let embedded = without_gil(py, || EmbeddedCollector::new_merged(&documents, options))
+            .map_err(|e| from_embed_error(py, &e))?;
         Ok(Self { embedded: ProcessOwned::new(embedded), driven: AtomicBool::new(false) })
     }
 
@@ -101,18 +104,20 @@ impl Engine {
     }
 
     /// Changes it to another configuration; what ends has `grace` seconds.
-    fn reload(&self, py: Python<'_>, yaml: &str, grace: Option<f64>) -> PyResult<()> {
+    fn reload(&self, py: Python<'_>, documents: Vec<(String, String)>, grace: Option<f64>) -> PyResult<()> {
         self.check_may_wait()?;
         let embedded = self.embedded.get()?;
         let grace = duration(grace)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);
-        without_gil(py, || embedded.reload(yaml, grace)).map(drop).map_err(|e| from_embed_error(py, &e))
+        let documents = config_documents(&documents);
+        without_gil(py, || embedded.reload_merged(&documents, grace)).map(drop).map_err(|e| from_embed_error(py, &e))
     }
 
     /// Begins to change it to another configuration; returns the number for `reload_result`.
-    fn begin_reload(&self, py: Python<'_>, yaml: &str, grace: Option<f64>) -> PyResult<u64> {
+    fn begin_reload(&self, py: Python<'_>, documents: Vec<(String, String)>, grace: Option<f64>) -> PyResult<u64> {
         let embedded = self.embedded.get()?;
         let grace = duration(grace)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);
-        without_gil(py, || embedded.begin_reload(yaml, grace)).map_err(|e| from_embed_error(py, &e))
+        let documents = config_documents(&documents);
+        without_gil(py, || embedded.begin_reload_merged(&documents, grace)).map_err(|e| from_embed_error(py, &e))
     }
 
     /// Whether a reload has been done; an exception where it has failed, once.
@@ -157,6 +162,19 @@ impl Engine {
         Ok(String::from_utf8_lossy(&without_gil(py, || embedded.metrics())).into_owned())
     }
 
+    /// A snapshot, as a JSON object.
+    fn snapshot(&self, py: Python<'_>) -> PyResult<String> {
+        let embedded = self.embedded.get()?;
+        Ok(without_gil(py, || embedded.snapshot().to_json()))
+    }
+
+    /// A queue of the changes of statuses from now on, instead of an earlier one.
+    fn status_changes(&self) -> PyResult<StatusQueue> {
+        let (queue, put) = StatusQueue::new();
+        self.embedded.get()?.on_status_change(put);
+        Ok(queue)
+    }
+
     /// Its health, in JSON.
     fn health(&self) -> PyResult<String> {
         Ok(self.embedded.get()?.health())
@@ -197,6 +215,10 @@ impl Engine {
         let processor = embedded.processor(id);
         Ok(Processor::new(id, processor.ok_or_else(|| not_found("processor", id, &ids))?))
     }
+}
+
+fn config_documents(documents: &[(String, String)]) -> Vec<ConfigDocument<'_>> {
+    documents.iter().map(|(text, name)| ConfigDocument { name, text }).collect()
 }
 
 /// The id that is used if there are several and none is named.

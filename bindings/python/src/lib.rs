@@ -17,6 +17,7 @@ mod errors;
 mod log;
 mod process;
 mod processor;
+mod status;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -55,6 +56,8 @@ mod _otelcore {
     use super::process::{exiting, forked};
     #[pymodule_export]
     use super::processor::{Item, Payload, Processor};
+    #[pymodule_export]
+    use super::status::StatusQueue;
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -18,11 +18,13 @@ from ._errors import (
     StateError,
 )
 from ._otelcore import Batch, Input, Item, Output, Payload, Processor, __version__
+from ._snapshot import ComponentStatus, LastError, Memory, Metric, Queue, Series, Snapshot
 
 __all__ = [
     "Batch",
     "ClosedError",
     "Collector",
+    "ComponentStatus",
     "Config",
     "ConfigError",
     "DeadlineError",
@@ -30,11 +32,17 @@ __all__ = [
     "Input",
     "InvalidDataError",
     "Item",
+    "LastError",
+    "Memory",
+    "Metric",
     "OtelcoreError",
     "Output",
     "OverloadedError",
     "Payload",
     "Processor",
+    "Queue",
+    "Series",
+    "Snapshot",
     "StartError",
     "StateError",
     "__version__",

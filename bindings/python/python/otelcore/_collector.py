@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from ._config import Config
 from ._errors import OtelcoreError, OverloadedError, StateError
 from ._log import Drain, Log, logger_of
 from ._otelcore import Input, Output, Payload, Processor
+from ._snapshot import ComponentStatus, Snapshot, component_of, snapshot_of
 
 EXIT_TIMEOUT = 5.0
 """Seconds that all collectors together have when the interpreter exits."""
@@ -26,21 +28,24 @@ EXIT_TIMEOUT = 5.0
 class Collector:
     """An OpenTelemetry Collector in this process. Every method may be called from any thread.
 
-    `config` is a path, YAML text (a string with a colon or a line break), or a mapping; it is checked here, and nothing is
-    opened before `start()`. `log` is a logger or its name, `otelcore` by default; `False` means no log.
+    `config` is a path, YAML text (a string with a colon or a line break), a mapping, or a sequence of these, which are merged in
+    their order; it is checked here, and nothing is opened before `start()`. `log` is a logger or its name, `otelcore` by default; `False` means no log.
 
     Raises `ConfigError` with every mistake.
     """
 
     def __init__(self, config: Config, *, log: Log = None) -> None:
-        self._yaml, self._name = _config.read(config)
+        self._documents = _config.read(config)
+        self._name = self._documents[0][1]
+        self._on_status: Callable[[ComponentStatus], None] | None = None
+        self._changes: _otelcore.StatusQueue | None = None
         self._logger = logger_of(log)
         self._functions: dict[str | None, Callable[[Payload], None]] = {}
         self._make()
 
     def _make(self) -> None:
         self._drain = Drain(self._logger) if self._logger is not None else None
-        self._engine = _otelcore.Engine(self._yaml, self._name, self._drain.queue if self._drain else None)
+        self._engine = _otelcore.Engine(self._documents, self._drain.queue if self._drain else None)
 
     def start(self) -> Collector:
         """Starts it, and returns when everything listens.
@@ -54,6 +59,11 @@ class Collector:
             self._make()
         if self._drain is not None and self._engine.state() == "created":
             self._drain.start()
+        if self._on_status is not None:
+            self._changes = self._engine.status_changes()
+            threading.Thread(
+                target=_pass_changes, args=(self._changes, self._on_status), name="otelcore-status", daemon=True
+            ).start()
         processors = [(self._engine.processor(name), function) for name, function in self._functions.items()]
         _running.add(self)
         _end_with_this_process()
@@ -84,10 +94,10 @@ class Collector:
         Raises `ConfigError` with every mistake, `StartError` where something can't start, and `StateError` where only a new
         collector can have this configuration.
         """
-        yaml, _ = _config.read(config)
-        self._engine.reload(yaml, grace)
+        documents = _config.read(config)
+        self._engine.reload(documents, grace)
         # A forked child that starts one has the configuration that runs.
-        self._yaml = yaml
+        self._documents = documents
 
     def shutdown(self, timeout: float | None = 30.0) -> None:
         """Takes nothing new, delivers what it holds, and ends. A second time is no error.
@@ -104,6 +114,8 @@ class Collector:
 
     def _ended(self) -> None:
         _running.discard(self)
+        if self._changes is not None:
+            self._changes.close()
         if self._drain is not None:
             self._drain.close()
 
@@ -122,6 +134,20 @@ class Collector:
         `last_error` (`None`, or `message`, `at` and `count`), and `addresses`, where it listens."""
         statuses: list[dict[str, Any]] = json.loads(self._engine.component_statuses())
         return statuses
+
+    def snapshot(self) -> Snapshot:
+        """Its state, components, queues, memory and own metrics at this moment."""
+        return snapshot_of(self._engine.snapshot())
+
+    def on_status_change(self, function: Callable[[ComponentStatus], None]) -> None:
+        """Has `function` called with each component whose status has changed, in a thread of its own that `start()` starts. The
+        collector never waits for it: of more than 1024 changes that wait, the oldest are dropped. What it raises is logged.
+
+        Raises `StateError` after the start.
+        """
+        if self._engine.state() != "created":
+            raise StateError("say who gets changed statuses before the start")
+        self._on_status = function
 
     def metrics(self) -> str:
         """The collector's own metrics, as a Prometheus page."""
@@ -184,6 +210,18 @@ def _run(processor: Processor, function: Callable[[Payload], None]) -> None:
             payload.reject(retryable=False, reason=f"{type(error).__name__}: {error}")
         else:
             payload.pass_on()
+
+
+def _pass_changes(changes: _otelcore.StatusQueue, function: Callable[[ComponentStatus], None]) -> None:
+    """Calls a function for each change of a status, until the collector has ended."""
+    while True:
+        change = changes.next(None)
+        if change is None:
+            return
+        try:
+            function(component_of(json.loads(change)))
+        except Exception:
+            logging.getLogger(__name__).exception("the function for changed statuses has failed")
 
 
 _running: set[Collector] = set()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +22,7 @@ from ._config import Config
 from ._errors import ClosedError, DeadlineError, OtelcoreError, StateError
 from ._log import Drain, Log, logger_of
 from ._otelcore import Batch, Input
+from ._snapshot import ComponentStatus, Snapshot, component_of, snapshot_of
 
 __all__ = ["AsyncCollector", "AsyncOutput"]
 
@@ -73,10 +74,12 @@ class AsyncCollector:
     """
 
     def __init__(self, config: Config, *, log: Log = None) -> None:
-        yaml, name = _config.read(config)
+        documents = _config.read(config)
         logger = logger_of(log)
         self._drain = Drain(logger) if logger is not None else None
-        self._engine = _otelcore.Engine(yaml, name, self._drain.queue if self._drain else None)
+        self._engine = _otelcore.Engine(documents, self._drain.queue if self._drain else None)
+        self._changes: _otelcore.StatusQueue | None = None
+        self._on_status: Callable[[ComponentStatus], None] | None = None
         self._driven: _otelcore.Driven | None = None
         self._descriptor: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -103,6 +106,7 @@ class AsyncCollector:
             self._loop.call_exception_handler({"message": "the collector has failed", "exception": error})
         if self._drain is not None:
             self._drain.drain()
+        self._pass_changes()
         if goes_on:
             self._arm(driven.deadline())
         else:
@@ -111,6 +115,16 @@ class AsyncCollector:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _pass_changes(self) -> None:
+        if self._changes is None or self._on_status is None:
+            return
+        while (change := self._changes.next(0)) is not None:
+            try:
+                self._on_status(component_of(json.loads(change)))
+            except Exception as error:
+                context = {"message": "the function for changed statuses has failed", "exception": error}
+                self._loop.call_exception_handler(context)
 
     def _arm(self, seconds: float | None) -> None:
         """A timer that fires too early costs a turn; one that fires too late would be an error."""
@@ -162,8 +176,7 @@ class AsyncCollector:
 
     async def reload(self, config: Config, grace: float | None = 30.0) -> None:
         """Changes it to another configuration. See `Collector.reload`."""
-        yaml, _ = _config.read(config)
-        number = self._engine.begin_reload(yaml, grace)
+        number = self._engine.begin_reload(_config.read(config), grace)
         # The request may have come after the last event of the descriptor.
         self._turn()
         while not self._engine.reload_result(number):
@@ -201,6 +214,20 @@ class AsyncCollector:
         `last_error` (`None`, or `message`, `at` and `count`), and `addresses`, where it listens."""
         statuses: list[dict[str, Any]] = json.loads(self._engine.component_statuses())
         return statuses
+
+    def snapshot(self) -> Snapshot:
+        """Its state, components, queues, memory and own metrics at this moment."""
+        return snapshot_of(self._engine.snapshot())
+
+    def on_status_change(self, function: Callable[[ComponentStatus], None]) -> None:
+        """Has `function` called with each component whose status has changed, in the loop after a turn. What it raises is given to
+        the loop's exception handler.
+
+        Raises `StateError` after the start.
+        """
+        if self._engine.state() != "created":
+            raise StateError("say who gets changed statuses before the start")
+        self._changes, self._on_status = self._engine.status_changes(), function
 
     def metrics(self) -> str:
         """The collector's own metrics, as a Prometheus page."""
