@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::support::*;
 
 /// A broker in KRaft mode.
-pub struct Kafka {
+pub(crate) struct Kafka {
     /// The process of the broker.
     pub process: Process,
     /// Its files.
@@ -20,7 +20,7 @@ pub struct Kafka {
 }
 
 /// A program of Kafka's jars.
-pub fn java(main: &str) -> Command {
+pub(crate) fn java(main: &str) -> Command {
     let libs = std::env::var("OTELCORE_KAFKA_LIBS").expect("scripts/kafka runs this");
     let mut command = Command::new("java");
     command.args(["-Xmx384m", "-cp", &format!("{libs}/*"), main]);
@@ -29,7 +29,7 @@ pub fn java(main: &str) -> Command {
 
 impl Kafka {
     /// Starts a broker with an empty log.
-    pub fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let dir = empty_test_dir(name);
         let [plain, controller, sasl] = [free_port(), free_port(), free_port()];
         let properties = format!(
@@ -62,11 +62,11 @@ group.initial.rebalance.delay.ms=0
         }
         assert!(format.output().unwrap().status.success());
         let (process, plain, sasl) = Self::run(&dir, plain, sasl);
-        Self { process: process, dir, plain, sasl }
+        Self { process, dir, plain, sasl }
     }
 
     /// Starts the process.
-    pub fn run(dir: &Path, plain: u16, sasl: u16) -> (Process, u16, u16) {
+    pub(crate) fn run(dir: &Path, plain: u16, sasl: u16) -> (Process, u16, u16) {
         let mut command = java("kafka.Kafka");
         let mut process = Process::start(command.arg(dir.join("server.properties")), &dir.join("kafka.log"));
         wait_for_listener(&format!("127.0.0.1:{plain}"), &mut process);
@@ -74,7 +74,7 @@ group.initial.rebalance.delay.ms=0
     }
 
     /// Reads so many messages of a topic from the beginning, with keys, headers and partitions.
-    pub fn consume(&self, topic: &str, count: usize) -> Vec<String> {
+    pub(crate) fn consume(&self, topic: &str, count: usize) -> Vec<String> {
         let mut command = java("org.apache.kafka.tools.consumer.ConsoleConsumer");
         command.args([
             "--bootstrap-server",
@@ -92,7 +92,7 @@ group.initial.rebalance.delay.ms=0
     }
 
     /// Makes a topic with so many partitions.
-    pub fn create_topic(&self, topic: &str, partitions: usize) {
+    pub(crate) fn create_topic(&self, topic: &str, partitions: usize) {
         let mut command = java("org.apache.kafka.tools.TopicCommand");
         command.args(["--bootstrap-server", &format!("127.0.0.1:{}", self.plain), "--create", "--topic", topic]);
         command.args(["--partitions", &partitions.to_string(), "--replication-factor", "1"]);
@@ -100,7 +100,7 @@ group.initial.rebalance.delay.ms=0
     }
 
     /// Writes lines as messages, with Kafka's own producer.
-    pub fn produce(&self, topic: &str, lines: &str, options: &[&str]) {
+    pub(crate) fn produce(&self, topic: &str, lines: &str, options: &[&str]) {
         let mut command = java("org.apache.kafka.tools.ConsoleProducer");
         command.args(["--bootstrap-server", &format!("127.0.0.1:{}", self.plain), "--topic", topic]);
         let mut child = command.args(options).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -109,7 +109,7 @@ group.initial.rebalance.delay.ms=0
     }
 
     /// What Kafka says of a group: a line for each partition, with the topic, its number, the committed offset, the end and the lag.
-    pub fn describe_group(&self, group: &str) -> String {
+    pub(crate) fn describe_group(&self, group: &str) -> String {
         let mut command = java("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
         command.args(["--bootstrap-server", &format!("127.0.0.1:{}", self.plain), "--describe", "--group", group]);
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()

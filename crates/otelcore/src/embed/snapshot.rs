@@ -114,7 +114,7 @@ impl EmbeddedCollector {
             resident_bytes,
         };
         snapshot.components = collector.component_statuses();
-        let now = self.shared.clock.get().map_or(MonotonicTime::default(), |clock| clock.now());
+        let now = self.shared.clock.get().map_or_else(MonotonicTime::default, |clock| clock.now());
         let exporters = collector.queues().read(now).into_iter().map(|queue| QueueSnapshot {
             kind: "exporter",
             id: queue.exporter,
@@ -306,7 +306,7 @@ impl CollectorSnapshot {
             None => put(&mut out, ",\"error\":null"),
         }
         let MemorySnapshot { held_bytes, kept_bytes, limit_bytes, resident_bytes } = self.memory;
-        let limit = limit_bytes.map_or("null".to_owned(), |limit| limit.to_string());
+        let limit = limit_bytes.map_or_else(|| "null".to_owned(), |limit| limit.to_string());
         put(&mut out, &format!(",\"memory\":{{\"held_bytes\":{held_bytes},\"kept_bytes\":{kept_bytes},"));
         put(&mut out, &format!("\"limit_bytes\":{limit},\"resident_bytes\":{resident_bytes}}},\"components\":"));
         put_list(&mut out, &self.components, put_component);
