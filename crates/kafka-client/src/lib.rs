@@ -1,13 +1,15 @@
 //! A Kafka client without an async runtime.
 //!
 //! [`Producer`] sends records in batches to the leaders of their partitions; the broker recognises what it already has, if the producer is
-//! idempotent. [`GroupConsumer`] reads topics as a member of a group and commits offsets. [`Connection`] is the protocol of one connection as a machine of bytes. [`record_batch`] writes and reads batches. Sockets,
-//! names, timers and helper threads come from the component's `World`, so that all of it runs in the simulated one.
+//! idempotent. [`GroupConsumer`] reads topics as a member of a group and commits offsets. [`Connection`] is the protocol of one
+//! connection as a machine of bytes. [`record_batch`] writes and reads batches. Sockets, names, timers and helper threads come from the
+//! component's `World`, so that all of it runs in the simulated one.
 //!
 //! Speaks with Kafka 0.11 to 4.x; the versions of requests are negotiated. Transactions and the group protocol of KIP-848 are
 //! not here.
 #![forbid(unsafe_code)]
 
+mod any_answer;
 mod broker_address;
 mod connection;
 mod consumer;
@@ -23,14 +25,14 @@ pub mod settings;
 mod versions;
 mod wire;
 
+#[doc(hidden)]
+pub use any_answer::read_any_answer;
 pub use connection::{Connection, ConnectionError, ConnectionEvent};
 pub use consumer::{
     Assignor, ConsumerEvent, ConsumerNotice, GroupConsumer, GroupConsumerConfig, InitialOffset, PartitionId,
     TopicSelection,
 };
 pub use error_code::{ErrorClass, ErrorCode};
-#[doc(hidden)]
-pub use messages::read_any_answer;
 pub use nodes::{ClientConfig, CredentialSource};
 pub use partitioner::Partitioner;
 pub use producer::{Producer, ProducerConfig, SendError};

@@ -337,32 +337,5 @@ pub(crate) fn read_produce(version: i16, bytes: &[u8]) -> Result<ProduceResponse
     Ok(response)
 }
 
-/// Reads the answer to any request, for fuzz targets.
-#[doc(hidden)]
-pub fn read_any_answer(api: ApiKey, version: i16, body: &Bytes) -> Result<(), WireError> {
-    match api {
-        ApiKey::Produce => read_produce(version, body).map(drop),
-        ApiKey::Fetch => fetch::read_fetch(version, body).map(drop),
-        ApiKey::ListOffsets => fetch::read_list_offsets(version, body).map(drop),
-        ApiKey::Metadata => read_metadata(version, body).map(drop),
-        ApiKey::OffsetCommit => group::read_offset_commit(version, body).map(drop),
-        ApiKey::OffsetFetch => group::read_offset_fetch(version, body).map(drop),
-        ApiKey::FindCoordinator => group::read_find_coordinator(version, body).map(drop),
-        ApiKey::JoinGroup => group::read_join_group(version, body).map(|joined| {
-            for member in joined.members {
-                drop(crate::consumer::read_member(member));
-            }
-        }),
-        ApiKey::Heartbeat | ApiKey::LeaveGroup => group::read_error(api, version, body).map(drop),
-        ApiKey::SyncGroup => group::read_sync_group(version, body).map(|(_, _, assignment)| {
-            drop(crate::consumer::read_assignment(&assignment));
-        }),
-        ApiKey::SaslHandshake => read_sasl_handshake(body).map(drop),
-        ApiKey::ApiVersions => read_api_versions(version, body).map(drop),
-        ApiKey::InitProducerId => read_init_producer_id(version, body).map(drop),
-        ApiKey::SaslAuthenticate => read_sasl_authenticate(version, body).map(drop),
-    }
-}
-
 #[cfg(test)]
 mod tests;
