@@ -197,8 +197,8 @@ def check_sentences(page, text, report):
                 check_command(code, lambda problem: report(number, problem))
             if not re.fullmatch(r"[a-z][\w/.]*(\[\])?(::[a-z_][\w/.]*(\[\])?)+", code):
                 continue
-            # A path of Rust.
-            if code.startswith("otelcore_"):
+            # A path of Rust or C++.
+            if code.startswith(("otelcore_", "std::")):
                 continue
             for part in code.split("::"):
                 name = part.rstrip("[]").split("/")[0]
