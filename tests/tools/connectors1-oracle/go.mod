@@ -3,6 +3,8 @@ module otelcore.invalid/tools/connectors1-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/componentconfig v0.0.0
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/jonboulle/clockwork v0.5.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/connector/countconnector v0.155.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector v0.155.0
@@ -84,3 +86,7 @@ require (
 	google.golang.org/grpc v1.81.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames
+
+replace otelcore.invalid/tools/componentconfig => ../componentconfig

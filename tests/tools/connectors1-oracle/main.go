@@ -9,81 +9,35 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/jonboulle/clockwork"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/countconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/sumconnector"
-	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap"
-	"go.opentelemetry.io/collector/confmap/xconfmap"
 	"go.opentelemetry.io/collector/connector"
 	"go.opentelemetry.io/collector/connector/connectortest"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"otelcore.invalid/tools/componentconfig"
+	"otelcore.invalid/tools/frames"
 )
 
 // start is the time at which every case begins.
 var start = time.Unix(1_700_000_000, 0)
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "connectors1-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	for {
-		input, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		answer, err := answer(input)
-		if err != nil {
-			answer = append([]byte{1}, err.Error()...)
-		}
-		if err := writeFrame(out, answer); err != nil {
-			return err
-		}
-	}
-}
-
-func readFrame(in io.Reader) ([]byte, error) {
-	var size uint32
-	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(in, frame)
-	return frame, err
-}
-
-func writeFrame(out io.Writer, frame []byte) error {
-	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-		return err
-	}
-	_, err := out.Write(frame)
-	return err
+	frames.MainAnswer(func(input []byte) ([]byte, error) { return frames.Result(answer(input)), nil })
 }
 
 // sink passes on what a connector exports.
@@ -96,29 +50,13 @@ func (s sink) ConsumeMetrics(_ context.Context, m pmetric.Metrics) error {
 	return nil
 }
 
-func readConfig(factory connector.Factory, yaml []byte) (component.Config, error) {
-	config := factory.CreateDefaultConfig()
-	retrieved, err := confmap.NewRetrievedFromYAML(yaml)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := retrieved.AsConf()
-	if err != nil {
-		return nil, err
-	}
-	if err := conf.Unmarshal(config); err != nil {
-		return nil, err
-	}
-	return config, xconfmap.Validate(config)
-}
-
 func answer(input []byte) ([]byte, error) {
-	frames := bytes.NewReader(input)
-	name, err := readFrame(frames)
+	in := bytes.NewReader(input)
+	name, err := frames.Read(in)
 	if err != nil {
 		return nil, err
 	}
-	yaml, err := readFrame(frames)
+	yaml, err := frames.Read(in)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +71,7 @@ func answer(input []byte) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("no connector %q", name)
 	}
-	config, err := readConfig(factory, yaml)
+	config, err := componentconfig.Read(factory, yaml)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +98,7 @@ func answer(input []byte) ([]byte, error) {
 		return nil, err
 	}
 	for {
-		step, err := readFrame(frames)
+		step, err := frames.Read(in)
 		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
@@ -173,7 +111,7 @@ func answer(input []byte) ([]byte, error) {
 	if err := d.traces.Shutdown(ctx); err != nil {
 		return nil, err
 	}
-	return append([]byte{0}, d.out.Bytes()...), nil
+	return d.out.Bytes(), nil
 }
 
 type driver struct {
@@ -238,13 +176,13 @@ func (d *driver) step(step []byte) error {
 // takeOrNote writes what was exported, or that the connector has refused the payload.
 func (d *driver) takeOrNote(err error) error {
 	if err != nil {
-		return writeFrame(&d.out, append([]byte("refused: "), err.Error()...))
+		return frames.Write(&d.out, append([]byte("refused: "), err.Error()...))
 	}
 	select {
 	case m := <-d.next:
 		return d.take(m)
 	default:
-		return writeFrame(&d.out, nil)
+		return frames.Write(&d.out, nil)
 	}
 }
 
@@ -253,5 +191,5 @@ func (d *driver) take(m pmetric.Metrics) error {
 	if err != nil {
 		return err
 	}
-	return writeFrame(&d.out, body)
+	return frames.Write(&d.out, body)
 }

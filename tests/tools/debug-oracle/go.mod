@@ -9,6 +9,7 @@ require (
 	go.opentelemetry.io/collector/exporter/exportertest v0.155.0
 	go.opentelemetry.io/collector/pdata v1.61.0
 	go.uber.org/zap v1.28.0
+	otelcore.invalid/tools/frames v0.0.0
 )
 
 require (
@@ -74,3 +75,5 @@ require (
 	google.golang.org/protobuf v1.36.11 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

@@ -6,13 +6,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
@@ -23,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"otelcore.invalid/tools/frames"
 )
 
 // lastMessage is a core that keeps the text of the last record.
@@ -45,43 +42,13 @@ func (c *lastMessage) Write(entry zapcore.Entry, _ []zapcore.Field) error {
 func (c *lastMessage) Sync() error { return nil }
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "debug-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		input := make([]byte, size)
-		if _, err := io.ReadFull(in, input); err != nil {
-			return err
-		}
+	frames.MainAnswer(func(input []byte) ([]byte, error) {
 		if len(input) < 2 {
-			return errors.New("an input has fewer than two bytes")
+			return nil, errors.New("an input has fewer than two bytes")
 		}
 		text, err := dump(input[0], input[1], input[2:])
-		if err != nil {
-			return err
-		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(text))); err != nil {
-			return err
-		}
-		if _, err := io.WriteString(out, text); err != nil {
-			return err
-		}
-	}
+		return []byte(text), err
+	})
 }
 
 func dump(signal, verbosity byte, body []byte) (string, error) {

@@ -9,7 +9,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,13 +21,14 @@ import (
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/filelogreceiver"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap"
-	"go.opentelemetry.io/collector/confmap/xconfmap"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"otelcore.invalid/tools/componentconfig"
+	"otelcore.invalid/tools/frames"
 )
 
 // A step changes a file: write (append), replace (a new file), truncate, rename, remove, mkdir; or waits until the receiver
@@ -48,23 +48,13 @@ type input struct {
 // How many inputs run at a time: each one mostly waits.
 const parallel = 32
 
-func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "filelog-oracle:", err)
-		os.Exit(1)
-	}
-}
+func main() { frames.Main(run) }
 
-func run(in io.Reader, out io.Writer) error {
+func run(in *bufio.Reader, out *bufio.Writer) error {
 	var answers []chan []byte
 	slots := make(chan struct{}, parallel)
 	for {
-		frame, err := readFrame(in)
+		frame, err := frames.Read(in)
 		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
@@ -79,25 +69,11 @@ func run(in io.Reader, out io.Writer) error {
 		}()
 	}
 	for _, answer := range answers {
-		bytes := <-answer
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(bytes))); err != nil {
-			return err
-		}
-		if _, err := out.Write(bytes); err != nil {
+		if err := frames.Write(out, <-answer); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func readFrame(in io.Reader) ([]byte, error) {
-	var size uint32
-	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(in, frame)
-	return frame, err
 }
 
 func answerTo(frame []byte) (answer []byte) {
@@ -106,11 +82,7 @@ func answerTo(frame []byte) (answer []byte) {
 			answer = append([]byte{1}, fmt.Sprint("panic: ", r)...)
 		}
 	}()
-	body, err := play(frame)
-	if err != nil {
-		return append([]byte{1}, err.Error()...)
-	}
-	return append([]byte{0}, body...)
+	return frames.Result(play(frame))
 }
 
 func play(frame []byte) ([]byte, error) {
@@ -143,19 +115,8 @@ var starting sync.Mutex
 
 func start(yaml string, sink *consumertest.LogsSink) (receiver.Logs, error) {
 	factory := filelogreceiver.NewFactory()
-	config := factory.CreateDefaultConfig()
-	retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
+	config, err := componentconfig.Read(factory, []byte(yaml))
 	if err != nil {
-		return nil, err
-	}
-	conf, err := retrieved.AsConf()
-	if err != nil {
-		return nil, err
-	}
-	if err := conf.Unmarshal(config); err != nil {
-		return nil, err
-	}
-	if err := xconfmap.Validate(config); err != nil {
 		return nil, err
 	}
 	starting.Lock()

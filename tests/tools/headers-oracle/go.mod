@@ -11,6 +11,7 @@ require (
 	go.opentelemetry.io/collector/extension/extensionauth v1.51.0
 	go.opentelemetry.io/collector/extension/extensiontest v0.145.0
 	google.golang.org/grpc v1.78.0
+	otelcore.invalid/tools/frames v0.0.0
 )
 
 require (
@@ -48,3 +49,5 @@ require (
 	golang.org/x/sys v0.39.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

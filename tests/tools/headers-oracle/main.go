@@ -5,15 +5,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"sort"
 	"strings"
 
@@ -25,6 +21,8 @@ import (
 	"go.opentelemetry.io/collector/extension/extensionauth"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"google.golang.org/grpc/credentials"
+
+	"otelcore.invalid/tools/frames"
 )
 
 type input struct {
@@ -152,19 +150,5 @@ func answer(frame []byte) (text string) {
 }
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	defer out.Flush()
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-			return
-		}
-		frame := make([]byte, size)
-		if _, err := io.ReadFull(in, frame); err != nil {
-			return
-		}
-		text := answer(frame)
-		_ = binary.Write(out, binary.LittleEndian, uint32(len(text)))
-		_, _ = out.WriteString(text)
-	}
+	frames.MainAnswer(func(input []byte) ([]byte, error) { return []byte(answer(input)), nil })
 }

@@ -7,14 +7,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +32,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver"
+
+	"otelcore.invalid/tools/frames"
 )
 
 const root = "/hostfs"
@@ -62,27 +61,16 @@ func main() {
 		scrapeCase()
 		return
 	}
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	for {
-		var length uint32
-		if err := binary.Read(in, binary.LittleEndian, &length); err != nil {
-			break
-		}
-		body := make([]byte, length)
-		if _, err := io.ReadFull(in, body); err != nil {
-			break
-		}
+	frames.MainAnswer(func(input []byte) ([]byte, error) {
 		command := exec.Command(os.Args[0], "case")
-		command.Stdin = bytes.NewReader(body)
+		command.Stdin = bytes.NewReader(input)
 		command.Env = []string{"PATH=" + os.Getenv("PATH")}
 		result, err := command.Output()
 		if err != nil {
-			result, _ = json.Marshal(answer{Error: "crash: " + err.Error()})
+			return json.Marshal(answer{Error: "crash: " + err.Error()})
 		}
-		binary.Write(out, binary.LittleEndian, uint32(len(result)))
-		out.Write(result)
-		out.Flush()
-	}
+		return result, nil
+	})
 }
 
 func scrapeCase() {

@@ -6,6 +6,7 @@ require (
 	github.com/jaegertracing/jaeger-idl v0.14.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/jaeger v0.165.0
 	go.opentelemetry.io/collector/pdata v1.71.0
+	otelcore.invalid/tools/frames v0.0.0
 )
 
 require (
@@ -35,3 +36,5 @@ replace (
 	go.opentelemetry.io/collector/pdata => go.opentelemetry.io/collector/pdata v1.70.0
 	go.opentelemetry.io/collector/pdata/pprofile => go.opentelemetry.io/collector/pdata/pprofile v0.164.0
 )
+
+replace otelcore.invalid/tools/frames => ../frames

@@ -17,36 +17,24 @@ import (
 	"github.com/jaegertracing/jaeger-idl/proto-gen/api_v2"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/jaeger"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	"otelcore.invalid/tools/frames"
 )
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "jaeger-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+	frames.Main(func(in *bufio.Reader, out *bufio.Writer) error {
+		for {
+			body, err := frames.Read(in)
+			if errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if err := translate(body, out); err != nil {
+				return err
+			}
 		}
-		body := make([]byte, size)
-		if _, err := io.ReadFull(in, body); err != nil {
-			return err
-		}
-		if err := translate(body, out); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 func translate(body []byte, out io.Writer) error {
@@ -64,10 +52,7 @@ func translate(body []byte, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(encoded))); err != nil {
-			return err
-		}
-		if _, err := out.Write(encoded); err != nil {
+		if err := frames.Write(out, encoded); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ require (
 	github.com/jaegertracing/jaeger-idl v0.9.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/jaeger v0.155.0
 	go.opentelemetry.io/collector/pdata v1.61.0
+	otelcore.invalid/tools/frames v0.0.0
 )
 
 require (
@@ -29,3 +30,5 @@ require (
 	google.golang.org/grpc v1.81.1 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

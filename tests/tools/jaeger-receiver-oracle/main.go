@@ -8,13 +8,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/apache/thrift/lib/go/thrift"
 	"github.com/jaegertracing/jaeger-idl/model/v1"
@@ -26,43 +22,18 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 
 	translator "github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/jaeger"
+
+	"otelcore.invalid/tools/frames"
 )
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "jaeger-receiver-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		input := make([]byte, size)
-		if _, err := io.ReadFull(in, input); err != nil {
-			return err
-		}
+	frames.MainAnswer(func(input []byte) ([]byte, error) {
 		answer, err := answerTo(input)
 		if err != nil {
-			answer = append([]byte{0}, err.Error()...)
+			return append([]byte{0}, err.Error()...), nil
 		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(answer))); err != nil {
-			return err
-		}
-		if _, err := out.Write(answer); err != nil {
-			return err
-		}
-	}
+		return append([]byte{1}, answer...), nil
+	})
 }
 
 func answerTo(input []byte) ([]byte, error) {
@@ -70,8 +41,7 @@ func answerTo(input []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := ptraceotlp.NewExportRequestFromTraces(traces).MarshalProto()
-	return append([]byte{1}, body...), err
+	return ptraceotlp.NewExportRequestFromTraces(traces).MarshalProto()
 }
 
 func translate(format byte, body []byte) (ptrace.Traces, error) {

@@ -5,6 +5,7 @@ go 1.26.8
 require go.opentelemetry.io/collector/pdata v1.70.0
 
 require (
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/hashicorp/go-version v1.9.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
@@ -18,3 +19,5 @@ require (
 	google.golang.org/grpc v1.84.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

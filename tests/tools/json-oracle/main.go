@@ -7,15 +7,15 @@ package main
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	"otelcore.invalid/tools/frames"
 )
 
 // What the requests of all signals have.
@@ -26,28 +26,18 @@ type request interface {
 	UnmarshalJSON([]byte) error
 }
 
-func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "json-oracle:", err)
-		os.Exit(1)
-	}
-}
+func main() { frames.Main(run) }
 
-func run(in io.Reader, out io.Writer) error {
+func run(in *bufio.Reader, out *bufio.Writer) error {
 	for {
-		var head [6]byte
+		var head [2]byte
 		if _, err := io.ReadFull(in, head[:]); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		body := make([]byte, binary.LittleEndian.Uint32(head[2:]))
-		if _, err := io.ReadFull(in, body); err != nil {
+		body, err := frames.Read(in)
+		if err != nil {
 			return err
 		}
 		answer, err := translate(head[0], head[1], body)
@@ -55,8 +45,7 @@ func run(in io.Reader, out io.Writer) error {
 		if err != nil {
 			status, answer = 1, []byte(err.Error())
 		}
-		frame := binary.LittleEndian.AppendUint32([]byte{status}, uint32(len(answer)))
-		if _, err := out.Write(append(frame, answer...)); err != nil {
+		if err := errors.Join(out.WriteByte(status), frames.Write(out, answer)); err != nil {
 			return err
 		}
 	}

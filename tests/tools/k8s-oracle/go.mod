@@ -3,6 +3,8 @@ module otelcore.invalid/tools/k8s-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/componentconfig v0.0.0
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/processor/k8sattributesprocessor v0.155.0
 	go.opentelemetry.io/collector/client v1.61.0
 	go.opentelemetry.io/collector/component/componenttest v0.155.0
@@ -107,3 +109,7 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.2 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames
+
+replace otelcore.invalid/tools/componentconfig => ../componentconfig

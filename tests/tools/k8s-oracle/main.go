@@ -9,8 +9,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,27 +27,18 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/k8sattributesprocessor"
 	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap"
-	"go.opentelemetry.io/collector/confmap/xconfmap"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"go.opentelemetry.io/collector/processor/processortest"
+
+	"otelcore.invalid/tools/componentconfig"
+	"otelcore.invalid/tools/frames"
 )
 
-func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "k8s-oracle:", err)
-		os.Exit(1)
-	}
-}
+func main() { frames.Main(run) }
 
-func run(in io.Reader, out io.Writer) error {
+func run(in *bufio.Reader, out *bufio.Writer) error {
 	cluster := &cluster{}
 	server := httptest.NewServer(cluster)
 	defer server.Close()
@@ -63,35 +54,10 @@ func run(in io.Reader, out io.Writer) error {
 		return err
 	}
 	os.Setenv("KUBECONFIG", path)
-	for {
-		input, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	return frames.Answer(in, out, func(input []byte) ([]byte, error) {
 		lines, err := enrich(cluster, input)
-		answer := append([]byte{0}, strings.Join(lines, "\n")...)
-		if err != nil {
-			answer = append([]byte{1}, err.Error()...)
-		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(answer))); err != nil {
-			return err
-		}
-		if _, err := out.Write(answer); err != nil {
-			return err
-		}
-	}
-}
-
-func readFrame(in io.Reader) ([]byte, error) {
-	var size uint32
-	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(in, frame)
-	return frame, err
+		return frames.Result([]byte(strings.Join(lines, "\n")), err), nil
+	})
 }
 
 // The API server: it lists the objects of the case, and its watches bring nothing.
@@ -134,12 +100,12 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func enrich(cluster *cluster, input []byte) ([]string, error) {
-	frames := strings.NewReader(string(input))
-	yaml, err := readFrame(frames)
+	in := bytes.NewReader(input)
+	yaml, err := frames.Read(in)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := readFrame(frames)
+	objects, err := frames.Read(in)
 	if err != nil {
 		return nil, err
 	}
@@ -151,19 +117,8 @@ func enrich(cluster *cluster, input []byte) ([]string, error) {
 		return nil, err
 	}
 	factory := k8sattributesprocessor.NewFactory()
-	config := factory.CreateDefaultConfig()
-	retrieved, err := confmap.NewRetrievedFromYAML(yaml)
+	config, err := componentconfig.Read(factory, yaml)
 	if err != nil {
-		return nil, err
-	}
-	section, err := retrieved.AsConf()
-	if err != nil {
-		return nil, err
-	}
-	if err := section.Unmarshal(config); err != nil {
-		return nil, err
-	}
-	if err := xconfmap.Validate(config); err != nil {
 		return nil, err
 	}
 	ctx := context.Background()
@@ -177,13 +132,13 @@ func enrich(cluster *cluster, input []byte) ([]string, error) {
 	}
 	defer processor.Shutdown(ctx)
 	for {
-		address, err := readFrame(frames)
+		address, err := frames.Read(in)
 		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return nil, err
 		}
-		body, err := readFrame(frames)
+		body, err := frames.Read(in)
 		if err != nil {
 			return nil, err
 		}

@@ -8,11 +8,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -32,6 +30,8 @@ import (
 	"go.opentelemetry.io/collector/pipeline"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"otelcore.invalid/tools/frames"
 )
 
 type input struct {
@@ -49,47 +49,13 @@ type input struct {
 const limit = 5 * time.Second
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "k8s-receivers-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	// Lists as of old, not streamed as a watch.
-	if err := os.Setenv("KUBE_FEATURE_WatchListClient", "false"); err != nil {
-		return err
-	}
-	for {
-		var length uint32
-		if err := binary.Read(in, binary.LittleEndian, &length); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
+	frames.Main(func(in *bufio.Reader, out *bufio.Writer) error {
+		// Lists as of old, not streamed as a watch.
+		if err := os.Setenv("KUBE_FEATURE_WatchListClient", "false"); err != nil {
 			return err
 		}
-		frame := make([]byte, length)
-		if _, err := io.ReadFull(in, frame); err != nil {
-			return err
-		}
-		answer, err := answer(frame)
-		if err != nil {
-			answer = append([]byte{1}, err.Error()...)
-		} else {
-			answer = append([]byte{0}, answer...)
-		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(answer))); err != nil {
-			return err
-		}
-		if _, err := out.Write(answer); err != nil {
-			return err
-		}
-	}
+		return frames.Answer(in, out, func(input []byte) ([]byte, error) { return frames.Result(answer(input)), nil })
+	})
 }
 
 func (in *input) serve(w http.ResponseWriter, r *http.Request) {

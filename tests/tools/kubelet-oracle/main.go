@@ -8,7 +8,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -33,6 +32,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/kubeletstatsreceiver"
+
+	"otelcore.invalid/tools/frames"
 )
 
 type kubelet struct {
@@ -55,31 +56,16 @@ type host struct{}
 func (host) GetExtensions() map[component.ID]component.Component { return nil }
 
 func main() {
-	// The server here answers lists and watches in the form of before.
-	os.Setenv("KUBE_FEATURE_WatchListClient", "false")
-	dir, err := os.MkdirTemp("", "kubelet")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	for {
-		var length uint32
-		if err := binary.Read(in, binary.LittleEndian, &length); err != nil {
-			break
-		}
-		body := make([]byte, length)
-		if _, err := io.ReadFull(in, body); err != nil {
-			break
-		}
-		result, err := json.Marshal(scrape(dir, body))
+	frames.Main(func(in *bufio.Reader, out *bufio.Writer) error {
+		// The server here answers lists and watches in the form of before.
+		os.Setenv("KUBE_FEATURE_WatchListClient", "false")
+		dir, err := os.MkdirTemp("", "kubelet")
 		if err != nil {
-			panic(err)
+			return err
 		}
-		binary.Write(out, binary.LittleEndian, uint32(len(result)))
-		out.Write(result)
-		out.Flush()
-	}
+		defer os.RemoveAll(dir)
+		return frames.Answer(in, out, func(input []byte) ([]byte, error) { return json.Marshal(scrape(dir, input)) })
+	})
 }
 
 func (k *kubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {

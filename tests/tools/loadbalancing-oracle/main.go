@@ -11,14 +11,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"sort"
 	"strings"
 	"sync"
@@ -36,19 +33,11 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
+
+	"otelcore.invalid/tools/frames"
 )
 
-func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "loadbalancing-oracle:", err)
-		os.Exit(1)
-	}
-}
+func main() { frames.Main(run) }
 
 const servers = 16
 
@@ -56,36 +45,23 @@ func endpoint(number string) string {
 	return "unix-abstract:otelcore-loadbalancing-oracle-" + number
 }
 
-func run(in io.Reader, out io.Writer) error {
+func run(in *bufio.Reader, out *bufio.Writer) error {
 	received := &items{}
 	for number := range servers {
 		if err := serve(fmt.Sprint(number), received); err != nil {
 			return err
 		}
 	}
-	for {
-		input, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		frames, err := splitFrames(input)
+	return frames.Answer(in, out, func(input []byte) ([]byte, error) {
+		parts, err := frames.Split(input)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		received.lines = nil
-		result := []byte{0}
-		if err := export(strings.Split(string(frames[0]), "\n"), frames[1]); err != nil {
-			result = append([]byte{1}, err.Error()...)
-		} else {
-			sort.Strings(received.lines)
-			result = append(result, strings.Join(received.lines, "\n")...)
-		}
-		if err := writeFrame(out, result); err != nil {
-			return err
-		}
-	}
+		err = export(strings.Split(string(parts[0]), "\n"), parts[1])
+		sort.Strings(received.lines)
+		return frames.Result([]byte(strings.Join(received.lines, "\n")), err), nil
+	})
 }
 
 // What the servers have received in a case.
@@ -264,37 +240,5 @@ func (s *metrics) addPoints(metric pmetric.Metric) {
 		for _, point := range metric.Summary().DataPoints().All() {
 			s.received.add(uint64(point.Timestamp()), s.number)
 		}
-	}
-}
-
-func readFrame(in io.Reader) ([]byte, error) {
-	var size uint32
-	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(in, frame)
-	return frame, err
-}
-
-func writeFrame(out io.Writer, frame []byte) error {
-	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-		return err
-	}
-	_, err := out.Write(frame)
-	return err
-}
-
-func splitFrames(input []byte) ([][]byte, error) {
-	var frames [][]byte
-	in := bytes.NewReader(input)
-	for {
-		frame, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return frames, nil
-		} else if err != nil {
-			return nil, err
-		}
-		frames = append(frames, frame)
 	}
 }

@@ -3,6 +3,7 @@ module otelcore.invalid/tools/loki-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/loki v0.130.0
 	go.opentelemetry.io/collector/pdata v1.61.0
 )
@@ -40,3 +41,5 @@ require (
 	google.golang.org/grpc v1.81.1 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

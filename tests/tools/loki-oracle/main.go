@@ -7,82 +7,39 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"strconv"
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/loki"
+
+	"otelcore.invalid/tools/frames"
 )
 
-func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "loki-oracle:", err)
-		os.Exit(1)
-	}
-}
+func main() { frames.MainAnswer(pushLogs) }
 
-func run(in io.Reader, out io.Writer) error {
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		input := make([]byte, size)
-		if _, err := io.ReadFull(in, input); err != nil {
-			return err
-		}
-		var answer bytes.Buffer
-		if err := pushLogs(input, &answer); err != nil {
-			return err
-		}
-		if err := writeFrame(out, answer.Bytes()); err != nil {
-			return err
-		}
-	}
-}
-
-func writeFrame(out io.Writer, frame []byte) error {
-	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-		return err
-	}
-	_, err := out.Write(frame)
-	return err
-}
-
-func pushLogs(input []byte, out io.Writer) error {
+func pushLogs(input []byte) ([]byte, error) {
 	enabled := map[string]bool{}
 	for bit, name := range []string{"exporter", "job", "instance", "level"} {
 		enabled[name] = input[0]&(1<<bit) == 0
 	}
 	request := plogotlp.NewExportRequest()
 	if err := request.UnmarshalProto(input[1:]); err != nil {
-		return err
+		return nil, err
 	}
+	var answer bytes.Buffer
 	for tenant, push := range loki.LogsToLokiRequests(request.Logs(), enabled) {
 		body, err := push.PushRequest.Marshal()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		dropped := strconv.Itoa(push.Report.NumDropped)
 		for _, frame := range [][]byte{[]byte(tenant), []byte(dropped), body} {
-			if err := writeFrame(out, frame); err != nil {
-				return err
+			if err := frames.Write(&answer, frame); err != nil {
+				return nil, err
 			}
 		}
 	}
-	return nil
+	return answer.Bytes(), nil
 }

@@ -3,6 +3,7 @@ module otelcore.invalid/tools/ottl-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl v0.155.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/processor/filterprocessor v0.155.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor v0.155.0
@@ -84,3 +85,5 @@ require (
 	google.golang.org/grpc v1.81.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

@@ -18,15 +18,10 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/filterprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
@@ -39,70 +34,29 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processortest"
+
+	"otelcore.invalid/tools/frames"
 )
 
 var factories = []processor.Factory{transformprocessor.NewFactory(), filterprocessor.NewFactory()}
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "ottl-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in *bufio.Reader, out *bufio.Writer) error {
-	for {
-		// Answers that are ready are seen by a caller that waits for them before it sends the next case.
-		if in.Buffered() == 0 {
-			if err := out.Flush(); err != nil {
-				return err
-			}
-		}
-		input, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	frames.MainAnswer(func(input []byte) ([]byte, error) {
 		if len(input) < 2 {
-			return errors.New("a case has no operation")
+			return nil, errors.New("a case has no operation")
 		}
-		rest := bytes.NewReader(input[2:])
-		var texts [3][]byte
-		for i := range texts {
-			if texts[i], err = readFrame(rest); err != nil {
-				return err
-			}
-		}
-		answer, err := answerOf(input[0], input[1], texts)
-		status := byte(0)
+		texts, err := frames.Split(input[2:])
 		if err != nil {
-			status, answer = 1, []byte(err.Error())
+			return nil, err
 		}
-		frame := append(binary.LittleEndian.AppendUint32(nil, uint32(len(answer)+1)), status)
-		if _, err := out.Write(append(frame, answer...)); err != nil {
-			return err
+		if len(texts) != 3 {
+			return nil, fmt.Errorf("a case has %d texts, not 3", len(texts))
 		}
-	}
+		return frames.Result(answerOf(input[0], input[1], texts)), nil
+	})
 }
 
-// A length and so many bytes.
-func readFrame(in io.Reader) ([]byte, error) {
-	var length [4]byte
-	if _, err := io.ReadFull(in, length[:]); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, binary.LittleEndian.Uint32(length[:]))
-	_, err := io.ReadFull(in, frame)
-	return frame, err
-}
-
-func answerOf(operation, signal byte, texts [3][]byte) (answer []byte, err error) {
+func answerOf(operation, signal byte, texts [][]byte) (answer []byte, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			answer, err = nil, fmt.Errorf("panic: %v", cause)

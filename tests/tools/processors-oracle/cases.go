@@ -1,13 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 
 	"go.opentelemetry.io/collector/component/componenttest"
+
+	"otelcore.invalid/tools/frames"
 )
 
 // runCases answers inputs, each behind its length (u32, little endian), with outputs in the same form.
@@ -17,33 +19,8 @@ import (
 //
 // Output: a byte, 1 and the text of an error if there is no instance, or 2 and a text if it panics. Otherwise 0, and for each body and for the shutdown
 // a byte (0: the bodies that it passed on follow, 1: the text of an error), their number, and each behind its length.
-func runCases(in io.Reader, out io.Writer) error {
-	for {
-		var length [4]byte
-		if _, err := io.ReadFull(in, length[:]); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		input := make([]byte, binary.LittleEndian.Uint32(length[:]))
-		if _, err := io.ReadFull(in, input); err != nil {
-			return err
-		}
-		if _, err := out.Write(appendFrame(nil, answerCase(input))); err != nil {
-			return err
-		}
-	}
-}
-
-func appendFrame(to, frame []byte) []byte {
-	return append(binary.LittleEndian.AppendUint32(to, uint32(len(frame))), frame...)
-}
-
-func takeFrame(from *[]byte) []byte {
-	length := binary.LittleEndian.Uint32(*from)
-	frame := (*from)[4 : 4+length]
-	*from = (*from)[4+length:]
-	return frame
+func runCases(in *bufio.Reader, out *bufio.Writer) error {
+	return frames.Answer(in, out, func(input []byte) ([]byte, error) { return answerCase(input), nil })
 }
 
 func answerCase(input []byte) (answer []byte) {
@@ -53,27 +30,31 @@ func answerCase(input []byte) (answer []byte) {
 		}
 	}()
 	ctx := context.Background()
-	rest := input[2:]
-	p, err := create(ctx, input[0], input[1], takeFrame(&rest))
+	parts, err := frames.Split(input[2:])
+	if err != nil || len(parts) == 0 {
+		panic("an input has no section")
+	}
+	p, err := create(ctx, input[0], input[1], parts[0])
 	if err == nil {
 		err = p.Start(ctx, componenttest.NewNopHost())
 	}
 	if err != nil {
 		return append([]byte{1}, err.Error()...)
 	}
-	answer = []byte{0}
+	out := bytes.NewBuffer([]byte{0})
 	put := func(bodies [][]byte, err error) {
 		status := byte(0)
 		if err != nil {
 			status, bodies = 1, [][]byte{[]byte(err.Error())}
 		}
-		answer = binary.LittleEndian.AppendUint32(append(answer, status), uint32(len(bodies)))
+		out.WriteByte(status)
+		_ = binary.Write(out, binary.LittleEndian, uint32(len(bodies)))
 		for _, body := range bodies {
-			answer = appendFrame(answer, body)
+			_ = frames.Write(out, body)
 		}
 	}
-	for len(rest) > 0 {
-		if err := p.consume(takeFrame(&rest)); err != nil {
+	for _, body := range parts[1:] {
+		if err := p.consume(body); err != nil {
 			put(nil, err)
 		} else {
 			put(p.take())
@@ -84,5 +65,5 @@ func answerCase(input []byte) (answer []byte) {
 	} else {
 		put(p.take())
 	}
-	return answer
+	return out.Bytes()
 }

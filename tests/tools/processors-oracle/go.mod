@@ -3,6 +3,8 @@ module otelcore.invalid/tools/processors-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/componentconfig v0.0.0
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/processor/attributesprocessor v0.155.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/processor/cumulativetodeltaprocessor v0.155.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/processor/deltatocumulativeprocessor v0.155.0
@@ -104,3 +106,7 @@ require (
 	google.golang.org/grpc v1.81.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames
+
+replace otelcore.invalid/tools/componentconfig => ../componentconfig

@@ -10,7 +10,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,14 +29,15 @@ import (
 	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap"
-	"go.opentelemetry.io/collector/confmap/xconfmap"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processortest"
+
+	"otelcore.invalid/tools/componentconfig"
+	"otelcore.invalid/tools/frames"
 )
 
 // The index of a processor is its number in the inputs.
@@ -55,22 +55,14 @@ var factories = []processor.Factory{
 }
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	answer := run
 	if len(os.Args) > 1 && os.Args[1] == "cases" {
-		answer = runCases
+		frames.Main(runCases)
+		return
 	}
-	err := answer(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "processors-oracle:", err)
-		os.Exit(1)
-	}
+	frames.Main(run)
 }
 
-func run(in io.Reader, out io.Writer) error {
+func run(in *bufio.Reader, out *bufio.Writer) error {
 	for {
 		var head [2]byte
 		if _, err := io.ReadFull(in, head[:]); errors.Is(err, io.EOF) {
@@ -80,12 +72,8 @@ func run(in io.Reader, out io.Writer) error {
 		}
 		var texts [3][]byte
 		for i := range texts {
-			var length [4]byte
-			if _, err := io.ReadFull(in, length[:]); err != nil {
-				return err
-			}
-			texts[i] = make([]byte, binary.LittleEndian.Uint32(length[:]))
-			if _, err := io.ReadFull(in, texts[i]); err != nil {
+			var err error
+			if texts[i], err = frames.Read(in); err != nil {
 				return err
 			}
 		}
@@ -94,8 +82,7 @@ func run(in io.Reader, out io.Writer) error {
 		if err != nil {
 			status, answer = 1, []byte(err.Error())
 		}
-		frame := binary.LittleEndian.AppendUint32([]byte{status}, uint32(len(answer)))
-		if _, err := out.Write(append(frame, answer...)); err != nil {
+		if err := errors.Join(out.WriteByte(status), frames.Write(out, answer)); err != nil {
 			return err
 		}
 	}
@@ -137,19 +124,8 @@ func create(ctx context.Context, which, signal byte, yaml []byte) (*instance, er
 		return nil, fmt.Errorf("no processor has the index %d", which)
 	}
 	factory := factories[which]
-	config := factory.CreateDefaultConfig()
-	retrieved, err := confmap.NewRetrievedFromYAML(yaml)
+	config, err := componentconfig.Read(factory, yaml)
 	if err != nil {
-		return nil, err
-	}
-	conf, err := retrieved.AsConf()
-	if err != nil {
-		return nil, err
-	}
-	if err := conf.Unmarshal(config); err != nil {
-		return nil, err
-	}
-	if err := xconfmap.Validate(config); err != nil {
 		return nil, err
 	}
 	settings := processortest.NewNopSettings(factory.Type())

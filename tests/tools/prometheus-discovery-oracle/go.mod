@@ -3,6 +3,7 @@ module otelcore.invalid/tools/prometheus-discovery-oracle
 go 1.25.0
 
 require (
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/prometheus/client_golang v1.23.2
 	github.com/prometheus/common v0.69.0
 	github.com/prometheus/prometheus v0.312.0
@@ -130,3 +131,5 @@ retract (
 	v0.76.1
 	v0.65.0
 )
+
+replace otelcore.invalid/tools/frames => ../frames

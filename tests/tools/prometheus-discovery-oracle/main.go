@@ -8,11 +8,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -38,6 +36,8 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/scrape"
 	"go.yaml.in/yaml/v2"
+
+	"otelcore.invalid/tools/frames"
 )
 
 type input struct {
@@ -71,51 +71,22 @@ type output struct {
 }
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "prometheus-discovery-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	cluster := &cluster{}
-	server := httptest.NewServer(cluster)
-	defer server.Close()
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		frame := make([]byte, size)
-		if _, err := io.ReadFull(in, frame); err != nil {
-			return err
-		}
-		var asked input
-		if err := json.Unmarshal(frame, &asked); err != nil {
-			return err
-		}
-		result, err := answer(cluster, server.URL, &asked)
-		if err != nil {
-			result = output{Error: err.Error()}
-		}
-		text, err := json.Marshal(result)
-		if err != nil {
-			return err
-		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(text))); err != nil {
-			return err
-		}
-		if _, err := out.Write(text); err != nil {
-			return err
-		}
-	}
+	frames.Main(func(in *bufio.Reader, out *bufio.Writer) error {
+		cluster := &cluster{}
+		server := httptest.NewServer(cluster)
+		defer server.Close()
+		return frames.Answer(in, out, func(frame []byte) ([]byte, error) {
+			var asked input
+			if err := json.Unmarshal(frame, &asked); err != nil {
+				return nil, err
+			}
+			result, err := answer(cluster, server.URL, &asked)
+			if err != nil {
+				result = output{Error: err.Error()}
+			}
+			return json.Marshal(result)
+		})
+	})
 }
 
 func answer(cluster *cluster, server string, asked *input) (output, error) {

@@ -3,6 +3,7 @@ module otelcore.invalid/tools/prometheus-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusexporter v0.155.0
 	go.opentelemetry.io/collector/component/componenttest v0.155.0
 	go.opentelemetry.io/collector/confmap v1.61.0
@@ -147,3 +148,5 @@ require (
 	k8s.io/klog/v2 v2.140.0 // indirect
 	k8s.io/utils v0.0.0-20251002143259-bc988d571ff4 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

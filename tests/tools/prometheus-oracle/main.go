@@ -10,10 +10,8 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +28,8 @@ import (
 	"go.opentelemetry.io/collector/exporter/exportertest"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"gopkg.in/yaml.v3"
+
+	"otelcore.invalid/tools/frames"
 )
 
 func main() {
@@ -42,90 +42,38 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: prometheus-oracle page|parse <inputs >answers")
 		os.Exit(2)
 	}
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out, answer)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "prometheus-oracle:", err)
-		os.Exit(1)
-	}
+	frames.MainAnswer(answer)
 }
 
-func run(in io.Reader, out io.Writer, answer func([]byte) ([]byte, error)) error {
-	for {
-		input, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		text, err := answer(input)
-		if err != nil {
-			return err
-		}
-		if err := writeFrame(out, text); err != nil {
-			return err
-		}
+// framesOf returns the frames of an input, of which each mode needs two.
+func framesOf(input []byte) ([][]byte, error) {
+	all, err := frames.Split(input)
+	if err == nil && len(all) < 2 {
+		err = errors.New("an input has fewer than two frames")
 	}
-}
-
-func readFrame(in io.Reader) ([]byte, error) {
-	var size uint32
-	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(in, frame)
-	return frame, err
-}
-
-func writeFrame(out io.Writer, frame []byte) error {
-	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-		return err
-	}
-	_, err := out.Write(frame)
-	return err
-}
-
-func splitFrames(input []byte) ([][]byte, error) {
-	in := bytes.NewReader(input)
-	var frames [][]byte
-	for in.Len() > 0 {
-		frame, err := readFrame(in)
-		if err != nil {
-			return nil, err
-		}
-		frames = append(frames, frame)
-	}
-	if len(frames) < 2 {
-		return nil, errors.New("an input has fewer than two frames")
-	}
-	return frames, nil
+	return all, err
 }
 
 func answerPage(input []byte) ([]byte, error) {
-	frames, err := splitFrames(input)
+	parts, err := framesOf(input)
 	if err != nil {
 		return nil, err
 	}
 	var requests []pmetricotlp.ExportRequest
-	for _, body := range frames[2:] {
+	for _, body := range parts[2:] {
 		request := pmetricotlp.NewExportRequest()
 		if err := request.UnmarshalProto(body); err != nil {
 			return nil, err
 		}
 		requests = append(requests, request)
 	}
-	kind, page, err := page(string(frames[0]), string(frames[1]), requests)
+	kind, page, err := page(string(parts[0]), string(parts[1]), requests)
 	if err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
-	_ = writeFrame(&out, []byte(kind))
-	_ = writeFrame(&out, page)
+	_ = frames.Write(&out, []byte(kind))
+	_ = frames.Write(&out, page)
 	return out.Bytes(), nil
 }
 
@@ -196,11 +144,11 @@ func start(ctx context.Context, config string) (exporter.Metrics, string, error)
 }
 
 func answerParse(input []byte) ([]byte, error) {
-	frames, err := splitFrames(input)
+	parts, err := framesOf(input)
 	if err != nil {
 		return nil, err
 	}
-	if err := parse(string(frames[0]), frames[1]); err != nil {
+	if err := parse(string(parts[0]), parts[1]); err != nil {
 		return []byte(err.Error()), nil
 	}
 	return nil, nil

@@ -3,6 +3,7 @@ module otelcore.invalid/tools/prometheus-receiver-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/go-kit/log v0.2.1
 	github.com/goccy/go-yaml v1.19.2
@@ -352,3 +353,5 @@ require (
 	github.com/open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver v0.155.0
 	gopkg.in/yaml.v3 v3.0.1
 )
+
+replace otelcore.invalid/tools/frames => ../frames

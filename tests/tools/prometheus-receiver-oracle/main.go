@@ -9,14 +9,12 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"sync"
 	"time"
 
@@ -30,6 +28,8 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver"
+
+	"otelcore.invalid/tools/frames"
 )
 
 // The cases that run at once.
@@ -59,27 +59,18 @@ type answer struct {
 	Bodies   [][]byte  `json:"bodies,omitempty"`
 }
 
-func main() {
-	if err := run(bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)); err != nil {
-		fmt.Fprintln(os.Stderr, "prometheus-receiver-oracle:", err)
-		os.Exit(1)
-	}
-}
+func main() { frames.Main(run) }
 
-func run(in io.Reader, out *bufio.Writer) error {
+func run(in *bufio.Reader, out *bufio.Writer) error {
 	slots := make(chan struct{}, parallel)
 	answers := make(chan chan answer, 1<<20)
 	written := make(chan error, 1)
 	go func() { written <- writeAnswers(answers, out) }()
 	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
+		frame, err := frames.Read(in)
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return err
-		}
-		frame := make([]byte, size)
-		if _, err := io.ReadFull(in, frame); err != nil {
 			return err
 		}
 		var next input
@@ -104,10 +95,7 @@ func writeAnswers(answers chan chan answer, out *bufio.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-			return err
-		}
-		if _, err := out.Write(frame); err != nil {
+		if err := frames.Write(out, frame); err != nil {
 			return err
 		}
 		if err := out.Flush(); err != nil {

@@ -3,6 +3,7 @@ module otelcore.invalid/tools/remote-write-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/golang/snappy v1.0.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusremotewriteexporter v0.155.0
 	go.opentelemetry.io/collector/component/componenttest v0.155.0
@@ -152,3 +153,5 @@ require (
 	k8s.io/klog/v2 v2.140.0 // indirect
 	k8s.io/utils v0.0.0-20251002143259-bc988d571ff4 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames

@@ -12,12 +12,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"sync"
 
 	"github.com/golang/snappy"
@@ -29,55 +26,25 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusremotewriteexporter"
+
+	"otelcore.invalid/tools/frames"
 )
 
 const sendingVersion2 = "exporter.prometheusremotewritexporter.enableSendingRW2"
 
 func main() {
-	err := featuregate.GlobalRegistry().Set(sendingVersion2, true)
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	if err == nil {
-		err = run(in, out)
-	}
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "remote-write-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	server := newServer()
-	defer server.http.Close()
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
+	frames.Main(func(in *bufio.Reader, out *bufio.Writer) error {
+		if err := featuregate.GlobalRegistry().Set(sendingVersion2, true); err != nil {
 			return err
 		}
-		input := make([]byte, size)
-		if _, err := io.ReadFull(in, input); err != nil {
-			return err
-		}
-		var answer bytes.Buffer
-		if err := remoteWrite(server, input, &answer); err != nil {
-			return err
-		}
-		if err := writeFrame(out, answer.Bytes()); err != nil {
-			return err
-		}
-	}
-}
-
-func writeFrame(out io.Writer, frame []byte) error {
-	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-		return err
-	}
-	_, err := out.Write(frame)
-	return err
+		server := newServer()
+		defer server.http.Close()
+		return frames.Answer(in, out, func(input []byte) ([]byte, error) {
+			var answer bytes.Buffer
+			err := remoteWrite(server, input, &answer)
+			return answer.Bytes(), err
+		})
+	})
 }
 
 // server keeps the bodies of the requests that it gets.
@@ -142,11 +109,11 @@ func remoteWrite(s *server, input []byte, out io.Writer) error {
 	if err := exporter.Shutdown(ctx); err != nil {
 		return err
 	}
-	if err := writeFrame(out, []byte(message)); err != nil {
+	if err := frames.Write(out, []byte(message)); err != nil {
 		return err
 	}
 	for _, body := range s.bodies {
-		if err := writeFrame(out, body); err != nil {
+		if err := frames.Write(out, body); err != nil {
 			return err
 		}
 	}

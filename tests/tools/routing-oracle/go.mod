@@ -3,6 +3,8 @@ module otelcore.invalid/tools/routing-oracle
 go 1.26.8
 
 require (
+	otelcore.invalid/tools/componentconfig v0.0.0
+	otelcore.invalid/tools/frames v0.0.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/connector/failoverconnector v0.145.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/connector/routingconnector v0.145.0
 	github.com/open-telemetry/opentelemetry-collector-contrib/connector/servicegraphconnector v0.145.0
@@ -92,3 +94,7 @@ require (
 	gopkg.in/yaml.v2 v2.4.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+replace otelcore.invalid/tools/frames => ../frames
+
+replace otelcore.invalid/tools/componentconfig => ../componentconfig

@@ -16,11 +16,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -31,8 +29,6 @@ import (
 	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap"
-	"go.opentelemetry.io/collector/confmap/xconfmap"
 	"go.opentelemetry.io/collector/connector"
 	"go.opentelemetry.io/collector/connector/connectortest"
 	"go.opentelemetry.io/collector/consumer"
@@ -41,27 +37,20 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pipeline"
+
+	"otelcore.invalid/tools/componentconfig"
+	"otelcore.invalid/tools/frames"
 )
 
-func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "routing-oracle:", err)
-		os.Exit(1)
-	}
-}
+func main() { frames.Main(run) }
 
 // Cases that wait for timers run at the same time.
 const parallel = 32
 
-func run(in io.Reader, out io.Writer) error {
+func run(in *bufio.Reader, out *bufio.Writer) error {
 	var inputs [][]byte
 	for {
-		input, err := readFrame(in)
+		input, err := frames.Read(in)
 		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
@@ -82,7 +71,7 @@ func run(in io.Reader, out io.Writer) error {
 	}
 	all.Wait()
 	for _, answer := range answers {
-		if err := writeFrame(out, answer); err != nil {
+		if err := frames.Write(out, answer); err != nil {
 			return err
 		}
 	}
@@ -90,59 +79,24 @@ func run(in io.Reader, out io.Writer) error {
 }
 
 func answer(input []byte) []byte {
-	frames, err := splitFrames(input)
-	if err != nil || len(frames) == 0 {
+	parts, err := frames.Split(input)
+	if err != nil || len(parts) == 0 {
 		return []byte("\x01bad input")
 	}
-	head, yaml, _ := strings.Cut(string(frames[0]), "\n")
+	head, yaml, _ := strings.Cut(string(parts[0]), "\n")
 	kind, signal, _ := strings.Cut(head, " ")
 	var result []byte
 	switch kind {
 	case "routing":
-		result, err = route(signal, yaml, frames[1:])
+		result, err = route(signal, yaml, parts[1:])
 	case "failover":
-		result, err = failOver(yaml, frames[1:])
+		result, err = failOver(yaml, parts[1:])
 	case "servicegraph":
-		result, err = serviceGraph(yaml, frames[1:])
+		result, err = serviceGraph(yaml, parts[1:])
 	default:
 		err = fmt.Errorf("unknown connector %q", kind)
 	}
-	if err != nil {
-		return append([]byte{1}, err.Error()...)
-	}
-	return append([]byte{0}, result...)
-}
-
-func readFrame(in io.Reader) ([]byte, error) {
-	var size uint32
-	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(in, frame)
-	return frame, err
-}
-
-func writeFrame(out io.Writer, frame []byte) error {
-	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-		return err
-	}
-	_, err := out.Write(frame)
-	return err
-}
-
-func splitFrames(input []byte) ([][]byte, error) {
-	var frames [][]byte
-	in := bytes.NewReader(input)
-	for {
-		frame, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return frames, nil
-		} else if err != nil {
-			return nil, err
-		}
-		frames = append(frames, frame)
-	}
+	return frames.Result(result, err)
 }
 
 func lines(frame []byte) []string {
@@ -161,34 +115,18 @@ func pipelines(frame []byte) ([]pipeline.ID, error) {
 	return ids, nil
 }
 
-func config(factory connector.Factory, yaml string) (component.Config, error) {
-	config := factory.CreateDefaultConfig()
-	retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
-	if err != nil {
-		return nil, err
-	}
-	conf, err := retrieved.AsConf()
-	if err != nil {
-		return nil, err
-	}
-	if err := conf.Unmarshal(config); err != nil {
-		return nil, err
-	}
-	return config, xconfmap.Validate(config)
-}
-
-func route(signal, yaml string, frames [][]byte) ([]byte, error) {
+func route(signal, yaml string, parts [][]byte) ([]byte, error) {
 	factory := routingconnector.NewFactory()
-	config, err := config(factory, yaml)
+	config, err := componentconfig.Read(factory, []byte(yaml))
 	if err != nil {
 		return nil, err
 	}
-	ids, err := pipelines(frames[0])
+	ids, err := pipelines(parts[0])
 	if err != nil {
 		return nil, err
 	}
 	headers := map[string][]string{}
-	for _, line := range lines(frames[1]) {
+	for _, line := range lines(parts[1]) {
 		name, value, _ := strings.Cut(line, ": ")
 		headers[name] = append(headers[name], value)
 	}
@@ -196,11 +134,11 @@ func route(signal, yaml string, frames [][]byte) ([]byte, error) {
 	settings := connectortest.NewNopSettings(factory.Type())
 	switch signal {
 	case "traces":
-		return routeTraces(ctx, factory, settings, config, ids, frames[2:])
+		return routeTraces(ctx, factory, settings, config, ids, parts[2:])
 	case "metrics":
-		return routeMetrics(ctx, factory, settings, config, ids, frames[2:])
+		return routeMetrics(ctx, factory, settings, config, ids, parts[2:])
 	default:
-		return routeLogs(ctx, factory, settings, config, ids, frames[2:])
+		return routeLogs(ctx, factory, settings, config, ids, parts[2:])
 	}
 }
 
@@ -211,7 +149,7 @@ func joined(ids []pipeline.ID, body func(pipeline.ID) ([]byte, error)) ([]byte, 
 		if err != nil {
 			return nil, err
 		}
-		if err := errors.Join(writeFrame(&out, []byte(id.String())), writeFrame(&out, received)); err != nil {
+		if err := errors.Join(frames.Write(&out, []byte(id.String())), frames.Write(&out, received)); err != nil {
 			return nil, err
 		}
 	}
@@ -313,13 +251,13 @@ const tick = 150 * time.Millisecond
 
 const settle = 2 * time.Millisecond
 
-func failOver(yaml string, frames [][]byte) ([]byte, error) {
+func failOver(yaml string, parts [][]byte) ([]byte, error) {
 	factory := failoverconnector.NewFactory()
-	config, err := config(factory, yaml)
+	config, err := componentconfig.Read(factory, []byte(yaml))
 	if err != nil {
 		return nil, err
 	}
-	ids, err := pipelines(frames[0])
+	ids, err := pipelines(parts[0])
 	if err != nil {
 		return nil, err
 	}
@@ -350,7 +288,7 @@ func failOver(yaml string, frames [][]byte) ([]byte, error) {
 		return nil, err
 	}
 	var results []string
-	for _, step := range lines(frames[1]) {
+	for _, step := range lines(parts[1]) {
 		words := strings.Fields(step)
 		switch words[0] {
 		case "fail":
@@ -380,7 +318,7 @@ const expiry = 1500 * time.Millisecond
 
 func serviceGraph(yaml string, bodies [][]byte) ([]byte, error) {
 	factory := servicegraphconnector.NewFactory()
-	config, err := config(factory, yaml)
+	config, err := componentconfig.Read(factory, []byte(yaml))
 	if err != nil {
 		return nil, err
 	}

@@ -7,89 +7,39 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap"
-	"go.opentelemetry.io/collector/confmap/xconfmap"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor/processortest"
+
+	"otelcore.invalid/tools/componentconfig"
+	"otelcore.invalid/tools/frames"
 )
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tail-sampling-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	for {
-		input, err := readFrame(in)
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	frames.MainAnswer(func(input []byte) ([]byte, error) {
 		names, err := sample(input)
-		answer := append([]byte{0}, strings.Join(names, "\n")...)
-		if err != nil {
-			answer = append([]byte{1}, err.Error()...)
-		}
-		if err := binary.Write(out, binary.LittleEndian, uint32(len(answer))); err != nil {
-			return err
-		}
-		if _, err := out.Write(answer); err != nil {
-			return err
-		}
-	}
-}
-
-func readFrame(in io.Reader) ([]byte, error) {
-	var size uint32
-	if err := binary.Read(in, binary.LittleEndian, &size); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(in, frame)
-	return frame, err
+		return frames.Result([]byte(strings.Join(names, "\n")), err), nil
+	})
 }
 
 func sample(input []byte) ([]string, error) {
-	frames := strings.NewReader(string(input))
-	yaml, err := readFrame(frames)
+	in := bytes.NewReader(input)
+	yaml, err := frames.Read(in)
 	if err != nil {
 		return nil, err
 	}
 	factory := tailsamplingprocessor.NewFactory()
-	config := factory.CreateDefaultConfig()
-	retrieved, err := confmap.NewRetrievedFromYAML(yaml)
+	config, err := componentconfig.Read(factory, yaml)
 	if err != nil {
-		return nil, err
-	}
-	conf, err := retrieved.AsConf()
-	if err != nil {
-		return nil, err
-	}
-	if err := conf.Unmarshal(config); err != nil {
-		return nil, err
-	}
-	if err := xconfmap.Validate(config); err != nil {
 		return nil, err
 	}
 	ctx := context.Background()
@@ -102,7 +52,7 @@ func sample(input []byte) ([]string, error) {
 		return nil, err
 	}
 	for {
-		body, err := readFrame(frames)
+		body, err := frames.Read(in)
 		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {

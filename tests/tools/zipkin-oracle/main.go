@@ -11,13 +11,8 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
-	"os"
 
 	"github.com/openzipkin/zipkin-go/proto/zipkin_proto3"
 	"github.com/openzipkin/zipkin-go/reporter"
@@ -26,52 +21,20 @@ import (
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/zipkin/zipkinv1"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/translator/zipkin/zipkinv2"
+
+	"otelcore.invalid/tools/frames"
 )
 
 func main() {
-	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "zipkin-oracle:", err)
-		os.Exit(1)
-	}
-}
-
-func run(in io.Reader, out io.Writer) error {
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.LittleEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		input := make([]byte, size)
-		if _, err := io.ReadFull(in, input); err != nil {
-			return err
-		}
-		var answer bytes.Buffer
+	frames.MainAnswer(func(input []byte) ([]byte, error) {
 		answerTo := translate
 		if input[0] >= 2 {
 			answerTo = receive
 		}
-		if err := answerTo(input, &answer); err != nil {
-			return err
-		}
-		if err := writeFrame(out, answer.Bytes()); err != nil {
-			return err
-		}
-	}
-}
-
-func writeFrame(out io.Writer, frame []byte) error {
-	if err := binary.Write(out, binary.LittleEndian, uint32(len(frame))); err != nil {
-		return err
-	}
-	_, err := out.Write(frame)
-	return err
+		var answer bytes.Buffer
+		err := answerTo(input, &answer)
+		return answer.Bytes(), err
+	})
 }
 
 func translate(input []byte, out io.Writer) error {
@@ -92,7 +55,7 @@ func translate(input []byte, out io.Writer) error {
 				oneScope := oneResource.ScopeSpans().AppendEmpty()
 				ss.Scope().CopyTo(oneScope.Scope())
 				span.CopyTo(oneScope.Spans().AppendEmpty())
-				if err := writeFrame(out, encode(one, serializer)); err != nil {
+				if err := frames.Write(out, encode(one, serializer)); err != nil {
 					return err
 				}
 			}

@@ -1,0 +1,3 @@
+module otelcore.invalid/tools/frames
+
+go 1.25.0
