@@ -22,6 +22,8 @@ mod producer;
 pub mod record_batch;
 mod sasl;
 pub mod settings;
+#[cfg(test)]
+mod test_client;
 mod versions;
 mod wire;
 

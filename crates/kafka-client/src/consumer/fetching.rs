@@ -12,7 +12,7 @@ use otelcore_pipeline::{Cx, JobResult, MonotonicTime};
 use super::partitions::Position;
 use super::{ANSWER_TIME, ConsumerEvent, ConsumerNotice, GroupConsumer, InitialOffset, PAUSES, PartitionId, Request};
 use crate::error_code::{ErrorClass, ErrorCode};
-use crate::messages::fetch::{self, EARLIEST, FetchOptions, FetchPartition, LATEST, OfTopic};
+use crate::messages::fetch::{self, EARLIEST, FetchOptions, FetchPartition, LATEST};
 use crate::record_batch::{FetchedRecords, decode_fetched};
 use crate::versions::ApiKey;
 
@@ -48,18 +48,6 @@ pub(super) struct DecodeJob {
     node: i32,
     partitions: Vec<(u64, i64)>,
     result: JobResult<Result<ReadAnswer, String>>,
-}
-
-/// Partitions by their topics.
-fn by_topic<P>(partitions: &[(Arc<str>, P)]) -> Vec<OfTopic<'_, P>>
-where
-    P: Copy,
-{
-    let mut topics: BTreeMap<&str, Vec<P>> = BTreeMap::new();
-    for (topic, partition) in partitions {
-        topics.entry(topic).or_default().push(*partition);
-    }
-    topics.into_iter().map(|(topic, partitions)| OfTopic { topic, partitions }).collect()
 }
 
 impl GroupConsumer {
@@ -111,7 +99,7 @@ impl GroupConsumer {
             InitialOffset::Earliest => EARLIEST,
             InitialOffset::Latest => LATEST,
         };
-        let body = fetch::list_offsets_request(version, at, &by_topic(&asked));
+        let body = fetch::list_offsets_request(version, at, &fetch::by_topic(&asked));
         ids.iter().for_each(|id| self.take_for_request(*id));
         self.node_work(node).has_list = true;
         let token = self.new_token(Request::ListOffsets { node, partitions: ids });
@@ -137,8 +125,7 @@ impl GroupConsumer {
         };
         self.fetch_nodes.throttle(node, now, throttle_ms);
         for found in offsets {
-            let key = (Arc::from(found.topic.as_str()), found.index);
-            let Some(id) = self.by_name.get(&key).copied().filter(|id| ids.binary_search(id).is_ok()) else { continue };
+            let Some(id) = self.find_requested(ids, &found.topic, found.index) else { continue };
             if !found.error.is_none() || found.offset < 0 {
                 self.fetch_failed(now, id, found.error);
                 continue;
@@ -191,7 +178,7 @@ impl GroupConsumer {
             max_partition_bytes: config.max_partition_bytes,
             rack_id: &config.rack_id,
         };
-        let body = fetch::fetch_request(version, options, &by_topic(&asked));
+        let body = fetch::fetch_request(version, options, &fetch::by_topic(&asked));
         self.node_work(node).has_fetch = true;
         let token = self.new_token(Request::Fetch { node, partitions, sent_at: now });
         let deadline = now + wait + ANSWER_TIME;

@@ -8,7 +8,7 @@ use otelcore_pipeline::{Cx, MonotonicTime};
 use super::partitions::Position;
 use super::{ANSWER_TIME, ConsumerNotice, GroupConsumer, PAUSES, Request};
 use crate::error_code::ErrorCode;
-use crate::messages::fetch::OfTopic;
+use crate::messages::fetch::by_topic;
 use crate::messages::group::{self, CommittedOffset};
 use crate::versions::ApiKey;
 
@@ -63,24 +63,18 @@ impl GroupConsumer {
     fn send_commit(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now();
         let mut sent = Vec::new();
-        let mut topics: BTreeMap<&str, Vec<CommittedOffset>> = BTreeMap::new();
+        let mut marked: Vec<(Arc<str>, CommittedOffset)> = Vec::new();
         let uses_epoch = self.config.uses_leader_epoch;
         for id in self.commits.dirty.iter().take(MAX_PARTITIONS) {
             let Some(partition) = self.partitions.get(id) else { continue };
             let Some((offset, epoch)) = partition.marked else { continue };
             sent.push((*id, offset));
             let epoch = if uses_epoch { epoch } else { -1 };
-            topics.entry(&partition.topic).or_default().push((partition.index, offset, epoch));
+            marked.push((partition.topic.clone(), (partition.index, offset, epoch)));
         }
-        let topics: Vec<_> = topics.into_iter().map(|(topic, partitions)| (topic.to_owned(), partitions)).collect();
-        let is_sent = self.send_to_coordinator(cx, ApiKey::OffsetCommit, ANSWER_TIME, Request::OffsetCommit(sent), {
-            |it, version| {
-                let topics: Vec<OfTopic<'_, CommittedOffset>> = topics
-                    .iter()
-                    .map(|(topic, partitions)| OfTopic { topic, partitions: partitions.clone() })
-                    .collect();
-                group::offset_commit_request(version, it.membership(), &topics)
-            }
+        let request = Request::OffsetCommit(sent);
+        let is_sent = self.send_to_coordinator(cx, ApiKey::OffsetCommit, ANSWER_TIME, request, |it, version| {
+            group::offset_commit_request(version, it.membership(), &by_topic(&marked))
         });
         if is_sent {
             self.commits.is_in_flight = true;
@@ -136,17 +130,12 @@ impl GroupConsumer {
             return;
         }
         let ids: Vec<u64> = self.unlocated.iter().take(MAX_PARTITIONS).copied().collect();
-        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-        for partition in ids.iter().filter_map(|id| self.partitions.get(id)) {
-            topics.entry(&partition.topic).or_default().push(partition.index);
-        }
-        let topics: Vec<(String, Vec<i32>)> =
-            topics.into_iter().map(|(topic, partitions)| (topic.to_owned(), partitions)).collect();
+        let partitions = ids.iter().filter_map(|id| self.partitions.get(id));
+        let asked: Vec<(Arc<str>, i32)> =
+            partitions.map(|partition| (partition.topic.clone(), partition.index)).collect();
         let request = Request::OffsetFetch(ids.clone());
         let is_sent = self.send_to_coordinator(cx, ApiKey::OffsetFetch, ANSWER_TIME, request, |it, version| {
-            let topics: Vec<OfTopic<'_, i32>> =
-                topics.iter().map(|(topic, partitions)| OfTopic { topic, partitions: partitions.clone() }).collect();
-            group::offset_fetch_request(version, &it.config.group_id, &topics)
+            group::offset_fetch_request(version, &it.config.group_id, &by_topic(&asked))
         });
         if is_sent {
             self.commits.is_fetching = true;
@@ -168,8 +157,7 @@ impl GroupConsumer {
                 self.group_nodes.throttle(node, now, read.throttle_ms);
                 let mut failed = Some(read.error).filter(|error| !error.is_none());
                 for found in read.offsets {
-                    let key = (Arc::from(found.topic.as_str()), found.index);
-                    let id = self.by_name.get(&key).copied().filter(|id| ids.binary_search(id).is_ok());
+                    let id = self.find_requested(ids, &found.topic, found.index);
                     let Some(partition) = id.and_then(|id| self.partitions.get_mut(&id)) else { continue };
                     if !found.error.is_none() {
                         failed = Some(found.error);

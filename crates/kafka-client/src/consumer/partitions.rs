@@ -66,6 +66,11 @@ impl GroupConsumer {
         self.by_node.entry(node).or_default()
     }
 
+    /// The number of a partition that was asked for: one of `ids`, which are sorted.
+    pub(super) fn find_requested(&self, ids: &[u64], topic: &str, index: i32) -> Option<u64> {
+        self.by_name.get(&(topic.into(), index)).copied().filter(|id| ids.binary_search(id).is_ok())
+    }
+
     /// A partition that the group has given to this member.
     pub(super) fn add_partition(&mut self, now: MonotonicTime, topic: &str, index: i32) {
         let topic: Arc<str> = topic.into();

@@ -9,6 +9,7 @@ use played_group::{GROUP, PlayedCluster};
 use super::*;
 use crate as kafka;
 use crate::record_batch::Compression;
+use crate::test_client;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -55,22 +56,9 @@ struct Client {
 
 impl Client {
     fn new(config: GroupConsumerConfig, seed: u64) -> Self {
-        let mut world = TestWorld::new();
-        for (host, last) in [("seed", 9), ("kafka-0", 10), ("kafka-1", 11)] {
-            world.set_lookup_result(host, Ok(vec![[10, 0, 0, last].into()]));
-        }
-        let client = ClientConfig {
-            brokers: vec![("seed".to_owned(), 9092)],
-            client_id: "test".to_owned(),
-            protocol_version: None,
-            tls: None,
-            credentials: None,
-            idle_timeout: Duration::from_secs(540),
-            metadata_interval: Duration::from_secs(600),
-            metadata_pause: Duration::from_millis(250),
-        };
+        let mut world = test_client::world();
         (0..seed).for_each(|_| _ = world.cx().random());
-        let consumer = GroupConsumer::new(Rc::new(client), config, TestLog::new(None).logger());
+        let consumer = GroupConsumer::new(test_client::client_config(), config, TestLog::new(None).logger());
         let (partitions, notices) = (BTreeMap::new(), Vec::new());
         Self { world, consumer, partitions, notices, ended: Vec::new(), keeps: false, is_dead: false }
     }

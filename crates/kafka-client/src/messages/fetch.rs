@@ -2,6 +2,9 @@
 //!
 //! The records of an answer are slices of it and are not read here.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{MAX_PARTITIONS, RequestBody, finish, throttle};
@@ -35,6 +38,15 @@ pub(crate) struct FetchPartition {
 pub(crate) struct OfTopic<'a, P> {
     pub(crate) topic: &'a str,
     pub(crate) partitions: Vec<P>,
+}
+
+/// Partitions by their topics.
+pub(crate) fn by_topic<P: Copy>(partitions: &[(Arc<str>, P)]) -> Vec<OfTopic<'_, P>> {
+    let mut topics: BTreeMap<&str, Vec<P>> = BTreeMap::new();
+    for (topic, partition) in partitions {
+        topics.entry(topic).or_default().push(*partition);
+    }
+    topics.into_iter().map(|(topic, partitions)| OfTopic { topic, partitions }).collect()
 }
 
 pub(crate) fn fetch_request(

@@ -8,6 +8,7 @@ use otelcore_testkit::{TestLog, TestWorld};
 use played_cluster::PlayedCluster;
 
 use super::*;
+use crate::test_client;
 
 /// A producer, its world and a cluster of two brokers.
 struct Harness {
@@ -35,21 +36,8 @@ fn config() -> ProducerConfig {
 
 impl Harness {
     fn new(config: ProducerConfig) -> Self {
-        let mut world = TestWorld::new();
-        for (host, last) in [("seed", 9), ("kafka-0", 10), ("kafka-1", 11)] {
-            world.set_lookup_result(host, Ok(vec![[10, 0, 0, last].into()]));
-        }
-        let client = ClientConfig {
-            brokers: vec![("seed".to_owned(), 9092)],
-            client_id: "test".to_owned(),
-            protocol_version: None,
-            tls: None,
-            credentials: None,
-            idle_timeout: Duration::from_secs(540),
-            metadata_interval: Duration::from_secs(600),
-            metadata_pause: Duration::from_millis(250),
-        };
-        let producer = Producer::new(Rc::new(client), config, TestLog::new(None).logger());
+        let world = test_client::world();
+        let producer = Producer::new(test_client::client_config(), config, TestLog::new(None).logger());
         let cluster = PlayedCluster::new();
         Self { world, producer, cluster, results: Vec::new(), next_token: 0 }
     }
