@@ -196,14 +196,14 @@ impl ExporterQueue {
         telemetry: &Telemetry,
         log: Logger,
     ) -> Self {
-        let size = config.queue.get().map_or(SizeMetrics::None, |queue| SizeMetrics::Queue(queue.sizer, queue.size()));
+        let held_times = config.queue.is_on().then(Rc::<HeldTimes>::default);
+        let size = match (config.queue.get(), &held_times) {
+            (Some(queue), Some(held)) => SizeMetrics::Queue(queue.sizer, queue.size(), held),
+            _ => SizeMetrics::None,
+        };
         let traces = ExporterTraces::new(telemetry, exporter, signal);
-        let held_times = Rc::<HeldTimes>::default();
-        let metrics = ExporterMetrics::new(telemetry, exporter, signal, size, destination, &held_times);
-        let has_queue = config.queue.get().is_some();
-        let mut queue = Self::with_metrics(config, metrics, traces, log);
-        queue.held_times = has_queue.then_some(held_times);
-        queue
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, size, destination);
+        Self { held_times, ..Self::with_metrics(config, metrics, traces, log) }
     }
 
     /// The part in memory of a queue on disk. Its acks are those of records: `Delivered` when the record can be removed,
@@ -225,8 +225,7 @@ impl ExporterQueue {
         if !config.retry.max_elapsed_time_is_written {
             config.retry.max_elapsed_time = Duration::ZERO;
         }
-        let held = HeldTimes::default();
-        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk, destination, &held);
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, SizeMetrics::OnDisk, destination);
         let traces = ExporterTraces::new(telemetry, exporter, signal);
         Self { is_stored: true, ..Self::with_metrics(config, metrics, traces, log) }
     }

@@ -88,12 +88,12 @@ fn enqueue_failed_counter(telemetry: &Telemetry, exporter: &str, signal: Signal)
 }
 
 /// Where a queue in memory shows how much it holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum SizeMetrics {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SizeMetrics<'h> {
     /// There is no queue.
     None,
-    /// As the size of the queue, which has this unit and this capacity.
-    Queue(Sizer, u64),
+    /// As the size of the queue, which has this unit and this capacity, and is listed with the times of what it holds.
+    Queue(Sizer, u64, &'h HeldTimes),
     /// Nowhere: it holds what is on disk, and the queue on disk shows it.
     OnDisk,
 }
@@ -195,9 +195,8 @@ impl ExporterMetrics {
         telemetry: &Telemetry,
         exporter: &str,
         signal: Signal,
-        size: SizeMetrics,
+        size: SizeMetrics<'_>,
         destination: &Labels,
-        held: &HeldTimes,
     ) -> Self {
         let (sent, send_failed) = match signal {
             Signal::Traces => (
@@ -241,13 +240,18 @@ impl ExporterMetrics {
             "Number of export requests currently in-flight (including retry backoff). [Development]",
             vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())],
         );
-        let queue = match size {
-            SizeMetrics::Queue(_, capacity) => QueueMetrics::new(telemetry, exporter, signal, capacity),
-            SizeMetrics::OnDisk => QueueMetrics::default(),
-            SizeMetrics::None => QueueMetrics {
-                enqueue_failed: enqueue_failed_counter(telemetry, exporter, signal),
-                ..QueueMetrics::default()
-            },
+        let (queue, listed) = match size {
+            SizeMetrics::Queue(unit, capacity, held) => {
+                let queue = QueueMetrics::new(telemetry, exporter, signal, capacity);
+                let (of, bound) = ((exporter, signal), (unit.into(), capacity));
+                let listed = telemetry.queues().list_in_memory(of, bound, queue.size.number(), held);
+                (queue, Some(listed))
+            }
+            SizeMetrics::OnDisk => (QueueMetrics::default(), None),
+            SizeMetrics::None => {
+                let enqueue_failed = enqueue_failed_counter(telemetry, exporter, signal);
+                (QueueMetrics { enqueue_failed, ..QueueMetrics::default() }, None)
+            }
         };
         let own = |shared| OwnCounter { shared, own: Cell::default() };
         let send_failed = FailedCounter {
@@ -256,13 +260,6 @@ impl ExporterMetrics {
             telemetry: telemetry.clone(),
             family: send_failed,
             labels: labels(),
-        };
-        let listed = match size {
-            SizeMetrics::Queue(unit, capacity) => {
-                let queues = telemetry.queues();
-                Some(queues.list_in_memory((exporter, signal), (unit.into(), capacity), queue.size.number(), held))
-            }
-            SizeMetrics::OnDisk | SizeMetrics::None => None,
         };
         Self { sent: own(counter(sent)), send_failed, in_flight, queue, _listed: listed }
     }
