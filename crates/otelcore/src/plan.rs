@@ -20,7 +20,7 @@ use otelcore_pipeline::{
     CollectorDescription, ComponentConfig, ComponentKind, ConnectorDescription, PipelineDescription,
 };
 
-use self::connectors::ConnectorPlan;
+pub(crate) use self::connectors::ConnectorPlan;
 use self::trees::ConfigTrees;
 pub use self::unsupported::unsupported_types;
 use self::unsupported::{ComponentUses, UsePlaces};
