@@ -20,6 +20,34 @@ pub struct ConfigEffects {
     pub files_written: Vec<ConfigFile>,
     /// Directories in which queues are.
     pub storage: Vec<StorageDirectory>,
+    /// Topics of Kafka that the configuration writes to.
+    pub topics_written: Vec<WrittenTopic>,
+    /// Topics of Kafka that the configuration reads, one entry for each receiver and signal.
+    pub topics_read: Vec<ReadTopics>,
+}
+
+/// A topic that an exporter writes to.
+#[derive(Clone, Debug)]
+pub struct WrittenTopic {
+    /// Its name.
+    pub topic: String,
+    /// The longest message, in bytes, before compression.
+    pub max_message_bytes: u64,
+    /// Where that is written, or would be, and its path.
+    pub max_message_origin: (SourceLocation, String),
+    /// For spans that are not keyed by trace: where `partition_traces_by_id` belongs, and its path.
+    pub not_by_trace: Option<(SourceLocation, String)>,
+}
+
+/// Topics that a receiver reads for one signal.
+#[derive(Clone, Debug)]
+pub struct ReadTopics {
+    /// Their names; none if they are patterns.
+    pub topics: Vec<String>,
+    /// Where they are written, or would be.
+    pub origin: SourceLocation,
+    /// The processor behind it that needs all spans of a trace in one collector.
+    pub whole_traces_for: Option<String>,
 }
 
 /// A directory of a storage extension.

@@ -6,7 +6,6 @@ mod extension_order;
 #[cfg(feature = "commands")]
 mod idle_pipelines;
 pub(crate) mod logs;
-mod outcomes;
 pub(crate) mod own_metrics;
 pub(crate) mod push;
 mod reload;

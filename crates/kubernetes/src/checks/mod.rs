@@ -8,9 +8,11 @@ mod pods;
 mod ports;
 mod resources;
 mod storage;
+mod topics;
 
 use otelcore_config::{DiagnosticDraft, DiagnosticKind, Diagnostics, SourceLocation};
 
+pub use self::topics::check_keys_of_topics;
 use crate::collector::{Collector, Pod};
 use crate::config_effects::ConfigEffects;
 
@@ -77,5 +79,6 @@ impl Collector<'_> {
         resources::check_grace_period(&context);
         files::check_named_files(&context);
         storage::check_storage(&context);
+        topics::check_topics(&context);
     }
 }

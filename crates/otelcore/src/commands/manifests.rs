@@ -9,7 +9,7 @@ use std::time::Duration;
 use otelcore_config::{
     ConfigNode, ConfigSources, Diagnostic, DiagnosticKind, Diagnostics, FeatureGates, Severity, SourceText,
 };
-use otelcore_kubernetes::{Argument, Cluster, Collector, ContainerSources, KUSTOMIZATIONS, Kustomization};
+use otelcore_kubernetes::{Argument, Cluster, Collector, ConfigEffects, ContainerSources, KUSTOMIZATIONS, Kustomization};
 
 use super::args::{self, Command, Invocation};
 use super::{SystemSources, Terminal, parse_feature_gates, print_error};
@@ -256,14 +256,16 @@ impl Manifests {
         let mut seen = BTreeSet::new();
         let collectors = self.selected_collectors(diagnostics);
         let mut checked = 0;
+        let mut all_effects = Vec::new();
         let items = collectors.iter().map_while(|collector| {
-            let items = self.check_collector(collector, invocation, registry);
+            let items = self.check_collector(collector, invocation, registry, &mut all_effects);
             // Once the limit is reached, objects are not found any more: the result is not used.
             let is_complete = !self.cluster.is_limit_exceeded();
             checked += usize::from(is_complete);
             is_complete.then_some(items)
         });
         let items: Vec<Diagnostic> = items.flatten().collect();
+        otelcore_kubernetes::check_keys_of_topics(all_effects.iter(), diagnostics);
         if self.cluster.is_limit_exceeded() {
             diagnostics
                 .error(
@@ -301,6 +303,7 @@ impl Manifests {
         collector: &Collector<'_>,
         invocation: &Invocation,
         registry: &Registry,
+        all_effects: &mut Vec<ConfigEffects>,
     ) -> Vec<Diagnostic> {
         let d = Diagnostics::new();
         collector.check_manifests(&d);
@@ -312,8 +315,10 @@ impl Manifests {
             .into_iter()
             .map(|guess| ContainerSources::for_check(collector).with_placeholder(guess));
         let mut attempts = std::iter::once(ContainerSources::for_check(collector)).chain(guesses).map(|inside| {
-            let (diagnostics, is_usable) =
+            let (diagnostics, effects) =
                 self.check_config(collector, &inside, &container_invocation, invocation, registry);
+            let is_usable = effects.is_some();
+            all_effects.extend(effects);
             let unknown = inside.unknown();
             let explained: Vec<_> =
                 diagnostics.items().into_iter().filter_map(|item| collector.explain(item, &unknown)).collect();
@@ -326,7 +331,7 @@ impl Manifests {
         d.items().into_iter().chain(explained).collect()
     }
 
-    /// Reads the configuration once: gives the mistakes, and whether it can be used.
+    /// Reads the configuration once: gives the mistakes, and what the configuration does if it can be used.
     fn check_config(
         &self,
         collector: &Collector<'_>,
@@ -334,7 +339,7 @@ impl Manifests {
         container_invocation: &Invocation,
         invocation: &Invocation,
         registry: &Registry,
-    ) -> (Diagnostics, bool) {
+    ) -> (Diagnostics, Option<ConfigEffects>) {
         // `Plan::parse` returns a plan only where its list has no error, so each reading has its own list.
         let (diagnostics, gate_diagnostics) = (Diagnostics::new(), Diagnostics::new());
         let gates = parse_feature_gates(
@@ -350,17 +355,15 @@ impl Manifests {
         let (uris, sets) = self.merged_sources(container_invocation, invocation);
         let root = otelcore_config::load(&uris, &sets, container_sources, &gates, &diagnostics);
         let plan = root.as_ref().and_then(|root| Some((Plan::parse(root, registry, &gates, &diagnostics)?, root)));
-        let Some((plan, root)) = plan else { return (diagnostics, false) };
-        collector.check(
-            &plan.effects(root, container_invocation.shutdown_timeout.unwrap_or(DEFAULT_GRACE_PERIOD)),
-            &diagnostics,
-        );
+        let Some((plan, root)) = plan else { return (diagnostics, None) };
+        let effects = plan.effects(root, container_invocation.shutdown_timeout.unwrap_or(DEFAULT_GRACE_PERIOD));
+        collector.check(&effects, &diagnostics);
         if container_sources.unknown().is_empty()
             && let Err(e) = super::check_build(&plan)
         {
             diagnostics.error(None, "", e.to_string());
         }
-        (diagnostics, true)
+        (diagnostics, Some(effects))
     }
 }
 

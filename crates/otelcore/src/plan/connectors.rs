@@ -1,4 +1,4 @@
-//! Connectors: whether pipelines use them on both sides, and the instances that follow from it.
+//! Connectors: whether pipelines use them on both sides, the instances that follow from it, and which pipelines they join.
 //!
 //! Cycles are found when the graph is built.
 
@@ -8,7 +8,7 @@ use otelcore_config::{ComponentId, ConfigNode, Diagnostics};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::ComponentKind;
 
-use super::{ParsedComponents, PipelinePlan};
+use super::{ParsedComponents, PipelinePlan, Plan};
 use crate::registry::Registry;
 
 /// One instance of a connector: for one id and pair of signals. Pipelines are given by their index in the plan.
@@ -99,4 +99,81 @@ pub(super) fn plan_instances(
         }
     }
     instances
+}
+
+/// The pipelines that are reached, and those that can be reached from them: `ends` are the pipelines from which a connector
+/// is followed, and those to which. Linear in the connectors.
+fn follow_connectors(
+    connectors: &[ConnectorPlan],
+    mut is_reached: Vec<bool>,
+    ends: impl Fn(&ConnectorPlan) -> (&[usize], &[usize]),
+) -> Vec<bool> {
+    let mut leaving: Vec<Vec<usize>> = vec![Vec::new(); is_reached.len()];
+    for (index, connector) in connectors.iter().enumerate() {
+        ends(connector).0.iter().for_each(|pipeline| leaving[*pipeline].push(index));
+    }
+    let mut is_followed = vec![false; connectors.len()];
+    let mut found: Vec<usize> = (0..is_reached.len()).filter(|pipeline| is_reached[*pipeline]).collect();
+    while let Some(pipeline) = found.pop() {
+        for connector in std::mem::take(&mut leaving[pipeline]) {
+            if std::mem::replace(&mut is_followed[connector], true) {
+                continue;
+            }
+            for next in ends(&connectors[connector]).1 {
+                if !std::mem::replace(&mut is_reached[*next], true) {
+                    found.push(*next);
+                }
+            }
+        }
+    }
+    is_reached
+}
+
+impl Plan {
+    /// For each pipeline, whether it gets data from one of these receivers, directly or through connectors.
+    pub(crate) fn pipelines_behind(&self, is_receiver: impl Fn(&ComponentId) -> bool) -> Vec<bool> {
+        let behind = self.pipelines.iter().map(|pipeline| pipeline.receivers.iter().any(&is_receiver)).collect();
+        follow_connectors(&self.connector_instances, behind, |connector| (&connector.sources, &connector.targets))
+    }
+
+    /// For each pipeline, whether it leads to one of these exporters, directly or through connectors.
+    pub(crate) fn pipelines_before(&self, is_exporter: impl Fn(&ComponentId) -> bool) -> Vec<bool> {
+        let before = self.pipelines.iter().map(|pipeline| pipeline.exporters.iter().any(&is_exporter)).collect();
+        follow_connectors(&self.connector_instances, before, |connector| (&connector.targets, &connector.sources))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connector(sources: &[usize], targets: &[usize]) -> ConnectorPlan {
+        let id = "forward".parse().unwrap();
+        ConnectorPlan { id, signals: (Signal::Traces, Signal::Traces), sources: sources.to_vec(), targets: targets.to_vec() }
+    }
+
+    #[test]
+    fn connectors_are_followed_to_all_pipelines_that_they_feed() {
+        let connectors = [connector(&[0, 1], &[2]), connector(&[2], &[3, 4]), connector(&[5], &[6])];
+        let reached = follow_connectors(&connectors, vec![false, true, false, false, false, false, false], |c| {
+            (&c.sources, &c.targets)
+        });
+        assert_eq!(reached, [false, true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn connectors_are_followed_back_to_all_pipelines_that_lead_to_one() {
+        let connectors = [connector(&[0, 1], &[2]), connector(&[2], &[3, 4]), connector(&[5], &[6])];
+        let reached = follow_connectors(&connectors, vec![false, false, false, false, true, false, false], |c| {
+            (&c.targets, &c.sources)
+        });
+        assert_eq!(reached, [true, true, true, false, true, false, false]);
+    }
+
+    #[test]
+    fn connectors_in_a_circle_are_followed_once() {
+        let connectors = [connector(&[0], &[1]), connector(&[1], &[0])];
+        let reached = follow_connectors(&connectors, vec![true, false], |c| (&c.sources, &c.targets));
+        assert_eq!(reached, [true, true]);
+    }
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use otelcore_config::{ComponentId, ConfigNode, EffectiveValue};
 use otelcore_kubernetes::{
-    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ServedProtocol, StorageDirectory,
+    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ReadTopics, ServedProtocol, StorageDirectory, WrittenTopic,
 };
+use otelcore_pdata::Signal;
 use otelcore_pipeline::{ComponentKind, Endpoint};
 
 use super::{ComponentConfigs, Plan, section_name};
 
 const LIMIT_MIB_KEY: &str = "limit_mib";
+const PARTITION_BY_TRACE_KEY: &str = "partition_traces_by_id";
+/// The processors that need all spans of a trace in one collector.
+const WHOLE_TRACES_FOR: [&str; 2] = ["tail_sampling", "groupbytrace"];
 const LIMIT_PERCENTAGE_KEY: &str = "limit_percentage";
 
 impl Plan {
@@ -33,7 +37,66 @@ impl Plan {
         }
         self.add_telemetry(root, &mut effects);
         self.add_storage(root, &mut effects);
+        self.add_topics_written(root, &mut effects);
+        self.add_topics_read(root, &mut effects);
         effects
+    }
+
+    /// The topics of the exporters `kafka`, but for those that attributes or metadata choose.
+    fn add_topics_written(&self, root: &ConfigNode, effects: &mut ConfigEffects) {
+        for id in self.running_ids(ComponentKind::Exporter).filter(|id| id.ty == "kafka") {
+            let section = format!("{}::{id}", section_name(ComponentKind::Exporter));
+            let Some(config) = value_at(&self.effective, &section) else { continue };
+            let place = |key: &str| {
+                let path = format!("{section}::{key}");
+                (root.nearest_origin(&path).clone(), path)
+            };
+            let max_message_bytes = match value_at(config, "producer::max_message_bytes") {
+                Some(EffectiveValue::Int(v)) => u64::try_from(*v).unwrap_or(0),
+                _ => 0,
+            };
+            for signal in self.signals_of(ComponentKind::Exporter, id) {
+                let Some(EffectiveValue::Str(topic)) = value_at(config, &format!("{}::topic", signal.name())) else {
+                    continue;
+                };
+                let is_by_trace = value_at(config, PARTITION_BY_TRACE_KEY) == Some(&EffectiveValue::Bool(true));
+                effects.topics_written.push(WrittenTopic {
+                    topic: topic.clone(),
+                    max_message_bytes,
+                    max_message_origin: place("producer::max_message_bytes"),
+                    not_by_trace: (signal == Signal::Traces && !is_by_trace).then(|| place(PARTITION_BY_TRACE_KEY)),
+                });
+            }
+        }
+    }
+
+    /// The topics of the receivers `kafka`.
+    fn add_topics_read(&self, root: &ConfigNode, effects: &mut ConfigEffects) {
+        for id in self.running_ids(ComponentKind::Receiver).filter(|id| id.ty == "kafka") {
+            let section = format!("{}::{id}", section_name(ComponentKind::Receiver));
+            let Some(config) = value_at(&self.effective, &section) else { continue };
+            let behind = self.pipelines_behind(|receiver| receiver == id);
+            let behind = self.pipelines.iter().zip(behind).filter_map(|(pipeline, is_behind)| is_behind.then_some(pipeline));
+            let mut processors = behind.flat_map(|pipeline| &pipeline.processors);
+            let whole_traces_for = processors.find(|processor| WHOLE_TRACES_FOR.contains(&processor.ty.as_ref()));
+            for signal in self.signals_of(ComponentKind::Receiver, id) {
+                let key = format!("{}::topics", signal.name());
+                let Some(EffectiveValue::List(topics)) = value_at(config, &key) else { continue };
+                let topics: Vec<String> = topics
+                    .iter()
+                    .filter_map(|topic| match topic {
+                        EffectiveValue::Str(topic) => Some(topic.clone()),
+                        _ => None,
+                    })
+                    .collect();
+                let has_patterns = topics.iter().any(|topic| topic.starts_with('^'));
+                effects.topics_read.push(ReadTopics {
+                    topics: if has_patterns { Vec::new() } else { topics },
+                    origin: root.nearest_origin(&format!("{section}::{key}")).clone(),
+                    whole_traces_for: whole_traces_for.filter(|_| signal == Signal::Traces).map(ToString::to_string),
+                });
+            }
+        }
     }
 
     /// The directories of `file_storage`, with the queues in them.

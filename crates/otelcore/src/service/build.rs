@@ -15,7 +15,6 @@ use otelcore_pipeline::{
 
 use super::Collector;
 use super::extension_order::extension_order;
-use super::outcomes::{awaited_pipelines, pipelines_to_storage};
 use super::own_metrics::OwnMetricsPage;
 use super::push::{PushContext, TelemetryPush, trace_parts};
 use crate::plan::PipelinePlan;
@@ -25,7 +24,10 @@ use crate::plan::PipelinePlan;
 /// # Errors
 /// Settings of a component that can't be applied.
 pub(super) fn build(collector: &Collector, graph: GraphBuilder<'_>) -> Result<Graph, StartError> {
-    let awaited = awaited_pipelines(collector);
+    // The pipelines behind a receiver that awaits delivery, and those that lead to a queue on disk, pass the outcomes of
+    // deliveries on to those that sent the data, and take custody of nothing.
+    let awaits = |id: &ComponentId| collector.plan.receivers.get(id).is_some_and(|receiver| receiver.awaits_delivery());
+    let awaited = collector.plan.pipelines_behind(awaits);
     let mut builder = ComponentBuilder { collector, graph, capabilities: Capabilities::default(), awaited };
     builder.capabilities.add_of_service(Rc::new(collector.view.clone()));
     builder.add_internal_parts()?;
@@ -35,7 +37,7 @@ pub(super) fn build(collector: &Collector, graph: GraphBuilder<'_>) -> Result<Gr
     let plan = &collector.plan;
     let has_storage = |id: &&ComponentId| exporters.get(*id).is_some_and(|index| builder.graph.has_storage(*index));
     let stored_exporters: BTreeSet<&ComponentId> = plan.exporters.keys().filter(has_storage).collect();
-    let to_storage = pipelines_to_storage(collector, &stored_exporters);
+    let to_storage = plan.pipelines_before(|id| stored_exporters.contains(id));
     let mut pipelines = Vec::new();
     for (index, pipeline) in plan.pipelines.iter().enumerate() {
         let is_awaited = builder.awaited.get(index).copied().unwrap_or(false);
