@@ -27,6 +27,10 @@ SHAPES = {
     "PodMonitor": "monitoring",
     "ServiceMonitor": "monitoring",
     "PrometheusRule": "monitoring",
+    "KafkaTopic": "strimzi",
+    "KafkaUser": "strimzi",
+    "ScaledObject": "keda",
+    "TriggerAuthentication": "keda",
 }
 
 
@@ -145,7 +149,7 @@ def links(docs, where):
                 for port in rule["ports"]:
                     if port["port"] not in names(found) | numbers(found):
                         yield f"{at}: port {port['port']}: no pod of it has that"
-        elif doc["kind"] in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):
+        elif doc["kind"] in ("HorizontalPodAutoscaler", "PodDisruptionBudget", "ScaledObject"):
             target = spec.get("scaleTargetRef", {}).get("name", doc["metadata"]["name"])
             if not any(d["kind"] in ("Deployment", "StatefulSet") and d["metadata"]["name"] == target for d in docs):
                 yield f"{at}: no workload {target}"

@@ -83,6 +83,22 @@ class Checks(unittest.TestCase):
         docs[0]["spec"]["podMetricsEndpoint"] = []
         self.found(docs, "podMetricsEndpoint")
 
+    def test_a_field_of_a_topic_a_user_or_a_trigger_that_is_not_known_is_found(self):
+        for kind, where in (("KafkaTopic", "spec"), ("KafkaUser", "spec"), ("ScaledObject", "spec"), ("TriggerAuthentication", "spec")):
+            docs = check.build(DEPLOY / "kustomize/kafka")
+            one(docs, kind)[where]["misspelt"] = 1
+            self.found(docs, kind, "misspelt")
+
+    def test_gateways_and_topics_that_do_not_fit_are_found_by_the_collector(self):
+        docs = check.build(DEPLOY / "kustomize/kafka")
+        one(docs, "ScaledObject")["spec"]["maxReplicaCount"] = 13
+        self.found(docs, "maxReplicaCount: 13", "12 partitions")
+        data = next(d for d in docs if d["metadata"]["name"] == "otelcore-kafka-agent" and d["kind"] == "ConfigMap")["data"]
+        data["collector.yaml"] = data["collector.yaml"].replace("partition_traces_by_id: true", "partition_traces_by_id: false")
+        self.found(docs, "partition_traces_by_id", "tail_sampling")
+        data["collector.yaml"] = data["collector.yaml"].replace("max_message_bytes: 1000000", "max_message_bytes: 2000000")
+        self.found(docs, "max_message_bytes: 2000000", "permits 1048588")
+
     def test_whatever_pod_security_restricted_refuses_is_found(self):
         def change(key, value, whole=False):
             docs = gateway()
