@@ -12,6 +12,8 @@ mod delivery;
 mod fixture;
 mod forwarding;
 mod headers;
+mod kafka;
+mod kafka_broker;
 mod kubelet;
 mod kubernetes;
 mod kubernetes_objects;
