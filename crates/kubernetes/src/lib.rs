@@ -26,7 +26,8 @@ pub use checks::check_keys_of_topics;
 pub use cluster::{Cluster, Object};
 pub use collector::{Argument, Collector};
 pub use config_effects::{
-    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ReadTopics, ServedProtocol, StorageDirectory, WrittenTopic,
+    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ReadTopics, ServedProtocol, StorageDirectory,
+    WrittenTopic,
 };
 pub use container_sources::ContainerSources;
 pub use environment::{NODE_IP, POD_IP};

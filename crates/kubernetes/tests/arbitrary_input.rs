@@ -6,12 +6,13 @@ mod all_operations;
 use all_operations::run_all_operations;
 use proptest::prelude::*;
 
-const VECTORS: [&str; 5] = [
+const VECTORS: [&str; 6] = [
     include_str!("vectors/good.yaml"),
     include_str!("vectors/tutorial.yaml"),
     include_str!("vectors/resource.yaml"),
     include_str!("vectors/sidecar.yaml"),
     include_str!("vectors/chart.yaml"),
+    include_str!("vectors/kafka.yaml"),
 ];
 
 #[test]

@@ -31,7 +31,8 @@ fn check_message_size(context: &CheckContext<'_>, written: &WrittenTopic) {
     // The name of the key has dots in it, so that it is no path.
     let config = topic.node.get_path("spec::config").and_then(ConfigNode::as_map);
     let Some(entry) = config.and_then(|config| config.get("max.message.bytes")) else { return };
-    let Some(permitted) = whole_number(Some(&entry.node)).filter(|permitted| *permitted < written.max_message_bytes) else {
+    let Some(permitted) = whole_number(Some(&entry.node)).filter(|permitted| *permitted < written.max_message_bytes)
+    else {
         return;
     };
     let (at, key) = &written.max_message_origin;
@@ -91,7 +92,8 @@ pub fn check_keys_of_topics<'e>(all: impl Iterator<Item = &'e ConfigEffects> + C
         }
     }
     for written in all.flat_map(|effects| &effects.topics_written) {
-        let (Some((at, key)), Some((processor, read))) = (&written.not_by_trace, readers.get(written.topic.as_str())) else {
+        let (Some((at, key)), Some((processor, read))) = (&written.not_by_trace, readers.get(written.topic.as_str()))
+        else {
             continue;
         };
         let message = format!(

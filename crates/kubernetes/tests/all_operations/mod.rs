@@ -3,8 +3,8 @@
 
 use otelcore_config::{Diagnostics, FeatureGates, SourceLocation, SourceText, load};
 use otelcore_kubernetes::{
-    Cluster, ConfigEffects, ConfigFile, ContainerSources, ListenSocket, MemoryLimiterLimit, ServedProtocol,
-    StorageDirectory,
+    Cluster, ConfigEffects, ConfigFile, ContainerSources, ListenSocket, MemoryLimiterLimit, ReadTopics, ServedProtocol,
+    StorageDirectory, WrittenTopic, check_keys_of_topics,
 };
 
 /// The facts of a configuration in these manifests.
@@ -43,6 +43,17 @@ fn effects(origin: &SourceLocation) -> ConfigEffects {
             .into_iter()
             .map(|file| StorageDirectory { file, queues: vec![1 << 30, u64::MAX] })
             .collect(),
+        topics_written: vec![WrittenTopic {
+            topic: "spans".to_owned(),
+            max_message_bytes: 1_000_000,
+            max_message_origin: (origin.clone(), "k".to_owned()),
+            not_by_trace: Some((origin.clone(), "k".to_owned())),
+        }],
+        topics_read: vec![ReadTopics {
+            topics: vec!["spans".to_owned(), "logs".to_owned()],
+            origin: origin.clone(),
+            whole_traces_for: Some("tail_sampling".to_owned()),
+        }],
     }
 }
 
@@ -66,6 +77,7 @@ pub fn run_all_operations(text: &str) -> usize {
             let _ = collector.explain(item, &inside.unknown());
         }
     }
+    check_keys_of_topics([&facts, &facts].into_iter(), &d);
     let _ = d.render_to_string(true);
     collectors.len()
 }

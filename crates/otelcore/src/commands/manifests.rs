@@ -9,7 +9,9 @@ use std::time::Duration;
 use otelcore_config::{
     ConfigNode, ConfigSources, Diagnostic, DiagnosticKind, Diagnostics, FeatureGates, Severity, SourceText,
 };
-use otelcore_kubernetes::{Argument, Cluster, Collector, ConfigEffects, ContainerSources, KUSTOMIZATIONS, Kustomization};
+use otelcore_kubernetes::{
+    Argument, Cluster, Collector, ConfigEffects, ContainerSources, KUSTOMIZATIONS, Kustomization,
+};
 
 use super::args::{self, Command, Invocation};
 use super::{SystemSources, Terminal, parse_feature_gates, print_error};

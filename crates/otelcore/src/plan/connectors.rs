@@ -149,7 +149,12 @@ mod tests {
 
     fn connector(sources: &[usize], targets: &[usize]) -> ConnectorPlan {
         let id = "forward".parse().unwrap();
-        ConnectorPlan { id, signals: (Signal::Traces, Signal::Traces), sources: sources.to_vec(), targets: targets.to_vec() }
+        ConnectorPlan {
+            id,
+            signals: (Signal::Traces, Signal::Traces),
+            sources: sources.to_vec(),
+            targets: targets.to_vec(),
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use otelcore_config::{ComponentId, ConfigNode, EffectiveValue};
 use otelcore_kubernetes::{
-    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ReadTopics, ServedProtocol, StorageDirectory, WrittenTopic,
+    ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ReadTopics, ServedProtocol, StorageDirectory,
+    WrittenTopic,
 };
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{ComponentKind, Endpoint};
@@ -76,7 +77,8 @@ impl Plan {
             let section = format!("{}::{id}", section_name(ComponentKind::Receiver));
             let Some(config) = value_at(&self.effective, &section) else { continue };
             let behind = self.pipelines_behind(|receiver| receiver == id);
-            let behind = self.pipelines.iter().zip(behind).filter_map(|(pipeline, is_behind)| is_behind.then_some(pipeline));
+            let behind =
+                self.pipelines.iter().zip(behind).filter_map(|(pipeline, is_behind)| is_behind.then_some(pipeline));
             let mut processors = behind.flat_map(|pipeline| &pipeline.processors);
             let whole_traces_for = processors.find(|processor| WHOLE_TRACES_FOR.contains(&processor.ty.as_ref()));
             for signal in self.signals_of(ComponentKind::Receiver, id) {

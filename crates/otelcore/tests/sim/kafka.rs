@@ -12,7 +12,8 @@ use otelcore_http::Status;
 use crate::backend::{PlannedResponse, SharedBackendState, backend_graph};
 use crate::client::{ClientResults, Load, client_graph};
 use crate::fixture::{MS, SEC, collector_graph, config_yaml, new_sim, otlp_exporter, seeds};
-use crate::kafka_broker::{Cluster, SharedCluster, broker_graph};
+use crate::kafka_broker::broker_graph;
+use crate::kafka_cluster::{Cluster, SharedCluster};
 
 const BROKERS: usize = 3;
 const EXTENSIONS: &str =
@@ -72,9 +73,8 @@ impl Topology {
         let backend = SharedBackendState::default();
         let backend_node = sim.add_node("jaeger", backend_graph(&backend)).unwrap();
         let cluster = Cluster::new(BROKERS, "spans", partitions);
-        let brokers = (0..BROKERS).map(|number| {
-            sim.add_node(&format!("kafka-{number}"), broker_graph(&cluster, number)).unwrap()
-        });
+        let brokers = (0..BROKERS)
+            .map(|number| sim.add_node(&format!("kafka-{number}"), broker_graph(&cluster, number)).unwrap());
         let brokers = brokers.collect();
         let mut add = |name: String, yaml: String| {
             let node = sim.add_node(&name, collector_graph(&yaml).0).unwrap();
@@ -186,7 +186,12 @@ impl Topology {
 
     fn assert_none(&self, spans: &BTreeSet<u64>, what: &str) {
         let (count, first) = (spans.len(), spans.first());
-        assert!(spans.is_empty(), "seed {}: {count} spans {what}, such as {first:?}: {}", self.seed, self.cluster.borrow().describe());
+        assert!(
+            spans.is_empty(),
+            "seed {}: {count} spans {what}, such as {first:?}: {}",
+            self.seed,
+            self.cluster.borrow().describe()
+        );
     }
 
     /// No offset is committed before the backend has what is before it.
@@ -228,7 +233,7 @@ fn spans_are_delivered_once_where_nothing_fails() {
 #[test]
 fn spans_that_an_agent_acknowledged_arrive_whatever_fails() {
     let (mut duplicates, mut rebalances) = (0, 0);
-    for seed in seeds().take(8) {
+    for seed in seeds().take(5) {
         let mut topology = Topology::new(seed, 2, 3, 6, 120);
         for _ in 0..40 {
             let delay = topology.sim.random() % 600;
@@ -243,19 +248,19 @@ fn spans_that_an_agent_acknowledged_arrive_whatever_fails() {
         duplicates += topology.cluster.borrow().duplicates;
         rebalances += topology.cluster.borrow().rebalances;
     }
-    assert!(duplicates > 0 && rebalances > 8, "{duplicates} batches came twice, {rebalances} rebalances");
+    assert!(duplicates > 0 && rebalances > 5, "{duplicates} batches came twice, {rebalances} rebalances");
 }
 
 /// The size of a real one: 64 agents, 3 brokers, 16 gateways.
 #[test]
 fn one_of_each_is_lost_and_nothing_that_was_acknowledged_is() {
     for seed in seeds().take(1) {
-        let mut topology = Topology::new(seed, 64, 16, 64, 30);
-        topology.sim.run_for(1500 * MS);
+        let mut topology = Topology::new(seed, 64, 16, 64, 12);
+        topology.sim.run_for(1250 * MS);
         topology.kill_broker(1);
         topology.kill_collector(5);
         topology.kill_collector(64 + 5);
-        topology.sim.run_for(60 * SEC);
+        topology.sim.run_for(30 * SEC);
         topology.check_offsets();
         let missing: BTreeSet<u64> = &topology.acknowledged() - &topology.delivered();
         topology.assert_none(&missing, "acknowledged and not delivered");

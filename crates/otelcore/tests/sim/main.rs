@@ -14,6 +14,7 @@ mod forwarding;
 mod headers;
 mod kafka;
 mod kafka_broker;
+mod kafka_cluster;
 mod kubelet;
 mod kubernetes;
 mod kubernetes_objects;
