@@ -154,6 +154,7 @@ pub const CODES: &[Code] = &[
         causes: &[
             "a Service port, probe or annotation for a port on which nothing listens",
             "a receiver that listens on localhost in a pod",
+            "more replicas than a topic of Kafka has partitions",
         ],
         remedy: "change the line that the message shows, in the manifest or in the configuration.",
         messages: &[],
