@@ -8,6 +8,7 @@
 //! This crate opens no file, reads no environment variable and contains no component: the caller provides all of that.
 #![forbid(unsafe_code)]
 
+mod annotate;
 pub mod codes;
 mod convert;
 pub mod declare;
@@ -29,6 +30,7 @@ mod suggest;
 mod wildcard;
 mod yaml;
 
+pub use annotate::to_annotated_yaml;
 pub use convert::Integer;
 pub use diagnostics::{Diagnostic, DiagnosticDraft, DiagnosticKind, Diagnostics, MAX_SHOWN, Severity};
 pub use duration::GoDuration;

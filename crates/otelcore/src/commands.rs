@@ -2,7 +2,6 @@
 //!
 //! Names, flags, texts and exit codes are those of the Go collector's binary: 0 after a clean stop, 1 after any error.
 
-mod annotate;
 mod args;
 mod completions;
 mod config_watch;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use otelcore_config::declare::ConfigValue;
 use otelcore_config::{
     ComponentId, ConfigNode, DiagnosticKind as Mistake, Diagnostics, EffectiveValue, FeatureGates, PipelineId, Section,
-    steps,
+    steps, to_annotated_yaml,
 };
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
@@ -59,6 +59,8 @@ pub struct Plan {
     pub(crate) telemetry: TelemetryConfig,
     trees: ConfigTrees,
     effective: Arc<EffectiveValue>,
+    /// The same for the live page, which needs the places; empty without one.
+    annotated: Arc<str>,
     gates: FeatureGates,
 }
 
@@ -126,6 +128,8 @@ impl Plan {
             return None;
         }
         let effective = Arc::new(recorder.snapshot());
+        let has_live_page = started_extensions.iter().any(|id| id.ty == "zpages");
+        let annotated = if has_live_page { to_annotated_yaml(&effective, root, true) } else { String::new() };
         let [receivers, processors, exporters, connectors, extensions] =
             [receivers, processors, exporters, connectors, extensions].map(valid_components);
         Some(Self {
@@ -141,6 +145,7 @@ impl Plan {
             telemetry,
             trees: ConfigTrees::new(root),
             effective,
+            annotated: annotated.into(),
             gates: gates.clone(),
         })
     }
@@ -197,6 +202,7 @@ impl Plan {
             extensions: self.started_extensions.clone(),
             feature_gates: self.gates.clone(),
             config: self.effective.clone(),
+            annotated_config: self.annotated.clone(),
         }
     }
 

@@ -60,6 +60,8 @@ pub struct CollectorDescription {
     pub feature_gates: FeatureGates,
     /// Every key with its value; secrets are marked as such ([`EffectiveValue::Opaque`]).
     pub config: Arc<EffectiveValue>,
+    /// The same as YAML, each value with where it came from, secrets redacted; empty where no extension shows it.
+    pub annotated_config: Arc<str>,
 }
 
 #[derive(Debug)]

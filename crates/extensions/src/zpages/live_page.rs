@@ -3,7 +3,6 @@
 //! Owns its markup; style and script are parts of the document. Everything is in the document as it is served, so that it can be
 //! read without a script; the script renews it.
 
-use otelcore_config::print;
 use otelcore_pipeline::{CollectorDescription, ComponentStatusEntry, RecentLogRecord};
 
 use super::graph::{ComponentGraph, NodeKind};
@@ -277,13 +276,13 @@ impl LivePage<'_> {
         if self.log.is_none() {
             return self.write_hidden(html, "configuration");
         }
-        let config = print::to_yaml(&self.description.config, true);
+        let config = &self.description.annotated_config;
         if config.len() > MAX_CONFIG {
             html.raw("<p>It is long: <a href=\"/api/v1/config\">/api/v1/config</a>.</p></section>\n");
             return;
         }
-        html.raw("<details><summary>Every key with its value; secrets are left out</summary><pre tabindex=\"0\">");
-        html.text(&config).raw("</pre></details></section>\n");
+        html.raw("<details><summary>Every key with its value, and where that came from; secrets are left out</summary><pre tabindex=\"0\">");
+        html.text(config).raw("</pre></details></section>\n");
     }
 
     fn write_hidden(&self, html: &mut Html, what: &str) {
@@ -371,6 +370,7 @@ mod tests {
     fn secrets_are_redacted_and_the_configuration_is_hidden_from_other_machines() {
         let local = page(Some(&[]));
         assert!(local.contains("[REDACTED]") && !local.contains("hunter2") && local.contains("&lt;here&gt;"));
+        assert!(local.contains("# yaml::1") && local.contains("# yaml::2"), "each value has its place");
         let open = page(None);
         assert!(!open.contains("here&gt;") && open.contains("The configuration is shown at a loopback address"));
     }

@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use otelcore_config::{ComponentId, EffectiveValue, FeatureGates, PipelineId};
+use otelcore_config::{
+    ComponentId, Diagnostics, EffectiveValue, FeatureGates, PipelineId, from_yaml, to_annotated_yaml,
+};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     CollectorDescription, ConnectorDescription, Extension, NoopLogSink, PipelineDescription, RecentLog, StatusTable,
@@ -56,6 +58,14 @@ pub(super) fn example() -> CollectorDescription {
         sources: vec![0],
         targets: vec![1],
     };
+    let root = from_yaml("endpoint: <here>\npassword: hunter2\n", &Diagnostics::new()).unwrap();
+    let config = EffectiveValue::Map(
+        [
+            ("password".to_owned(), EffectiveValue::Opaque("hunter2".to_owned())),
+            ("endpoint".to_owned(), EffectiveValue::Str("<here>".to_owned())),
+        ]
+        .into(),
+    );
     CollectorDescription {
         command: "otelcol".to_owned(),
         version: "1.2.3".to_owned(),
@@ -63,13 +73,8 @@ pub(super) fn example() -> CollectorDescription {
         connectors: vec![connector],
         extensions: ids(&["zpages", "health_check"]),
         feature_gates: FeatureGates::default(),
-        config: Arc::new(EffectiveValue::Map(
-            [
-                ("password".to_owned(), EffectiveValue::Opaque("hunter2".to_owned())),
-                ("endpoint".to_owned(), EffectiveValue::Str("<here>".to_owned())),
-            ]
-            .into(),
-        )),
+        annotated_config: to_annotated_yaml(&config, &root, true).into(),
+        config: Arc::new(config),
     }
 }
 

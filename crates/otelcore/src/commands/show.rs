@@ -6,7 +6,7 @@ use otelcore_config::{Diagnostics, FeatureGates, Severity, codes, declare, print
 use otelcore_pipeline::ComponentKind;
 
 use super::args::{Command, Invocation, SchemaOf};
-use super::{SystemSources, Terminal, annotate, check_build, explain, load, load_from, manifests, print_error};
+use super::{SystemSources, Terminal, check_build, explain, load, load_from, manifests, print_error};
 use crate::registry::Registry;
 use crate::schema;
 use crate::service::BuildInfo;
@@ -56,7 +56,7 @@ pub(super) fn print_config(invocation: &Invocation, registry: &Registry, termina
     };
     loaded.report_warnings(terminal);
     if let Some(root) = loaded.root.as_ref().filter(|_| annotate) {
-        let text = annotate::to_annotated_yaml(plan.effective(), root, redact);
+        let text = otelcore_config::to_annotated_yaml(plan.effective(), root, redact);
         let _ = terminal.out.write_all(text.as_bytes());
         return 0;
     }

@@ -1,16 +1,18 @@
-//! `print-config --annotate`: the effective configuration as YAML, each value with where it came from.
+//! The effective configuration as YAML, each value with where it came from, as `print-config --annotate` and the live page show it.
 //!
 //! Owns the form. A value comes from a place in a source, from variables that an expression at that place names, or is a default.
 
 use std::fmt::Write as _;
 
-use otelcore_config::{ConfigNode, EffectiveValue, print};
+use crate::node::ConfigNode;
+use crate::print::{self, EffectiveValue};
 
 /// Where comments begin, unless a line is longer.
 const COMMENT_COLUMN: usize = 60;
 
-/// The whole configuration. `root` is what was read, before defaults.
-pub(super) fn to_annotated_yaml(effective: &EffectiveValue, root: &ConfigNode, redact: bool) -> String {
+/// The whole configuration. `root` is what was read, before defaults. `redact` hides secrets.
+#[must_use]
+pub fn to_annotated_yaml(effective: &EffectiveValue, root: &ConfigNode, redact: bool) -> String {
     let mut out = String::new();
     put(&mut out, effective, Some(root), redact, 0, false);
     out
@@ -99,7 +101,7 @@ fn expressions(mut text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use otelcore_config::{Diagnostics, from_yaml};
+    use crate::{Diagnostics, from_yaml};
 
     use super::*;
 
