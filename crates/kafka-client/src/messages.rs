@@ -2,6 +2,7 @@
 //!
 //! Responses are checked while they are read: the number of brokers, topics and partitions is limited. Knows no connection.
 
+pub(crate) mod consumer_group;
 pub(crate) mod fetch;
 pub(crate) mod group;
 
@@ -17,6 +18,12 @@ use crate::wire::{Reader, WireError, Writer};
 const MAX_BROKERS: usize = 10_000;
 /// The most partitions in one answer to a metadata request that are accepted. Kafka itself holds some hundred thousand in a cluster.
 const MAX_PARTITIONS: usize = 200_000;
+
+/// The id of a topic: a topic that is deleted and created again has another one.
+pub(crate) type TopicId = [u8; 16];
+
+/// The id of a topic in a cluster that has no ids.
+pub(crate) const NO_TOPIC_ID: TopicId = [0; 16];
 
 /// A request without its header. The parts are sent one after another.
 pub(crate) type RequestBody = Vec<Bytes>;
@@ -106,7 +113,7 @@ pub(crate) fn metadata_request<'a>(
     }
     for topic in topics.into_iter().flatten() {
         if version >= 10 {
-            w.bytes.extend_from_slice(&[0; 16]);
+            w.topic_id(NO_TOPIC_ID);
         }
         w.string(topic);
         w.no_tags();
@@ -139,6 +146,8 @@ pub(crate) struct BrokerAddress {
 pub(crate) struct TopicMetadata {
     pub(crate) error: ErrorCode,
     pub(crate) name: String,
+    /// [`NO_TOPIC_ID`] if the cluster has none.
+    pub(crate) id: TopicId,
     /// A topic of Kafka itself.
     pub(crate) is_internal: bool,
     /// Sorted by their numbers.
@@ -193,9 +202,7 @@ fn read_topic(
 ) -> Result<Option<TopicMetadata>, WireError> {
     let error = ErrorCode(r.i16()?);
     let name = r.nullable_string()?.map(str::to_owned);
-    if version >= 10 {
-        r.take(16)?;
-    }
+    let id = if version >= 10 { r.topic_id()? } else { NO_TOPIC_ID };
     let is_internal = r.i8()? != 0;
     let count = r.count(16)?;
     *partitions_left = partitions_left.checked_sub(count).ok_or(WireError::TooMany)?;
@@ -223,7 +230,7 @@ fn read_topic(
     r.skip_tags()?;
     partitions.sort_unstable_by_key(|partition| partition.index);
     partitions.dedup_by_key(|partition| partition.index);
-    Ok(name.map(|name| TopicMetadata { error, name, is_internal, partitions }))
+    Ok(name.map(|name| TopicMetadata { error, name, id, is_internal, partitions }))
 }
 
 pub(crate) fn init_producer_id_request(version: i16) -> RequestBody {
