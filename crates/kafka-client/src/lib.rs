@@ -1,7 +1,8 @@
 //! A Kafka client without an async runtime.
 //!
 //! [`Producer`] sends records in batches to the leaders of their partitions; the broker recognises what it already has, if the producer is
-//! idempotent. [`GroupConsumer`] reads topics as a member of a group and commits offsets. [`Connection`] is the protocol of one
+//! idempotent. [`GroupConsumer`] reads topics as a member of a group and commits offsets. [`ClusterReader`] reads what a cluster says of its
+//! brokers, topics and groups. [`Connection`] is the protocol of one
 //! connection as a machine of bytes. [`record_batch`] writes and reads batches. Sockets, names, timers and helper threads come from the
 //! component's `World`, so that all of it runs in the simulated one.
 //!
@@ -11,6 +12,7 @@
 mod any_answer;
 mod broker_address;
 mod client_config;
+mod cluster_reader;
 mod connection;
 mod consumer;
 mod error_code;
@@ -30,6 +32,10 @@ mod wire;
 #[doc(hidden)]
 pub use any_answer::read_any_answer;
 pub use client_config::{ClientConfig, CredentialSource};
+pub use cluster_reader::{
+    ClusterQuery, ClusterReader, ClusterState, DEFAULT_READ_TIME, GroupState, NameFilter, PartitionState, ReadErrors,
+    TopicState,
+};
 pub use connection::{Connection, ConnectionError, ConnectionEvent};
 pub use consumer::{
     Assignor, ConsumerEvent, ConsumerNotice, GroupConsumer, GroupConsumerConfig, GroupProtocol, InitialOffset,

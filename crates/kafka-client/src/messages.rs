@@ -2,6 +2,7 @@
 //!
 //! Responses are checked while they are read: the number of brokers, topics and partitions is limited. Knows no connection.
 
+pub(crate) mod admin;
 pub(crate) mod consumer_group;
 pub(crate) mod fetch;
 pub(crate) mod group;
@@ -132,6 +133,8 @@ pub(crate) fn metadata_request<'a>(
 pub(crate) struct Metadata {
     pub(crate) throttle_ms: u32,
     pub(crate) brokers: Vec<BrokerAddress>,
+    /// `None` if the broker does not say it.
+    pub(crate) cluster_id: Option<String>,
     pub(crate) topics: Vec<TopicMetadata>,
 }
 
@@ -161,6 +164,9 @@ pub(crate) struct PartitionMetadata {
     pub(crate) leader: Option<i32>,
     /// -1 if it is not known.
     pub(crate) leader_epoch: i32,
+    pub(crate) replicas: usize,
+    /// Replicas that have all records.
+    pub(crate) in_sync: usize,
 }
 
 fn throttle(ms: i32) -> u32 {
@@ -184,7 +190,7 @@ pub(crate) fn read_metadata(version: i16, bytes: &[u8]) -> Result<Metadata, Wire
             metadata.brokers.push(BrokerAddress { id, host: host.to_owned(), port });
         }
     }
-    r.nullable_string()?;
+    metadata.cluster_id = r.nullable_string()?.map(str::to_owned);
     r.i32()?;
     let mut partitions_left = MAX_PARTITIONS;
     for _ in 0..r.count(5)? {
@@ -210,8 +216,7 @@ fn read_topic(
     for _ in 0..count {
         let (error, index, leader) = (ErrorCode(r.i16()?), r.i32()?, r.i32()?);
         let leader_epoch = if version >= 7 { r.i32()? } else { -1 };
-        r.skip_i32s()?;
-        r.skip_i32s()?;
+        let (replicas, in_sync) = (r.skip_i32s()?, r.skip_i32s()?);
         if version >= 5 {
             r.skip_i32s()?;
         }
@@ -222,6 +227,8 @@ fn read_topic(
             index,
             leader: (is_usable && leader >= 0).then_some(leader),
             leader_epoch,
+            replicas,
+            in_sync,
         });
     }
     if (8..=12).contains(&version) {

@@ -230,13 +230,13 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Skips an array of INT32.
+    /// Skips an array of INT32; returns how many there are.
     ///
     /// # Errors
     /// See [`WireError`].
-    pub fn skip_i32s(&mut self) -> Result<()> {
+    pub fn skip_i32s(&mut self) -> Result<usize> {
         let count = self.count(4)?;
-        self.take(count * 4).map(drop)
+        self.take(count * 4).map(|_| count)
     }
 }
 

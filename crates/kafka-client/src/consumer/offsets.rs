@@ -135,7 +135,7 @@ impl GroupConsumer {
             partitions.map(|partition| (partition.topic.clone(), partition.index)).collect();
         let request = Request::OffsetFetch(ids.clone());
         let is_sent = self.send_to_coordinator(cx, ApiKey::OffsetFetch, ANSWER_TIME, request, |it, version| {
-            group::offset_fetch_request(version, &it.config.group_id, it.member_epoch(), &by_topic(&asked))
+            group::offset_fetch_request(version, &it.config.group_id, it.member_epoch(), Some(&by_topic(&asked)))
         });
         if is_sent {
             self.commits.is_fetching = true;

@@ -244,12 +244,12 @@ pub(crate) fn read_offset_commit(version: i16, bytes: &[u8]) -> Result<(u32, Vec
     Ok((throttle_ms, results))
 }
 
-/// `member` is the member and its epoch, in the protocol that compares them.
+/// `member` is the member and its epoch, in the protocol that compares them; without `topics` all that have offsets are asked for.
 pub(crate) fn offset_fetch_request(
     version: i16,
     group: &str,
     member: Option<(&str, i32)>,
-    topics: &[OfTopic<'_, i32>],
+    topics: Option<&[OfTopic<'_, i32>]>,
 ) -> RequestBody {
     let mut w = Writer::new(ApiKey::OffsetFetch.is_flexible(version));
     if version >= 8 {
@@ -260,8 +260,11 @@ pub(crate) fn offset_fetch_request(
         w.nullable_string(member.map(|(member, _)| member));
         w.i32(member.map_or(-1, |(_, epoch)| epoch));
     }
-    w.len(topics.len());
-    for topic in topics {
+    match topics {
+        Some(topics) => w.len(topics.len()),
+        None => w.null_array(),
+    }
+    for topic in topics.unwrap_or_default() {
         w.string(topic.topic);
         w.len(topic.partitions.len());
         topic.partitions.iter().for_each(|index| w.i32(*index));

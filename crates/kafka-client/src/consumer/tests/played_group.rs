@@ -8,6 +8,8 @@ use bytes::Bytes;
 use otelcore_pipeline::MonotonicTime;
 use otelcore_testkit::PeerStream;
 
+#[path = "played_admin.rs"]
+mod played_admin;
 #[path = "played_coordinator.rs"]
 mod played_coordinator;
 
@@ -86,6 +88,8 @@ pub(super) struct PlayedCluster {
     connections: Vec<Connection>,
     pub(super) topics: BTreeMap<String, Vec<Log>>,
     pub(super) group: PlayedGroup,
+    /// The groups that the coordinator lists: the name, whether its protocol is that of KIP-848, and the number of members.
+    pub(super) listed_groups: Vec<(String, bool, usize)>,
     /// How often topics have been created again.
     pub(super) creation: u8,
     /// Versions without tagged fields.
@@ -113,6 +117,7 @@ impl PlayedCluster {
             connections: Vec::new(),
             topics: BTreeMap::new(),
             group: PlayedGroup::default(),
+            listed_groups: Vec::new(),
             creation: 1,
             is_old: false,
             now: MonotonicTime(0),
@@ -337,6 +342,10 @@ impl PlayedCluster {
             ApiKey::ConsumerGroupHeartbeat => self.put_heartbeat(node, &mut r, &mut w, error),
             ApiKey::OffsetCommit => self.put_commit(node, &mut r, version, &mut w, error),
             ApiKey::OffsetFetch => self.put_offset_fetch(node, &mut r, version, &mut w, error),
+            ApiKey::ListGroups => self.put_list_groups(node, version, &mut w, error),
+            ApiKey::DescribeGroups => self.put_describe_groups(&mut r, version, &mut w, error),
+            ApiKey::ConsumerGroupDescribe => self.put_consumer_group_describe(&mut r, version, &mut w, error),
+            ApiKey::DescribeConfigs => self.put_describe_configs(&mut r, version, &mut w, error),
             api => panic!("{api:?}"),
         }
         self.send(at, (api, version, correlation), w);
@@ -366,7 +375,7 @@ impl PlayedCluster {
             w.null_string();
             w.no_tags();
         }
-        w.null_string();
+        w.nullable_string(Some("cluster"));
         w.i32(0);
         w.len(names.len());
         for name in names {
@@ -385,7 +394,13 @@ impl PlayedCluster {
                 if version >= 7 {
                     w.i32(log.epoch);
                 }
-                (0..3).for_each(|_| w.len(0));
+                w.len(2);
+                (0..2).for_each(|node| w.i32(node));
+                w.len(1);
+                w.i32(log.leader);
+                if version >= 5 {
+                    w.len(0);
+                }
                 w.no_tags();
             }
             if version >= 8 {
@@ -731,8 +746,13 @@ impl PlayedCluster {
             w.len(1);
             w.string(GROUP);
         }
+        let is_all = r.rest().starts_with(if version >= 6 { &[0][..] } else { &[0xff; 4][..] });
         let topics = r.count(1).unwrap();
-        w.len(topics);
+        if is_all {
+            self.put_all_committed(version, w, error);
+        } else {
+            w.len(topics);
+        }
         for _ in 0..topics {
             let topic = r.string().unwrap().to_owned();
             w.string(&topic);
