@@ -28,8 +28,12 @@ use crate::versions::ApiKey;
 const TIMER_KEY: u64 = 0;
 /// The local keys of connections.
 const FIRST_KEY: u64 = 1 << 16;
-/// The most partitions, topics or groups of a request.
+/// The most partitions or topics of a request.
 const MAX_ENTRIES: usize = 500;
+/// The most groups whose members are asked for at once: an answer has what each member wants and has.
+const MAX_DESCRIBED: usize = 50;
+/// The most bytes of an answer above that of other answers: the metadata of a large cluster.
+const MAX_ANSWER: usize = 24 << 20;
 
 /// A topic and one of its partitions.
 type TopicPartition = (Arc<str>, i32);
@@ -119,7 +123,8 @@ impl ClusterReader {
     /// A reader that has not begun. It uses local keys below 2^32.
     #[must_use]
     pub fn new(client: Rc<ClientConfig>, query: ClusterQuery, log: Logger) -> Self {
-        let nodes = Nodes::new(client, log, FIRST_KEY);
+        let mut nodes = Nodes::new(client, log, FIRST_KEY);
+        nodes.accept_records(MAX_ANSWER);
         let (requests, query) = (BTreeMap::new(), Rc::new(query));
         Self { nodes, query, run: None, requests, next_token: 0, result: None, timer: None }
     }

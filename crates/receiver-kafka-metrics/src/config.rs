@@ -132,6 +132,14 @@ impl KafkaMetricsConfig {
                 s.start_error(key, format!("{what}: {error}")).help(error.hint());
             }
         }
+        for (key, why) in [
+            ("metadata::refresh_interval", "metadata is read in each scrape"),
+            ("metadata::retry::backoff", "what fails is read again in the next scrape"),
+        ] {
+            if s.origin_of(key).is_some() {
+                s.warn(key, format!("{key} has no effect: {why}"));
+            }
+        }
         let alias = &self.resource_attributes.alias;
         if alias.enabled && self.cluster_alias.is_empty() {
             s.warn("cluster_alias", "kafka.cluster.alias is enabled and has no value").help("write `cluster_alias`");

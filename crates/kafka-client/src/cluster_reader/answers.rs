@@ -6,7 +6,7 @@ use bytes::Bytes;
 use otelcore_pipeline::MonotonicTime;
 
 use super::state::{ClusterState, TopicState};
-use super::{ClusterReader, LATEST, MAX_ENTRIES, PartitionState, Question, Run, TopicPartition};
+use super::{ClusterReader, LATEST, MAX_DESCRIBED, PartitionState, Question, Run, TopicPartition};
 use crate::messages::{self, admin, fetch, group};
 use crate::wire::WireError;
 
@@ -137,7 +137,7 @@ impl ClusterReader {
             if listed.has_consumer_protocol { consumer.push(listed.group) } else { classic.push(listed.group) }
         }
         for (has_consumer_protocol, groups) in [(false, &classic), (true, &consumer)] {
-            for some in groups.chunks(MAX_ENTRIES) {
+            for some in groups.chunks(MAX_DESCRIBED) {
                 self.push(node, Question::Members { groups: some.to_vec(), has_consumer_protocol });
             }
         }

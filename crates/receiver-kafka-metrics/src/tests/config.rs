@@ -21,7 +21,6 @@ group_match: '^b'
 scrapers: [brokers, topics, consumers]
 tls: {insecure: true}
 auth: {sasl: {username: u, password: p, mechanism: PLAIN}}
-metadata: {refresh_interval: 5m, retry: {backoff: 1s}}
 metrics:
   kafka.brokers: {enabled: false}
   kafka.topic.min_insync_replicas: {enabled: true}
@@ -39,6 +38,14 @@ fn mistakes_are_reported_with_the_messages_of_go() {
         ("{scrapers: [topics], group_match: '('}", "failed to compile group_match: "),
         ("{scrapers: [topics], brokers: []}", "brokers must be specified"),
         ("{scrapers: [topics], collection_interval: 0s}", "\"collection_interval\": requires positive value"),
+        (
+            "{scrapers: [topics], metadata: {refresh_interval: 1m}}",
+            "metadata::refresh_interval has no effect: metadata is read",
+        ),
+        (
+            "{scrapers: [topics], metadata: {retry: {backoff: 1s}}}",
+            "metadata::retry::backoff has no effect: what fails",
+        ),
         ("{}", "nothing is reported without scrapers"),
         (
             "{scrapers: [topics], resource_attributes: {kafka.cluster.alias: {enabled: true}}}",

@@ -108,5 +108,5 @@ fn check(it: &Harness, seed: u64) {
 
 #[test]
 fn random_runs_deliver_everything_and_commit_nothing_before_it_is_delivered() {
-    (1..=120).for_each(run);
+    (1..=80).for_each(run);
 }
