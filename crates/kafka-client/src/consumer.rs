@@ -10,6 +10,7 @@
 //! member joins again. Requests of the group have connections of their own, because an answer to a fetch request may take long. Never
 //! decides which offsets are marked.
 
+mod assigned;
 mod assignors;
 mod classic_protocol;
 mod config;

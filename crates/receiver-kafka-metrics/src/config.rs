@@ -132,13 +132,14 @@ impl KafkaMetricsConfig {
                 s.start_error(key, format!("{what}: {error}")).help(error.hint());
             }
         }
-        for (key, why) in [
-            ("metadata::refresh_interval", "metadata is read in each scrape"),
-            ("metadata::retry::backoff", "what fails is read again in the next scrape"),
-        ] {
-            if s.origin_of(key).is_some() {
-                s.warn(key, format!("{key} has no effect: {why}"));
-            }
+        let (metadata, default) = (&self.connection.metadata, KafkaConnectionConfig::default().metadata);
+        if metadata.refresh_interval != default.refresh_interval {
+            let text = "metadata::refresh_interval has no effect: metadata is read in each scrape";
+            s.warn("metadata::refresh_interval", text);
+        }
+        if metadata.retry.backoff != default.retry.backoff {
+            let text = "metadata::retry::backoff has no effect: what fails is read again in the next scrape";
+            s.warn("metadata::retry::backoff", text);
         }
         let alias = &self.resource_attributes.alias;
         if alias.enabled && self.cluster_alias.is_empty() {

@@ -21,24 +21,6 @@ use crate::versions::ApiKey;
 /// The shortest and the longest interval of heartbeats that is accepted of a coordinator.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
-/// What the coordinator has said last.
-#[derive(Default)]
-pub(super) struct AssignedByCoordinator {
-    /// The partitions that this member is to have.
-    target: BTreeMap<TopicId, BTreeSet<i32>>,
-    /// The next heartbeat says everything: something has changed, or it is not known whether the last one has arrived.
-    must_report: bool,
-    interval: Duration,
-}
-
-impl AssignedByCoordinator {
-    /// The member has been removed.
-    pub(super) fn clear(&mut self) {
-        self.target.clear();
-        self.must_report = true;
-    }
-}
-
 impl GroupConsumer {
     /// Partitions by the ids of their topics. Those that are being given up are still owned.
     fn owned_by_id(&self) -> PartitionsById {

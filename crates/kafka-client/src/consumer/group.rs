@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use otelcore_pipeline::{Cx, JobResult, MonotonicTime};
 
-use super::consumer_protocol::AssignedByCoordinator;
+use super::assigned::AssignedByCoordinator;
 use super::protocol::Member;
 use super::{ANSWER_TIME, Assignor, ConsumerNotice, GroupConsumer, GroupProtocol, PAUSES, Request, pause_after};
 use crate::error_code::ErrorCode;
