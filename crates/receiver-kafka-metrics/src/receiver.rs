@@ -52,7 +52,7 @@ pub(crate) struct KafkaMetricsReceiver {
 
 fn filter(pattern: &str) -> Result<NameFilter, StartError> {
     let pattern = GoRegexp::compile(pattern).map_err(|error| StartError::Config(error.to_string()))?;
-    Ok(Rc::new(move |name: &str| pattern.is_match(name.as_bytes())))
+    Ok(Arc::new(move |name: &str| pattern.is_match(name.as_bytes())))
 }
 
 fn query(config: &KafkaMetricsConfig) -> Result<ClusterQuery, StartError> {

@@ -1,10 +1,10 @@
 //! What is asked of a cluster, and what it has said. Asks nothing.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Chooses names.
-pub type NameFilter = Rc<dyn Fn(&str) -> bool>;
+pub type NameFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// What is asked.
 #[derive(Clone)]

@@ -143,6 +143,7 @@ fn each_scraper_reports_its_metrics() {
             it.cluster.is_old = is_old;
             it.run_for(5 * SECOND);
             assert_eq!(it.take(), expected, "{scrapers} {is_old}");
+            assert_eq!(it.cluster.counts[&(ApiKey::Metadata as i16)], 1);
             it.run_for(10 * SECOND);
             assert_eq!(it.take(), expected, "{scrapers} {is_old}");
         }
@@ -218,7 +219,7 @@ fn what_brokers_refuse_is_missing_and_the_rest_is_sent() {
         let names: Vec<&str> = points.iter().map(|(name, _, _)| name.as_str()).collect();
         assert!(names.contains(&"kafka.brokers") && names.contains(&"kafka.topic.partitions"), "{api:?} {names:?}");
         let is_missing = |name: &&str| name.starts_with(missing) && name.contains("offset");
-        assert!(!names.iter().any(is_missing), "{api:?} {names:?}");
+        assert!(!names.iter().any(is_missing), "{api:?} {names:?} {:?}", it.cluster.counts);
     }
 }
 
