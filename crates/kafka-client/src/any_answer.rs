@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::consumer;
-use crate::messages::{self, fetch, group};
+use crate::messages::{self, admin, consumer_group, fetch, group};
 use crate::versions::ApiKey;
 use crate::wire::WireError;
 
@@ -30,6 +30,11 @@ pub fn read_any_answer(api: ApiKey, version: i16, body: &Bytes) -> Result<(), Wi
         ApiKey::SaslHandshake => messages::read_sasl_handshake(body).map(drop),
         ApiKey::ApiVersions => messages::read_api_versions(version, body).map(drop),
         ApiKey::InitProducerId => messages::read_init_producer_id(version, body).map(drop),
+        ApiKey::DescribeGroups => admin::read_describe_groups(version, body).map(drop),
+        ApiKey::ListGroups => admin::read_list_groups(version, body).map(drop),
+        ApiKey::DescribeConfigs => admin::read_describe_configs(version, body).map(drop),
+        ApiKey::ConsumerGroupDescribe => admin::read_consumer_group_describe(version, body).map(drop),
+        ApiKey::ConsumerGroupHeartbeat => consumer_group::read_consumer_group_heartbeat(version, body).map(drop),
         ApiKey::SaslAuthenticate => messages::read_sasl_authenticate(version, body).map(drop),
     }
 }

@@ -1,7 +1,8 @@
 //! A member of a consumer group: reads the records of the partitions that the group gives it, and commits offsets.
 //!
 //! ```text
-//!  coordinator -> join -> (leader: assign) -> sync -> heartbeats ..
+//!  classic protocol:  coordinator -> join -> (leader: assign) -> sync -> heartbeats ..
+//!  consumer protocol: coordinator -> heartbeats, whose answers have the assignment
 //!  partition: committed offset -> (first or last offset) -> fetch -> records -> request_more -> fetch ..
 //! ```
 //! A partition is not fetched again before its records have been taken and more are requested, so that the caller limits what is buffered. A
@@ -9,7 +10,12 @@
 //! member joins again. Requests of the group have connections of their own, because an answer to a fetch request may take long. Never
 //! decides which offsets are marked.
 
+mod assigned;
 mod assignors;
+mod classic_protocol;
+mod config;
+mod consumer_protocol;
+mod events;
 mod fetching;
 mod group;
 mod offsets;
@@ -25,11 +31,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use assignors::Assignor;
+pub use config::{GroupConsumerConfig, GroupProtocol, InitialOffset, TopicSelection};
+pub use events::{ConsumerEvent, ConsumerNotice, PartitionId};
 use otelcore_pipeline::{Cx, Event, Logger, MonotonicTime, StartError, TimerId};
 
+use crate::client_config::ClientConfig;
 use crate::error_code::ErrorCode;
-use crate::nodes::{ClientConfig, NodeEvent, Nodes};
-use crate::record_batch::FetchedRecords;
+use crate::nodes::{NodeEvent, Nodes};
 use crate::versions::ApiKey;
 use fetching::DecodeJob;
 use group::Group;
@@ -54,146 +62,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause after an error.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// Which topics are read.
-#[derive(Clone)]
-pub enum TopicSelection {
-    /// Those of these names, also if they do not exist yet.
-    Names(Vec<String>),
-    /// Those whose names this function chooses, apart from those of Kafka itself.
-    Matching(Rc<dyn Fn(&str) -> bool>),
-}
-
-impl std::fmt::Debug for TopicSelection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Names(names) => f.debug_tuple("Names").field(names).finish(),
-            Self::Matching(_) => f.write_str("Matching"),
-        }
-    }
-}
-
-/// Where a partition without a committed offset is read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitialOffset {
-    /// Its first record.
-    Earliest,
-    /// What comes after its last record.
-    Latest,
-}
-
-/// How a group is joined and partitions are read.
-#[derive(Clone, Debug)]
-pub struct GroupConsumerConfig {
-    /// The group.
-    pub group_id: String,
-    /// The name of a static member, whose partitions are kept for it while it is away.
-    pub group_instance_id: Option<String>,
-    /// The topics.
-    pub topics: TopicSelection,
-    /// The assignors that it has, the preferred one first. At least one.
-    pub assignors: Vec<Assignor>,
-    /// The coordinator removes a member that it does not hear from for this time.
-    pub session_timeout: Duration,
-    /// How long members may take to join again in a rebalance.
-    pub rebalance_timeout: Duration,
-    /// How often the coordinator hears from it.
-    pub heartbeat_interval: Duration,
-    /// Where a partition without a committed offset is read from.
-    pub initial_offset: InitialOffset,
-    /// How often marked offsets are committed; `None` is at once.
-    pub commit_interval: Option<Duration>,
-    /// How many bytes a broker waits for.
-    pub min_fetch_bytes: i32,
-    /// The most bytes of an answer; a single batch may be longer.
-    pub max_fetch_bytes: i32,
-    /// The most bytes of one partition in an answer; a single batch may be longer.
-    pub max_partition_bytes: i32,
-    /// How long a broker waits for bytes.
-    pub max_fetch_wait: Duration,
-    /// The rack of the client; brokers may name a replica in it to read from. Empty for none.
-    pub rack_id: String,
-    /// Whether brokers are told the epochs of leaders, so that they recognise a log that was truncated.
-    pub uses_leader_epoch: bool,
-}
-
-/// One assignment of a partition. The partition has another number when it is assigned again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartitionId(u64);
-
-/// What has happened to a consumer.
-#[derive(Debug)]
-pub enum ConsumerEvent {
-    /// A partition is read from now on.
-    Assigned {
-        /// Its number.
-        partition: PartitionId,
-        /// Its topic.
-        topic: Arc<str>,
-        /// Its place in the topic.
-        index: i32,
-    },
-    /// Records of a partition. There are no more before [`GroupConsumer::request_more`].
-    Fetched {
-        /// The partition.
-        partition: PartitionId,
-        /// The records.
-        records: FetchedRecords,
-        /// The offset behind the last record that all replicas have.
-        high_watermark: i64,
-        /// The broker that they came from.
-        node: i32,
-    },
-    /// The partition is given up. Nothing more of it is to be done; [`GroupConsumer::finish_partition`] is called when what has begun
-    /// has ended and is marked.
-    Revoking {
-        /// The partition.
-        partition: PartitionId,
-    },
-    /// The partition is not this member's any more; its marks have no effect.
-    Ended {
-        /// The partition.
-        partition: PartitionId,
-        /// The group has taken it without waiting: another member may read from the last committed offset on already.
-        is_lost: bool,
-    },
-    /// A broker has answered a fetch request after this time.
-    Answered {
-        /// The broker.
-        node: i32,
-        /// How long it took.
-        latency: Duration,
-    },
-    /// Something that people should know.
-    Notice(ConsumerNotice),
-}
-
-/// What goes wrong; the consumer goes on by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConsumerNotice {
-    /// The group can't be joined, or has removed this member.
-    Group(String),
-    /// Records of a partition can't be fetched.
-    Fetch {
-        /// The topic and the partition.
-        topic: Arc<str>,
-        /// Its place in the topic.
-        index: i32,
-        /// Why.
-        error: String,
-    },
-    /// The offset of a partition does not exist: it is read from its first or last record on.
-    OffsetReset {
-        /// The topic and the partition.
-        topic: Arc<str>,
-        /// Its place in the topic.
-        index: i32,
-        /// The offset that does not exist.
-        offset: i64,
-    },
-    /// Offsets can't be committed.
-    Commit(String),
-}
-
 /// What a request is for.
 enum Request {
     Metadata,
@@ -212,6 +80,8 @@ enum Request {
     SyncGroup,
     Heartbeat,
     LeaveGroup,
+    /// The heartbeat of the consumer protocol.
+    ConsumerGroupHeartbeat,
     OffsetCommit(Vec<(u64, i64)>),
     OffsetFetch(Vec<u64>),
 }
@@ -484,7 +354,9 @@ impl GroupConsumer {
         let version = match self.group_nodes.version(node, api) {
             Some(Ok(version)) => version,
             Some(Err(error)) => {
-                self.group_failed(now, error);
+                let is_missing = api == ApiKey::ConsumerGroupHeartbeat;
+                let needs = if is_missing { "the consumer protocol (KIP-848) needs Kafka 4.0 or later: " } else { "" };
+                self.group_failed(now, format!("{needs}{error}"));
                 return false;
             }
             None => return false,

@@ -1,7 +1,7 @@
 //! The error codes of brokers: their names, and what follows from them. Never decides when something is sent again.
 
 /// An error code in a response.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct ErrorCode(pub i16);
 
 /// What a client does after an error.
@@ -42,6 +42,16 @@ impl ErrorCode {
     pub const MEMBER_ID_REQUIRED: Self = Self(79);
     /// Another member has the same instance id.
     pub const FENCED_INSTANCE_ID: Self = Self(82);
+    /// The coordinator has another epoch of this member, which has lost its partitions.
+    pub const FENCED_MEMBER_EPOCH: Self = Self(110);
+    /// Another member still has the same instance id.
+    pub const UNRELEASED_INSTANCE_ID: Self = Self(111);
+    /// The coordinator does not have the assignor.
+    pub const UNSUPPORTED_ASSIGNOR: Self = Self(112);
+    /// The member has another epoch by now.
+    pub const STALE_MEMBER_EPOCH: Self = Self(113);
+    /// The group does not exist, or has the other protocol.
+    pub const GROUP_ID_NOT_FOUND: Self = Self(69);
     /// The topic does not exist there, or not yet.
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     /// An API version that the broker does not have.
@@ -127,6 +137,7 @@ const NAMES: &[(i16, &str, ErrorClass)] = &[
     (56, "KAFKA_STORAGE_ERROR", RefreshMetadata),
     (58, "SASL_AUTHENTICATION_FAILED", Permanent),
     (59, "UNKNOWN_PRODUCER_ID", NewProducerId),
+    (69, "GROUP_ID_NOT_FOUND", Permanent),
     (70, "FETCH_SESSION_ID_NOT_FOUND", Retry),
     (71, "INVALID_FETCH_SESSION_EPOCH", Retry),
     (72, "LISTENER_NOT_FOUND", RefreshMetadata),
@@ -143,6 +154,10 @@ const NAMES: &[(i16, &str, ErrorClass)] = &[
     (90, "PRODUCER_FENCED", NewProducerId),
     (100, "UNKNOWN_TOPIC_ID", RefreshMetadata),
     (103, "INCONSISTENT_TOPIC_ID", RefreshMetadata),
+    (110, "FENCED_MEMBER_EPOCH", Permanent),
+    (111, "UNRELEASED_INSTANCE_ID", Permanent),
+    (112, "UNSUPPORTED_ASSIGNOR", Permanent),
+    (113, "STALE_MEMBER_EPOCH", Retry),
 ];
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Responses are checked while they are read: the number of brokers, topics and partitions is limited. Knows no connection.
 
+pub(crate) mod admin;
+pub(crate) mod consumer_group;
 pub(crate) mod fetch;
 pub(crate) mod group;
 
@@ -17,6 +19,12 @@ use crate::wire::{Reader, WireError, Writer};
 const MAX_BROKERS: usize = 10_000;
 /// The most partitions in one answer to a metadata request that are accepted. Kafka itself holds some hundred thousand in a cluster.
 const MAX_PARTITIONS: usize = 200_000;
+
+/// The id of a topic: a topic that is deleted and created again has another one.
+pub(crate) type TopicId = [u8; 16];
+
+/// The id of a topic in a cluster that has no ids.
+pub(crate) const NO_TOPIC_ID: TopicId = [0; 16];
 
 /// A request without its header. The parts are sent one after another.
 pub(crate) type RequestBody = Vec<Bytes>;
@@ -106,7 +114,7 @@ pub(crate) fn metadata_request<'a>(
     }
     for topic in topics.into_iter().flatten() {
         if version >= 10 {
-            w.bytes.extend_from_slice(&[0; 16]);
+            w.topic_id(NO_TOPIC_ID);
         }
         w.string(topic);
         w.no_tags();
@@ -125,6 +133,8 @@ pub(crate) fn metadata_request<'a>(
 pub(crate) struct Metadata {
     pub(crate) throttle_ms: u32,
     pub(crate) brokers: Vec<BrokerAddress>,
+    /// `None` if the broker does not say it.
+    pub(crate) cluster_id: Option<String>,
     pub(crate) topics: Vec<TopicMetadata>,
 }
 
@@ -139,6 +149,8 @@ pub(crate) struct BrokerAddress {
 pub(crate) struct TopicMetadata {
     pub(crate) error: ErrorCode,
     pub(crate) name: String,
+    /// [`NO_TOPIC_ID`] if the cluster has none.
+    pub(crate) id: TopicId,
     /// A topic of Kafka itself.
     pub(crate) is_internal: bool,
     /// Sorted by their numbers.
@@ -152,6 +164,9 @@ pub(crate) struct PartitionMetadata {
     pub(crate) leader: Option<i32>,
     /// -1 if it is not known.
     pub(crate) leader_epoch: i32,
+    pub(crate) replicas: usize,
+    /// Replicas that have all records.
+    pub(crate) in_sync: usize,
 }
 
 fn throttle(ms: i32) -> u32 {
@@ -175,7 +190,7 @@ pub(crate) fn read_metadata(version: i16, bytes: &[u8]) -> Result<Metadata, Wire
             metadata.brokers.push(BrokerAddress { id, host: host.to_owned(), port });
         }
     }
-    r.nullable_string()?;
+    metadata.cluster_id = r.nullable_string()?.map(str::to_owned);
     r.i32()?;
     let mut partitions_left = MAX_PARTITIONS;
     for _ in 0..r.count(5)? {
@@ -193,9 +208,7 @@ fn read_topic(
 ) -> Result<Option<TopicMetadata>, WireError> {
     let error = ErrorCode(r.i16()?);
     let name = r.nullable_string()?.map(str::to_owned);
-    if version >= 10 {
-        r.take(16)?;
-    }
+    let id = if version >= 10 { r.topic_id()? } else { NO_TOPIC_ID };
     let is_internal = r.i8()? != 0;
     let count = r.count(16)?;
     *partitions_left = partitions_left.checked_sub(count).ok_or(WireError::TooMany)?;
@@ -203,8 +216,7 @@ fn read_topic(
     for _ in 0..count {
         let (error, index, leader) = (ErrorCode(r.i16()?), r.i32()?, r.i32()?);
         let leader_epoch = if version >= 7 { r.i32()? } else { -1 };
-        r.skip_i32s()?;
-        r.skip_i32s()?;
+        let (replicas, in_sync) = (r.skip_i32s()?, r.skip_i32s()?);
         if version >= 5 {
             r.skip_i32s()?;
         }
@@ -215,6 +227,8 @@ fn read_topic(
             index,
             leader: (is_usable && leader >= 0).then_some(leader),
             leader_epoch,
+            replicas,
+            in_sync,
         });
     }
     if (8..=12).contains(&version) {
@@ -223,7 +237,7 @@ fn read_topic(
     r.skip_tags()?;
     partitions.sort_unstable_by_key(|partition| partition.index);
     partitions.dedup_by_key(|partition| partition.index);
-    Ok(name.map(|name| TopicMetadata { error, name, is_internal, partitions }))
+    Ok(name.map(|name| TopicMetadata { error, name, id, is_internal, partitions }))
 }
 
 pub(crate) fn init_producer_id_request(version: i16) -> RequestBody {

@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use otelcore_pipeline::{Cx, Event, Logger, MonotonicTime, StartError, TimerId};
 
+use crate::client_config::ClientConfig;
 use crate::messages::ProducerId;
-use crate::nodes::{ClientConfig, NodeEvent, Nodes};
+use crate::nodes::{NodeEvent, Nodes};
 use crate::partitioner::Partitioner;
 use crate::record_batch::{Compression, Record};
 use metadata::MetadataState;

@@ -11,7 +11,7 @@ use otelcore_net::tls::TlsClientConfig;
 use otelcore_pipeline::{BuildContext, ClientAuth, OutgoingHeaders, RequestProtocol, StartError};
 
 use crate::broker_address::parse_broker;
-use crate::nodes::{ClientConfig, CredentialSource};
+use crate::client_config::{ClientConfig, CredentialSource};
 use crate::sasl::{Credentials, ScramHash};
 use crate::versions::KafkaRelease;
 

@@ -28,19 +28,29 @@ pub enum ApiKey {
     LeaveGroup = 13,
     /// The partitions of a member.
     SyncGroup = 14,
+    /// The members of groups.
+    DescribeGroups = 15,
+    /// The groups that a broker coordinates.
+    ListGroups = 16,
     /// Chooses a SASL mechanism.
     SaslHandshake = 17,
     /// The versions that a broker has.
     ApiVersions = 18,
     /// An id for an idempotent producer.
     InitProducerId = 22,
+    /// The configuration of topics and brokers.
+    DescribeConfigs = 32,
     /// One message of a SASL mechanism.
     SaslAuthenticate = 36,
+    /// Joins a group, says that a member lives, and gives it partitions, by the protocol of KIP-848.
+    ConsumerGroupHeartbeat = 68,
+    /// The members of groups by the protocol of KIP-848.
+    ConsumerGroupDescribe = 69,
 }
 
 impl ApiKey {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
@@ -52,10 +62,15 @@ impl ApiKey {
         Self::Heartbeat,
         Self::LeaveGroup,
         Self::SyncGroup,
+        Self::DescribeGroups,
+        Self::ListGroups,
         Self::SaslHandshake,
         Self::ApiVersions,
         Self::InitProducerId,
+        Self::DescribeConfigs,
         Self::SaslAuthenticate,
+        Self::ConsumerGroupHeartbeat,
+        Self::ConsumerGroupDescribe,
     ];
 
     /// The versions that this client implements.
@@ -64,23 +79,31 @@ impl ApiKey {
         let (min, max) = match self {
             // Version 3 is the first with record batches of version 2, 13 the first with ids instead of names.
             Self::Produce => (3, 12),
-            // Version 4 is the first with record batches of version 2, 13 the first with ids instead of names.
-            Self::Fetch => (4, 12),
+            // Version 4 is the first with record batches of version 2, 17 and 18 have something for replicas only.
+            Self::Fetch => (4, 16),
             Self::ListOffsets => (1, 6),
             // Version 4 is the first that says whether topics may be created.
             Self::Metadata => (4, 12),
-            Self::OffsetCommit => (2, 8),
-            // Version 8 is the first for several groups, as is 4 of the next.
-            Self::OffsetFetch => (1, 7),
+            // Version 9 is the first with the epoch of a member, 10 the first with ids instead of names, as of the next.
+            Self::OffsetCommit => (2, 9),
+            Self::OffsetFetch => (1, 9),
+            // Version 4 is the first for several groups.
             Self::FindCoordinator => (0, 3),
             Self::JoinGroup => (2, 7),
             Self::Heartbeat | Self::LeaveGroup => (1, 4),
             Self::SyncGroup => (1, 5),
+            Self::DescribeGroups => (0, 6),
+            Self::ListGroups => (0, 5),
+            // Version 0 does not say where a value comes from.
+            Self::DescribeConfigs => (1, 4),
             // Version 0 has messages without a frame after it.
             Self::SaslHandshake => (1, 1),
             Self::ApiVersions => (0, 3),
             Self::InitProducerId => (0, 4),
             Self::SaslAuthenticate => (0, 2),
+            // Version 0 was there for tests before Kafka 4.0.
+            Self::ConsumerGroupHeartbeat => (1, 1),
+            Self::ConsumerGroupDescribe => (0, 1),
         };
         VersionRange { min, max }
     }
@@ -93,10 +116,12 @@ impl ApiKey {
             Self::Fetch => 12,
             Self::ListOffsets | Self::OffsetFetch | Self::JoinGroup => 6,
             Self::OffsetCommit => 8,
-            Self::Heartbeat | Self::LeaveGroup | Self::SyncGroup => 4,
+            Self::Heartbeat | Self::LeaveGroup | Self::SyncGroup | Self::DescribeConfigs => 4,
+            Self::DescribeGroups => 5,
             Self::SaslHandshake => i16::MAX,
-            Self::ApiVersions | Self::FindCoordinator => 3,
+            Self::ApiVersions | Self::FindCoordinator | Self::ListGroups => 3,
             Self::InitProducerId | Self::SaslAuthenticate => 2,
+            Self::ConsumerGroupHeartbeat | Self::ConsumerGroupDescribe => 0,
         };
         version >= first
     }
@@ -116,10 +141,15 @@ impl ApiKey {
             Self::Heartbeat => "Heartbeat",
             Self::LeaveGroup => "LeaveGroup",
             Self::SyncGroup => "SyncGroup",
+            Self::DescribeGroups => "DescribeGroups",
+            Self::ListGroups => "ListGroups",
             Self::SaslHandshake => "SaslHandshake",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
+            Self::DescribeConfigs => "DescribeConfigs",
             Self::SaslAuthenticate => "SaslAuthenticate",
+            Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
+            Self::ConsumerGroupDescribe => "ConsumerGroupDescribe",
         }
     }
 }
@@ -230,38 +260,38 @@ macro_rules! releases {
 }
 
 const RELEASES: &[Release] = releases! {
-    "0.8.0" [0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
-    "0.8.1" [0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1];
-    "0.8.2" [0, 0, 0, 0, 1, 1, 0, 0, 0, -1, -1, -1, -1, -1, -1];
-    "0.9.0" [1, 1, 0, 0, 2, 1, 0, 0, 0, 0, 0, -1, -1, -1, -1];
-    "0.10.0" [2, 2, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, -1, -1];
-    "0.10.1" [2, 3, 1, 2, 2, 1, 0, 1, 0, 0, 0, 0, 0, -1, -1];
-    "0.10.2" [2, 3, 1, 2, 2, 1, 0, 1, 0, 0, 0, 0, 0, -1, -1];
-    "0.11.0" [3, 5, 2, 4, 3, 3, 1, 2, 1, 1, 1, 0, 1, 0, -1];
-    "1.0" [5, 6, 2, 5, 3, 3, 1, 2, 1, 1, 1, 1, 1, 0, 0];
-    "1.1" [5, 7, 2, 5, 3, 3, 1, 2, 1, 1, 1, 1, 1, 0, 0];
-    "2.0" [6, 8, 3, 6, 4, 4, 2, 3, 2, 2, 2, 1, 2, 1, 0];
-    "2.1" [7, 10, 4, 7, 6, 5, 2, 3, 2, 2, 2, 1, 2, 1, 0];
-    "2.2" [7, 10, 5, 7, 6, 5, 2, 4, 2, 2, 2, 1, 2, 1, 1];
-    "2.3" [7, 11, 5, 8, 7, 5, 2, 5, 3, 2, 3, 1, 2, 1, 1];
-    "2.4" [8, 11, 5, 9, 8, 6, 3, 6, 4, 4, 4, 1, 3, 2, 1];
-    "2.5" [8, 11, 5, 9, 8, 7, 3, 7, 4, 4, 5, 1, 3, 3, 2];
-    "2.6" [8, 11, 5, 9, 8, 7, 3, 7, 4, 4, 5, 1, 3, 3, 2];
-    "2.7" [8, 12, 5, 9, 8, 7, 3, 7, 4, 4, 5, 1, 3, 4, 2];
-    "2.8" [9, 12, 6, 11, 8, 7, 3, 7, 4, 4, 5, 1, 3, 4, 2];
-    "3.0" [9, 12, 7, 11, 8, 8, 4, 7, 4, 4, 5, 1, 3, 4, 2];
-    "3.1" [9, 13, 7, 12, 8, 8, 4, 7, 4, 4, 5, 1, 3, 4, 2];
-    "3.2" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
-    "3.3" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
-    "3.4" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
-    "3.5" [9, 15, 8, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
-    "3.6" [9, 15, 8, 12, 8, 8, 4, 9, 4, 5, 5, 1, 3, 4, 2];
-    "3.7" [10, 16, 8, 12, 9, 9, 4, 9, 4, 5, 5, 1, 3, 4, 2];
-    "3.8" [11, 16, 8, 12, 9, 9, 5, 9, 4, 5, 5, 1, 3, 5, 2];
-    "3.9" [11, 17, 9, 12, 9, 9, 6, 9, 4, 5, 5, 1, 4, 5, 2];
-    "4.0" [12, 17, 10, 13, 9, 9, 6, 9, 4, 5, 5, 1, 4, 5, 2];
-    "4.1" [13, 18, 10, 13, 9, 9, 6, 9, 4, 5, 5, 1, 4, 5, 2];
-    "4.2" [13, 18, 11, 13, 10, 10, 6, 9, 4, 5, 5, 1, 4, 5, 2];
+    "0.8.0" [0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
+    "0.8.1" [0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
+    "0.8.2" [0, 0, 0, 0, 1, 1, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
+    "0.9.0" [1, 1, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1];
+    "0.10.0" [2, 2, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1];
+    "0.10.1" [2, 3, 1, 2, 2, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1];
+    "0.10.2" [2, 3, 1, 2, 2, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1];
+    "0.11.0" [3, 5, 2, 4, 3, 3, 1, 2, 1, 1, 1, 1, 1, 0, 1, 0, 0, -1, -1, -1];
+    "1.0" [5, 6, 2, 5, 3, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, -1, -1];
+    "1.1" [5, 7, 2, 5, 3, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, -1, -1];
+    "2.0" [6, 8, 3, 6, 4, 4, 2, 3, 2, 2, 2, 2, 2, 1, 2, 1, 2, 0, -1, -1];
+    "2.1" [7, 10, 4, 7, 6, 5, 2, 3, 2, 2, 2, 2, 2, 1, 2, 1, 2, 0, -1, -1];
+    "2.2" [7, 10, 5, 7, 6, 5, 2, 4, 2, 2, 2, 2, 2, 1, 2, 1, 2, 1, -1, -1];
+    "2.3" [7, 11, 5, 8, 7, 5, 2, 5, 3, 2, 3, 3, 2, 1, 2, 1, 2, 1, -1, -1];
+    "2.4" [8, 11, 5, 9, 8, 6, 3, 6, 4, 4, 4, 5, 3, 1, 3, 2, 2, 1, -1, -1];
+    "2.5" [8, 11, 5, 9, 8, 7, 3, 7, 4, 4, 5, 5, 3, 1, 3, 3, 2, 2, -1, -1];
+    "2.6" [8, 11, 5, 9, 8, 7, 3, 7, 4, 4, 5, 5, 4, 1, 3, 3, 3, 2, -1, -1];
+    "2.7" [8, 12, 5, 9, 8, 7, 3, 7, 4, 4, 5, 5, 4, 1, 3, 4, 3, 2, -1, -1];
+    "2.8" [9, 12, 6, 11, 8, 7, 3, 7, 4, 4, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.0" [9, 12, 7, 11, 8, 8, 4, 7, 4, 4, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.1" [9, 13, 7, 12, 8, 8, 4, 7, 4, 4, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.2" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.3" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.4" [9, 13, 7, 12, 8, 8, 4, 9, 4, 5, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.5" [9, 15, 8, 12, 8, 8, 4, 9, 4, 5, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.6" [9, 15, 8, 12, 8, 8, 4, 9, 4, 5, 5, 5, 4, 1, 3, 4, 4, 2, -1, -1];
+    "3.7" [10, 16, 8, 12, 9, 9, 4, 9, 4, 5, 5, 5, 4, 1, 3, 4, 4, 2, 0, 0];
+    "3.8" [11, 16, 8, 12, 9, 9, 5, 9, 4, 5, 5, 5, 5, 1, 3, 5, 4, 2, 0, 0];
+    "3.9" [11, 17, 9, 12, 9, 9, 6, 9, 4, 5, 5, 5, 5, 1, 4, 5, 4, 2, 0, 0];
+    "4.0" [12, 17, 10, 13, 9, 9, 6, 9, 4, 5, 5, 6, 5, 1, 4, 5, 4, 2, 1, 1];
+    "4.1" [13, 18, 10, 13, 9, 9, 6, 9, 4, 5, 5, 6, 5, 1, 4, 5, 4, 2, 1, 1];
+    "4.2" [13, 18, 11, 13, 10, 10, 6, 9, 4, 5, 5, 6, 5, 1, 4, 5, 4, 2, 1, 1];
 };
 
 #[cfg(test)]

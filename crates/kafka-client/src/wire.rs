@@ -154,6 +154,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// UUID.
+    ///
+    /// # Errors
+    /// The message ends.
+    pub fn topic_id(&mut self) -> Result<[u8; 16]> {
+        self.array()
+    }
+
     /// NULLABLE_STRING or COMPACT_NULLABLE_STRING.
     ///
     /// # Errors
@@ -222,13 +230,13 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Skips an array of INT32.
+    /// Skips an array of INT32; returns how many there are.
     ///
     /// # Errors
     /// See [`WireError`].
-    pub fn skip_i32s(&mut self) -> Result<()> {
+    pub fn skip_i32s(&mut self) -> Result<usize> {
         let count = self.count(4)?;
-        self.take(count * 4).map(drop)
+        self.take(count * 4).map(|_| count)
     }
 }
 
@@ -270,6 +278,11 @@ impl Writer {
     /// INT64.
     pub fn i64(&mut self, v: i64) {
         self.bytes.extend_from_slice(&v.to_be_bytes());
+    }
+
+    /// UUID.
+    pub fn topic_id(&mut self, id: [u8; 16]) {
+        self.bytes.extend_from_slice(&id);
     }
 
     /// UNSIGNED_VARINT.

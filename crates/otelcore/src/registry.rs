@@ -91,6 +91,7 @@ built_in_types! {
     "receiver-k8s-events": otelcore_receiver_kubernetes::K8sEventsFactory;
     "receiver-k8s-objects": otelcore_receiver_kubernetes::K8sObjectsFactory;
     "receiver-kafka": otelcore_receiver_kafka::KafkaReceiverFactory;
+    "receiver-kafka-metrics": otelcore_receiver_kafka_metrics::KafkaMetricsFactory;
     "receiver-kubelet-stats": otelcore_receiver_kubelet_stats::KubeletStatsFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
     "receiver-prometheus": otelcore_receiver_prometheus::PrometheusReceiverFactory;

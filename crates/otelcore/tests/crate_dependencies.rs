@@ -41,6 +41,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         "receiver-kubernetes",
         &["kubernetes-client", "scraped-metrics", "pipeline", "pdata", "config", "go-text", "go-regexp"],
     ),
+    ("receiver-kafka-metrics", &["kafka-client", "scraped-metrics", "pipeline", "pdata", "config", "go-regexp"]),
     ("receiver-kubelet-stats", &["scraped-metrics", "kubernetes-client", "net", "pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("receiver-file-log", &["stanza", "pipeline", "pdata", "config", "go-text", "go-regexp"]),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use otelcore_config::{Section, config_struct};
 use otelcore_go_regexp::GoRegexp;
-use otelcore_kafka_client::Assignor;
 use otelcore_kafka_client::settings::KafkaConnectionConfig;
+use otelcore_kafka_client::{Assignor, GroupProtocol};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::RetryConfig;
 
@@ -121,6 +121,9 @@ config_struct! {
     }
 }
 
+/// The value of `group_protocol` for the protocol of KIP-848.
+const CONSUMER_PROTOCOL: &str = "consumer";
+
 /// The pauses of the Go receiver, none of which is set.
 fn no_backoff() -> RetryConfig {
     RetryConfig {
@@ -145,9 +148,9 @@ config_struct! {
         pub rack_id: String,
         /// Brokers are told the epochs of leaders, so that a log that was truncated is recognised.
         pub use_leader_epoch: bool = true,
-        /// A member is removed from the group if it is not heard from for this time.
+        /// A member is removed from the group if it is not heard from for this time. No effect with `group_protocol: consumer`.
         pub session_timeout: Duration = Duration::from_secs(10),
-        /// How often the group hears from a member.
+        /// How often the group hears from a member. No effect with `group_protocol: consumer`.
         pub heartbeat_interval: Duration = Duration::from_secs(3),
         /// The group.
         pub group_id: String = "otel-collector".to_owned(),
@@ -163,11 +166,16 @@ config_struct! {
         pub max_fetch_wait: Duration = Duration::from_millis(250),
         /// The most bytes of one partition in an answer. A single batch may be longer.
         pub max_partition_fetch_size: i64 = 1_048_576,
-        /// The strategies that the member has, the preferred one first: `range`, `roundrobin`, `sticky`, `cooperative-sticky`.
+        /// The strategies that the member has, the preferred one first: `range`, `roundrobin`, `sticky`, `cooperative-sticky`. With
+        /// `group_protocol: consumer` the first one names the assignor of the broker: `range`, or `sticky` and `cooperative-sticky` for
+        /// `uniform`; without one the broker's default is used.
         pub group_rebalance_strategies: Vec<String>,
         /// The only strategy that the member has.
         #[config(deprecated = "`group_rebalance_strategies`")]
         pub group_rebalance_strategy: String,
+        /// How the members of the group share partitions: `classic`, in which one of them assigns them, or `consumer` (KIP-848), in which
+        /// the broker does, and says how often it wants to hear from a member. `consumer` needs Kafka 4.0 or later.
+        pub group_protocol: String = "classic".to_owned(),
         /// The name of a static member: its partitions are kept for it while it is away.
         pub group_instance_id: String,
         /// Logs.
@@ -211,7 +219,46 @@ impl KafkaReceiverConfig {
         assignors
     }
 
+    /// The protocol of the group.
+    pub(crate) fn protocol(&self) -> GroupProtocol {
+        if self.group_protocol != CONSUMER_PROTOCOL {
+            return GroupProtocol::Classic;
+        }
+        let mut names = self.group_rebalance_strategies.iter().chain(Some(&self.group_rebalance_strategy));
+        GroupProtocol::Consumer(names.find_map(|name| broker_assignor(name)).map(str::to_owned))
+    }
+
+    fn check_protocol(&self, s: &mut Section<'_>) {
+        match self.group_protocol.as_str() {
+            "classic" => return,
+            CONSUMER_PROTOCOL => {}
+            other => {
+                let text = format!("group_protocol should be one of 'classic' or 'consumer'. configured value {other}");
+                s.error("group_protocol", text).help("leave it out for the classic protocol");
+                return;
+            }
+        }
+        for key in ["session_timeout", "heartbeat_interval"] {
+            if s.contains_key(key) {
+                s.warn(key, format!("{key} has no effect with group_protocol: consumer: the broker decides it"));
+            }
+        }
+        let first = self.group_rebalance_strategies.first();
+        let (key, name) = match first {
+            Some(name) => ("group_rebalance_strategies", name),
+            None => ("group_rebalance_strategy", &self.group_rebalance_strategy),
+        };
+        if Assignor::parse(name).is_some() && broker_assignor(name).is_none() {
+            let text = format!("brokers have no assignor like {name}, which group_protocol: consumer would need");
+            s.error(key, text).help("write range or sticky, or leave it out for the broker's default");
+        }
+        if self.group_rebalance_strategies.len() > 1 {
+            s.warn(key, "only the first strategy has an effect with group_protocol: consumer");
+        }
+    }
+
     fn check(&mut self, s: &mut Section<'_>) {
+        self.check_protocol(s);
         for (signal, key) in [(Signal::Logs, "logs"), (Signal::Metrics, "metrics"), (Signal::Traces, "traces")] {
             self.signal(signal).check(key, s);
             if let Err(text) = MessageEncoding::parse(signal, &self.signal(signal).encoding) {
@@ -269,6 +316,15 @@ impl KafkaReceiverConfig {
             );
             s.error("max_fetch_size", text);
         }
+    }
+}
+
+/// The assignor of brokers that does what a strategy does.
+fn broker_assignor(strategy: &str) -> Option<&'static str> {
+    match Assignor::parse(strategy)? {
+        Assignor::Range => Some("range"),
+        Assignor::Sticky | Assignor::CooperativeSticky => Some("uniform"),
+        Assignor::RoundRobin => None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{KafkaReceiverConfig, TopicEncodingConfig};
 use crate::consumer::SignalConsumer;
 use crate::decode::{MessageDecoder, MessageEncoding};
 
-/// Members have this time to join again in a rebalance, as in the Go receiver.
+/// Members have this time to join again, or to give partitions up, in a rebalance, as in the Go receiver.
 const REBALANCE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// See the module.
@@ -52,6 +52,7 @@ fn group_config(config: &KafkaReceiverConfig, topics: &TopicEncodingConfig) -> R
         group_id: config.group_id.clone(),
         group_instance_id: Some(config.group_instance_id.clone()).filter(|id| !id.is_empty()),
         topics: selection(topics)?,
+        protocol: config.protocol(),
         assignors: config.assignors(),
         session_timeout: config.session_timeout,
         rebalance_timeout: REBALANCE_TIMEOUT,

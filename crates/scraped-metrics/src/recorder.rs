@@ -51,6 +51,8 @@ pub struct Recorder {
     /// Empty for none.
     schema_url: &'static str,
     metrics: Vec<RecordedMetric>,
+    /// The attributes whose values are integers.
+    number_attributes: &'static [&'static str],
 }
 
 impl Recorder {
@@ -59,7 +61,19 @@ impl Recorder {
     #[must_use]
     pub fn new(scope: impl Into<String>, schema_url: &'static str, settings: Vec<MetricSetting>) -> Self {
         let metric = |setting| RecordedMetric { setting, points: Vec::new(), index: BTreeMap::new() };
-        Self { scope: scope.into(), schema_url, metrics: settings.into_iter().map(metric).collect() }
+        Self {
+            scope: scope.into(),
+            schema_url,
+            metrics: settings.into_iter().map(metric).collect(),
+            number_attributes: &[],
+        }
+    }
+
+    /// The values of these attributes are recorded as decimal texts, and sent as integers.
+    #[must_use]
+    pub fn with_number_attributes(mut self, keys: &'static [&'static str]) -> Self {
+        self.number_attributes = keys;
+        self
     }
 
     /// Whether the metric is sent.
@@ -150,6 +164,7 @@ impl Recorder {
         resource(&mut entry.resource());
         let mut scope = entry.scope_metrics();
         scope.scope().name(self.scope.as_bytes()).version(env!("CARGO_PKG_VERSION").as_bytes());
+        let numbers = self.number_attributes;
         for metric in &mut self.metrics {
             if metric.points.is_empty() {
                 continue;
@@ -160,12 +175,18 @@ impl Recorder {
             match spec.kind {
                 MetricKind::Gauge => {
                     let mut gauge = writer.gauge();
-                    metric.points.iter().for_each(|point| write(&mut gauge.point(), point, &metric.setting, start));
+                    metric
+                        .points
+                        .iter()
+                        .for_each(|point| write(&mut gauge.point(), point, &metric.setting, start, numbers));
                 }
                 MetricKind::Sum { is_monotonic } => {
                     let mut sum = writer.sum();
                     sum.aggregation_temporality(CUMULATIVE).is_monotonic(is_monotonic);
-                    metric.points.iter().for_each(|point| write(&mut sum.point(), point, &metric.setting, start));
+                    metric
+                        .points
+                        .iter()
+                        .for_each(|point| write(&mut sum.point(), point, &metric.setting, start, numbers));
                 }
             }
             metric.points.clear();
@@ -175,7 +196,7 @@ impl Recorder {
     }
 }
 
-fn write(writer: &mut NumberPointWriter<'_>, point: &Point, setting: &MetricSetting, start: u64) {
+fn write(writer: &mut NumberPointWriter<'_>, point: &Point, setting: &MetricSetting, start: u64, numbers: &[&str]) {
     writer.start_time_unix_nano(start).time_unix_nano(point.time);
     match (point.value, setting.strategy) {
         (PointValue::Int(v), AggregationStrategy::Avg) => writer.int(v.checked_div(point.count).unwrap_or(v)),
@@ -186,7 +207,10 @@ fn write(writer: &mut NumberPointWriter<'_>, point: &Point, setting: &MetricSett
     let kept = setting.spec.attributes.iter().zip(&setting.kept).filter(|(_, is_kept)| **is_kept);
     let mut attributes = writer.attributes();
     for ((key, _), value) in kept.zip(point.attributes.iter()) {
-        attributes.string(key.as_bytes(), value.as_bytes());
+        match value.parse() {
+            Ok(number) if numbers.contains(key) => attributes.int(key.as_bytes(), number),
+            _ => attributes.string(key.as_bytes(), value.as_bytes()),
+        };
     }
 }
 

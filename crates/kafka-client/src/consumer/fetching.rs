@@ -12,7 +12,8 @@ use otelcore_pipeline::{Cx, JobResult, MonotonicTime};
 use super::partitions::Position;
 use super::{ANSWER_TIME, ConsumerEvent, ConsumerNotice, GroupConsumer, InitialOffset, PAUSES, PartitionId, Request};
 use crate::error_code::{ErrorClass, ErrorCode};
-use crate::messages::fetch::{self, EARLIEST, FetchOptions, FetchPartition, LATEST};
+use crate::messages::NO_TOPIC_ID;
+use crate::messages::fetch::{self, EARLIEST, FIRST_WITH_IDS, FetchOptions, FetchPartition, FetchedTopic, LATEST};
 use crate::record_batch::{FetchedRecords, decode_fetched};
 use crate::versions::ApiKey;
 
@@ -152,10 +153,12 @@ impl GroupConsumer {
         let uses_epoch = self.config.uses_leader_epoch;
         let mut asked = Vec::with_capacity(ids.len());
         let mut partitions = Vec::with_capacity(ids.len());
+        let mut topic_ids = BTreeMap::new();
         for id in ids {
             let Some(partition) = self.partitions.get(&id) else { continue };
             let Position::At(offset, epoch) = partition.position else { continue };
             partitions.push((id, offset));
+            topic_ids.insert(partition.topic.clone(), partition.topic_id);
             let epoch_of = |epoch: i32| if uses_epoch { epoch } else { -1 };
             asked.push((
                 partition.topic.clone(),
@@ -178,7 +181,11 @@ impl GroupConsumer {
             max_partition_bytes: config.max_partition_bytes,
             rack_id: &config.rack_id,
         };
-        let body = fetch::fetch_request(version, options, &fetch::by_topic(&asked));
+        // A cluster that was upgraded may have topics without ids.
+        let has_all_ids = topic_ids.values().all(|id| *id != NO_TOPIC_ID);
+        let version = if has_all_ids { version } else { version.min(FIRST_WITH_IDS - 1) };
+        let id_of = |topic: &str| topic_ids.get(topic).copied().unwrap_or(NO_TOPIC_ID);
+        let body = fetch::fetch_request(version, options, &fetch::by_topic(&asked), id_of);
         self.node_work(node).has_fetch = true;
         let token = self.new_token(Request::Fetch { node, partitions, sent_at: now });
         let deadline = now + wait + ANSWER_TIME;
@@ -199,7 +206,11 @@ impl GroupConsumer {
         let mut asked = BTreeMap::new();
         for (id, offset) in &partitions {
             if let Some(partition) = self.partitions.get(id) {
-                asked.insert((partition.topic.to_string(), partition.index), (*id, *offset));
+                let topic = match version >= FIRST_WITH_IDS {
+                    true => FetchedTopic::Id(partition.topic_id),
+                    false => FetchedTopic::Name(partition.topic.to_string()),
+                };
+                asked.insert((topic, partition.index), (*id, *offset));
             }
         }
         let key = self.next_job_key;
@@ -306,7 +317,11 @@ impl GroupConsumer {
 }
 
 /// Reads an answer, for a job. Partitions that were not asked for are ignored.
-fn read_answer(version: i16, body: &Bytes, asked: &BTreeMap<(String, i32), (u64, i64)>) -> Result<ReadAnswer, String> {
+fn read_answer(
+    version: i16,
+    body: &Bytes,
+    asked: &BTreeMap<(FetchedTopic, i32), (u64, i64)>,
+) -> Result<ReadAnswer, String> {
     let response = fetch::read_fetch(version, body).map_err(|error| error.to_string())?;
     let mut answer =
         ReadAnswer { throttle_ms: response.throttle_ms, error: ErrorCode(response.error), partitions: Vec::new() };

@@ -135,7 +135,7 @@ impl GroupConsumer {
             partitions.map(|partition| (partition.topic.clone(), partition.index)).collect();
         let request = Request::OffsetFetch(ids.clone());
         let is_sent = self.send_to_coordinator(cx, ApiKey::OffsetFetch, ANSWER_TIME, request, |it, version| {
-            group::offset_fetch_request(version, &it.config.group_id, &by_topic(&asked))
+            group::offset_fetch_request(version, &it.config.group_id, it.member_epoch(), Some(&by_topic(&asked)))
         });
         if is_sent {
             self.commits.is_fetching = true;
@@ -190,9 +190,12 @@ impl GroupConsumer {
     fn handle_membership_error(&mut self, now: MonotonicTime, error: ErrorCode) -> bool {
         match error {
             ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => self.group.coordinator = None,
-            ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => {
-                self.membership_lost(now, error);
-            }
+            ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::FENCED_INSTANCE_ID
+            | ErrorCode::FENCED_MEMBER_EPOCH => self.membership_lost(now, error),
+            // The answer to a heartbeat has the new epoch.
+            ErrorCode::STALE_MEMBER_EPOCH => self.heartbeat_now(now),
             ErrorCode::REBALANCE_IN_PROGRESS => self.group.must_rejoin = true,
             // The coordinator loads, or a transaction is not complete.
             ErrorCode::COORDINATOR_LOAD_IN_PROGRESS | ErrorCode(7 | 88) => {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use otelcore_pipeline::MonotonicTime;
 
 use super::{ConsumerEvent, GroupConsumer, PartitionId};
+use crate::messages::TopicId;
 
 /// Where the next record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ enum Place {
 
 pub(super) struct Partition {
     pub(super) topic: Arc<str>,
+    /// `NO_TOPIC_ID` while it is not known, or the cluster has none.
+    pub(super) topic_id: TopicId,
     pub(super) index: i32,
     pub(super) position: Position,
     pub(super) leader: Option<i32>,
@@ -79,6 +82,7 @@ impl GroupConsumer {
         let (leader, leader_epoch) = self.topics.leader(&topic, index);
         let partition = Partition {
             topic: topic.clone(),
+            topic_id: self.topics.id(&topic),
             index,
             position: Position::Unknown,
             leader,

@@ -1,3 +1,4 @@
+mod consumer_protocol;
 mod played_group;
 mod random;
 
@@ -18,6 +19,7 @@ fn config() -> GroupConsumerConfig {
         group_id: GROUP.to_owned(),
         group_instance_id: None,
         topics: TopicSelection::Names(vec!["spans".to_owned()]),
+        protocol: GroupProtocol::Classic,
         assignors: vec![Assignor::CooperativeSticky],
         session_timeout: 10 * SECOND,
         rebalance_timeout: 60 * SECOND,
@@ -31,6 +33,17 @@ fn config() -> GroupConsumerConfig {
         rack_id: String::new(),
         uses_leader_epoch: true,
     }
+}
+
+/// A member of the consumer protocol.
+fn consumer_config() -> GroupConsumerConfig {
+    GroupConsumerConfig { protocol: GroupProtocol::Consumer(None), ..config() }
+}
+
+/// A member of each protocol, with each assignor.
+fn all_members() -> Vec<GroupConsumerConfig> {
+    let classic = Assignor::ALL.map(|assignor| GroupConsumerConfig { assignors: vec![assignor], ..config() });
+    classic.into_iter().chain([consumer_config()]).collect()
 }
 
 /// What a caller does with the records of a partition.
@@ -209,11 +222,14 @@ impl Harness {
 #[test]
 fn records_are_read_and_committed_with_any_version_and_coding() {
     for (is_old, compression) in Compression::ALL.into_iter().flat_map(|c| [(false, c), (true, c)]) {
-        for assignor in Assignor::ALL {
+        for member in all_members() {
+            if is_old && member.protocol != GroupProtocol::Classic {
+                continue;
+            }
             let mut it = Harness::new();
             (it.cluster.is_old, it.cluster.compression) = (is_old, compression);
             it.append(100);
-            it.add(GroupConsumerConfig { assignors: vec![assignor], ..config() });
+            it.add(member);
             it.run_for(5 * SECOND);
             assert_eq!(it.delivered.len(), 100, "{:?}", it.clients[0].notices);
             assert_eq!(it.cluster.group.committed.values().sum::<i64>(), 100);
@@ -255,10 +271,10 @@ fn partition_is_not_fetched_again_before_more_is_requested() {
 
 #[test]
 fn members_share_partitions_and_nothing_is_read_twice_in_a_rebalance() {
-    for assignor in Assignor::ALL {
+    for config in all_members() {
         let mut it = Harness::new();
         it.append(40);
-        let member = || GroupConsumerConfig { assignors: vec![assignor], ..config() };
+        let (assignor, member) = (format!("{:?} {:?}", config.protocol, config.assignors), || config.clone());
         it.add(member());
         it.run_for(3 * SECOND);
         it.add(member());

@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use otelcore_pipeline::{Cx, MonotonicTime};
 
-use super::{ANSWER_TIME, ConsumerNotice, GroupConsumer, Request, TopicSelection, error_text};
+use super::{ANSWER_TIME, ConsumerNotice, GroupConsumer, GroupProtocol, Request, TopicSelection, error_text};
 use crate::error_code::{ErrorClass, ErrorCode};
-use crate::messages::{self, PartitionMetadata, TopicMetadata};
+use crate::messages::{self, NO_TOPIC_ID, PartitionMetadata, TopicId, TopicMetadata};
 use crate::versions::ApiKey;
 
 /// How soon metadata is read again while a topic that is read does not exist.
 const MISSING_PAUSE: Duration = Duration::from_secs(5);
+
+/// A topic that exists.
+struct KnownTopic {
+    id: TopicId,
+    partitions: Vec<PartitionMetadata>,
+}
 
 /// See the module.
 pub(super) struct Topics {
@@ -21,7 +27,9 @@ pub(super) struct Topics {
     /// The topics that other members read, if this one is the leader of the group.
     of_others: BTreeSet<String>,
     selection: TopicSelection,
-    known: BTreeMap<Arc<str>, Vec<PartitionMetadata>>,
+    known: BTreeMap<Arc<str>, KnownTopic>,
+    /// The names of topics that have ids.
+    names: BTreeMap<TopicId, Arc<str>>,
     /// Topics that the cluster has said something about.
     answered: BTreeSet<String>,
     is_needed: bool,
@@ -45,6 +53,7 @@ impl Topics {
             of_others: BTreeSet::new(),
             selection: selection.clone(),
             known: BTreeMap::new(),
+            names: BTreeMap::new(),
             answered: BTreeSet::new(),
             is_needed: true,
             is_in_flight: false,
@@ -83,14 +92,24 @@ impl Topics {
             partitions.last().map_or(0, |last| last.index.saturating_add(1)).max(0)
         };
         let of_members = self.known.iter().filter(|(topic, _)| self.of_others.contains(&***topic));
-        of_members.map(|(topic, partitions)| ((**topic).to_owned(), count(partitions))).collect()
+        of_members.map(|(topic, known)| ((**topic).to_owned(), count(&known.partitions))).collect()
+    }
+
+    /// The id of a topic, or [`NO_TOPIC_ID`].
+    pub(super) fn id(&self, topic: &str) -> TopicId {
+        self.known.get(topic).map_or(NO_TOPIC_ID, |known| known.id)
+    }
+
+    /// The name of the topic with this id.
+    pub(super) fn name(&self, id: TopicId) -> Option<Arc<str>> {
+        self.names.get(&id).cloned()
     }
 
     /// The leader of a partition and its epoch.
     pub(super) fn leader(&self, topic: &str, index: i32) -> (Option<i32>, i32) {
-        let partition = self.known.get(topic).and_then(|partitions| {
-            let at = partitions.binary_search_by_key(&index, |partition| partition.index).ok()?;
-            partitions.get(at)
+        let partition = self.known.get(topic).and_then(|known| {
+            let at = known.partitions.binary_search_by_key(&index, |partition| partition.index).ok()?;
+            known.partitions.get(at)
         });
         partition.map_or((None, -1), |partition| (partition.leader, partition.leader_epoch))
     }
@@ -98,6 +117,7 @@ impl Topics {
     fn update(&mut self, topics: Vec<TopicMetadata>) -> Vec<(String, ErrorCode)> {
         let mut errors = Vec::new();
         self.known.clear();
+        self.names.clear();
         self.answered.clear();
         if let TopicSelection::Matching(matches) = &self.selection {
             let of_cluster = topics.iter().filter(|topic| topic.error.is_none() && !topic.is_internal);
@@ -116,7 +136,11 @@ impl Topics {
                 errors.push((topic.name.clone(), topic.error));
             }
             if !topic.partitions.is_empty() {
-                self.known.insert(topic.name.into(), topic.partitions);
+                let name: Arc<str> = topic.name.into();
+                if topic.id != NO_TOPIC_ID {
+                    self.names.insert(topic.id, name.clone());
+                }
+                self.known.insert(name, KnownTopic { id: topic.id, partitions: topic.partitions });
             }
         }
         errors
@@ -186,6 +210,8 @@ impl GroupConsumer {
             self.group.must_rejoin = true;
         }
         self.check_counts();
+        self.replace_recreated(now);
+        self.reconcile(now);
         let ids: Vec<u64> = self.partitions.keys().copied().collect();
         for id in ids {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
@@ -198,6 +224,30 @@ impl GroupConsumer {
         }
         if !self.leaderless.is_empty() {
             self.topics.is_needed = true;
+        }
+    }
+
+    /// Partitions of topics that have been deleted and created again begin anew: their offsets are those of other records. By the
+    /// consumer protocol the coordinator assigns them anew.
+    fn replace_recreated(&mut self, now: MonotonicTime) {
+        if self.config.protocol != GroupProtocol::Classic {
+            return;
+        }
+        let mut recreated = Vec::new();
+        for (number, partition) in &mut self.partitions {
+            let id = self.topics.id(&partition.topic);
+            if id == NO_TOPIC_ID || id == partition.topic_id {
+                continue;
+            }
+            if partition.topic_id == NO_TOPIC_ID {
+                partition.topic_id = id;
+            } else if !partition.is_stopped {
+                recreated.push((*number, partition.topic.clone(), partition.index));
+            }
+        }
+        for (number, topic, index) in recreated {
+            self.remove_partition(number, true);
+            self.add_partition(now, &topic, index);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{MAX_PARTITIONS, RequestBody, finish, throttle};
+use super::{MAX_PARTITIONS, RequestBody, TopicId, finish, throttle};
 use crate::error_code::ErrorCode;
 use crate::versions::ApiKey;
 use crate::wire::{Reader, WireError, Writer};
@@ -49,13 +49,20 @@ pub(crate) fn by_topic<P: Copy>(partitions: &[(Arc<str>, P)]) -> Vec<OfTopic<'_,
     topics.into_iter().map(|(topic, partitions)| OfTopic { topic, partitions }).collect()
 }
 
+/// The first version of a fetch request with ids of topics instead of names.
+pub(crate) const FIRST_WITH_IDS: i16 = 13;
+
+/// `id_of` gives the ids of topics, in versions that have them.
 pub(crate) fn fetch_request(
     version: i16,
     options: FetchOptions<'_>,
     topics: &[OfTopic<'_, FetchPartition>],
+    id_of: impl Fn(&str) -> TopicId,
 ) -> RequestBody {
     let mut w = Writer::new(ApiKey::Fetch.is_flexible(version));
-    w.i32(-1);
+    if version <= 14 {
+        w.i32(-1);
+    }
     w.i32(options.max_wait_ms);
     w.i32(options.min_bytes);
     w.i32(options.max_bytes);
@@ -68,7 +75,11 @@ pub(crate) fn fetch_request(
     }
     w.len(topics.len());
     for topic in topics {
-        w.string(topic.topic);
+        if version >= FIRST_WITH_IDS {
+            w.topic_id(id_of(topic.topic));
+        } else {
+            w.string(topic.topic);
+        }
         w.len(topic.partitions.len());
         for partition in &topic.partitions {
             w.i32(partition.index);
@@ -103,9 +114,16 @@ pub(crate) struct FetchResponse {
     pub(crate) partitions: Vec<FetchedPartition>,
 }
 
+/// A topic in an answer to a fetch request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FetchedTopic {
+    Name(String),
+    Id(TopicId),
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FetchedPartition {
-    pub(crate) topic: String,
+    pub(crate) topic: FetchedTopic,
     pub(crate) index: i32,
     pub(crate) error: ErrorCode,
     pub(crate) high_watermark: i64,
@@ -124,7 +142,10 @@ pub(crate) fn read_fetch(version: i16, body: &Bytes) -> Result<FetchResponse, Wi
         r.i32()?;
     }
     for _ in 0..r.count(3)? {
-        let topic = r.string()?.to_owned();
+        let topic = match version >= FIRST_WITH_IDS {
+            true => FetchedTopic::Id(r.topic_id()?),
+            false => FetchedTopic::Name(r.string()?.to_owned()),
+        };
         for _ in 0..r.count(26)? {
             let (index, error, high_watermark) = (r.i32()?, ErrorCode(r.i16()?), r.i64()?);
             r.i64()?;

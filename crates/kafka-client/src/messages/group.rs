@@ -1,4 +1,4 @@
-//! The requests of a member of a consumer group, by the classic protocol: coordinator, membership and offsets.
+//! The requests of a member of a consumer group: its coordinator, its membership by the classic protocol, and offsets.
 
 use super::fetch::{OfTopic, PartitionOffset};
 use super::{BrokerAddress, MAX_PARTITIONS, RequestBody, finish, throttle};
@@ -244,14 +244,33 @@ pub(crate) fn read_offset_commit(version: i16, bytes: &[u8]) -> Result<(u32, Vec
     Ok((throttle_ms, results))
 }
 
-pub(crate) fn offset_fetch_request(version: i16, group: &str, topics: &[OfTopic<'_, i32>]) -> RequestBody {
+/// `member` is the member and its epoch, in the protocol that compares them; without `topics` all that have offsets are asked for.
+pub(crate) fn offset_fetch_request(
+    version: i16,
+    group: &str,
+    member: Option<(&str, i32)>,
+    topics: Option<&[OfTopic<'_, i32>]>,
+) -> RequestBody {
     let mut w = Writer::new(ApiKey::OffsetFetch.is_flexible(version));
+    if version >= 8 {
+        w.len(1);
+    }
     w.string(group);
-    w.len(topics.len());
-    for topic in topics {
+    if version >= 9 {
+        w.nullable_string(member.map(|(member, _)| member));
+        w.i32(member.map_or(-1, |(_, epoch)| epoch));
+    }
+    match topics {
+        Some(topics) => w.len(topics.len()),
+        None => w.null_array(),
+    }
+    for topic in topics.unwrap_or_default() {
         w.string(topic.topic);
         w.len(topic.partitions.len());
         topic.partitions.iter().for_each(|index| w.i32(*index));
+        w.no_tags();
+    }
+    if version >= 8 {
         w.no_tags();
     }
     if version >= 7 {
@@ -270,7 +289,24 @@ pub(crate) struct OffsetFetchResponse {
 pub(crate) fn read_offset_fetch(version: i16, bytes: &[u8]) -> Result<OffsetFetchResponse, WireError> {
     let mut r = Reader::new(bytes, ApiKey::OffsetFetch.is_flexible(version));
     let throttle_ms = if version >= 3 { throttle(r.i32()?) } else { 0 };
-    let mut offsets = Vec::new();
+    let (mut offsets, mut error) = (Vec::new(), ErrorCode::NONE);
+    if version <= 7 {
+        read_committed(version, &mut r, &mut offsets)?;
+        error = if version >= 2 { ErrorCode(r.i16()?) } else { ErrorCode::NONE };
+        return Ok(OffsetFetchResponse { throttle_ms, error, offsets });
+    }
+    for _ in 0..r.count(4)? {
+        r.string()?;
+        read_committed(version, &mut r, &mut offsets)?;
+        let of_group = ErrorCode(r.i16()?);
+        error = if error.is_none() { of_group } else { error };
+        r.skip_tags()?;
+    }
+    Ok(OffsetFetchResponse { throttle_ms, error, offsets })
+}
+
+/// The offsets of one group.
+fn read_committed(version: i16, r: &mut Reader<'_>, offsets: &mut Vec<PartitionOffset>) -> Result<(), WireError> {
     for _ in 0..r.count(3)? {
         let topic = r.string()?;
         for _ in 0..r.count(15)? {
@@ -286,6 +322,5 @@ pub(crate) fn read_offset_fetch(version: i16, bytes: &[u8]) -> Result<OffsetFetc
         }
         r.skip_tags()?;
     }
-    let error = if version >= 2 { ErrorCode(r.i16()?) } else { ErrorCode::NONE };
-    Ok(OffsetFetchResponse { throttle_ms, error, offsets })
+    Ok(())
 }

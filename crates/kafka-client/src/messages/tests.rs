@@ -1,5 +1,8 @@
 use proptest::prelude::*;
 
+use super::consumer_group::{
+    HeartbeatOf, MemberState, consumer_group_heartbeat_request, read_consumer_group_heartbeat,
+};
 use super::*;
 
 /// A metadata answer of one broker and one topic with three partitions.
@@ -147,7 +150,81 @@ fn read_all(version: i16, bytes: &[u8]) {
     let _ = read_init_producer_id(version.clamp(0, 4), bytes);
 }
 
+/// Reads bytes as the answer to each request in each version.
+fn read_any(bytes: &Bytes) {
+    for api in ApiKey::ALL {
+        let range = api.implemented();
+        for version in range.min..=range.max {
+            let _ = crate::any_answer::read_any_answer(api, version, bytes);
+        }
+    }
+}
+
+fn heartbeat_answer() -> Vec<u8> {
+    let mut w = Writer::new(true);
+    w.i32(100);
+    w.i16(0);
+    w.null_string();
+    w.nullable_string(Some("member"));
+    w.i32(7);
+    w.i32(5000);
+    w.i8(1);
+    w.len(1);
+    w.topic_id([3; 16]);
+    w.len(2);
+    w.i32(0);
+    w.i32(4);
+    w.no_tags();
+    w.no_tags();
+    w.no_tags();
+    w.bytes
+}
+
+#[test]
+fn heartbeat_of_the_consumer_protocol_says_all_or_only_its_epoch() {
+    let of = HeartbeatOf { group: "g", member: "m", epoch: 5, instance: None };
+    let short = consumer_group_heartbeat_request(of, None).concat();
+    // Group, member, epoch, no instance, no rack, no timeout, no topics, pattern, assignor or partitions, no tags.
+    assert_eq!(short, [&[2, b'g', 2, b'm', 0, 0, 0, 5, 0, 0, 255, 255, 255, 255][..], &[0; 5]].concat());
+    let (topics, owned) = (vec!["t".to_owned()], vec![([9; 16], vec![1])]);
+    let state = MemberState {
+        rack_id: None,
+        rebalance_timeout_ms: 60,
+        topics: &topics,
+        assignor: Some("range"),
+        owned: &owned,
+    };
+    let long = consumer_group_heartbeat_request(of, Some(&state)).concat();
+    let tail = [&[2, 2, b't', 0, 6][..], b"range", &[2], &[9; 16], &[2, 0, 0, 0, 1, 0, 0]].concat();
+    assert!(long.ends_with(&tail), "{long:?}");
+}
+
+#[test]
+fn answer_to_a_heartbeat_has_the_epoch_and_the_assignment() {
+    let answer = read_consumer_group_heartbeat(1, &heartbeat_answer()).unwrap();
+    assert_eq!((answer.throttle_ms, answer.epoch, answer.interval_ms), (100, 7, 5000));
+    assert_eq!(answer.assignment, Some(vec![([3; 16], vec![0, 4])]));
+    let mut bytes = heartbeat_answer();
+    let at = bytes.iter().position(|byte| *byte == 3).unwrap() - 2;
+    bytes.truncate(at);
+    bytes.extend([0xff, 0]);
+    assert_eq!(read_consumer_group_heartbeat(1, &bytes).unwrap().assignment, None);
+}
+
 proptest! {
+    #[test]
+    fn answers_of_groups_that_are_cut_or_changed_anywhere_never_panic(at in 0_usize..200, byte: u8, cut: bool) {
+        let mut bytes = heartbeat_answer();
+        let at = at % bytes.len();
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        read_any(&bytes.into());
+    }
+
+    #[test]
+    fn random_answers_to_any_request_never_panic(bytes: Vec<u8>) {
+        read_any(&bytes.into());
+    }
+
     #[test]
     fn answers_that_are_cut_or_changed_anywhere_never_panic(version in 3_i16..=12, at in 0_usize..200, byte: u8, cut: bool) {
         for mut bytes in [metadata_answer(version.max(4)), produce_answer(version)] {

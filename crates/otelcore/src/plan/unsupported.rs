@@ -17,7 +17,7 @@ const RECEIVERS: &str = "
     chrony ciscoos cloudflare cloudfoundry collectd couchdb datadog dockerstats elasticsearch envoyals expvar
     faro file filestats flinkmetrics fluentforward github gitlab googlecloudmonitoring googlecloudpubsub
     googlecloudspanner haproxy httpcheck huaweicloudcesreceiver icmpcheck iis influxdb jmx
-    journald kafkametrics libhoney loki macosunifiedlogging
+    journald libhoney loki macosunifiedlogging
     memcached mongodb mongodbatlas mysql namedpipe netflow nginx nsxt ntp opencensus oracledb otelarrow
     otlpjsonfile podman podmanstats postgresql pprof profiling prometheusremotewrite prometheussimple
     pulsar purefa purefb rabbitmq receivercreator redis riak saphana sapm sematext signalfx simpleprometheus

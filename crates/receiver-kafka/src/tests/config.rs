@@ -1,6 +1,10 @@
+use otelcore_config::declare::Config;
+use otelcore_config::{Diagnostics, Section, from_yaml};
+use otelcore_kafka_client::GroupProtocol;
 use otelcore_testkit::parse_config;
 
 use crate::KafkaReceiverFactory;
+use crate::config::KafkaReceiverConfig;
 
 fn messages(yaml: &str) -> Vec<String> {
     parse_config(&KafkaReceiverFactory, "kafka", yaml).messages
@@ -59,6 +63,19 @@ fn mistakes_are_reported_with_the_messages_of_go() {
             "{group_rebalance_strategies: [range], group_rebalance_strategy: range}",
             "group_rebalance_strategy and group_rebalance_strategies are mutually exclusive",
         ),
+        ("group_protocol: next", "group_protocol should be one of 'classic' or 'consumer'. configured value next"),
+        (
+            "{group_protocol: consumer, group_rebalance_strategies: [roundrobin]}",
+            "brokers have no assignor like roundrobin, which group_protocol: consumer would need",
+        ),
+        (
+            "{group_protocol: consumer, group_rebalance_strategies: [range, sticky]}",
+            "only the first strategy has an effect with group_protocol: consumer",
+        ),
+        (
+            "{group_protocol: consumer, session_timeout: 20s}",
+            "session_timeout has no effect with group_protocol: consumer: the broker decides it",
+        ),
         ("heartbeat_interval: 10s", "heartbeat_interval must be positive and shorter than session_timeout"),
         ("traces: {encoding: x}", "unrecognized traces encoding \"x\""),
         ("traces: {encoding: raw}", "unrecognized traces encoding \"raw\""),
@@ -70,4 +87,24 @@ fn mistakes_are_reported_with_the_messages_of_go() {
         let messages = messages(yaml);
         assert!(messages.iter().any(|message| message.contains(expected)), "{yaml}: {messages:?}");
     }
+}
+
+#[test]
+fn protocol_of_the_group_is_as_configured() {
+    let protocol = |yaml: &str| {
+        let diagnostics = Diagnostics::new();
+        let node = from_yaml(yaml, &diagnostics);
+        let section = Section::new(node.as_ref(), "receivers::kafka", &diagnostics);
+        KafkaReceiverConfig::read_section(section, &KafkaReceiverConfig::default()).protocol()
+    };
+    let consumer = |name: Option<&str>| GroupProtocol::Consumer(name.map(str::to_owned));
+    assert_eq!(protocol("{}"), GroupProtocol::Classic);
+    assert_eq!(protocol("group_rebalance_strategies: [range]"), GroupProtocol::Classic);
+    assert_eq!(protocol("group_protocol: consumer"), consumer(None));
+    assert_eq!(protocol("{group_protocol: consumer, group_rebalance_strategies: [range]}"), consumer(Some("range")));
+    for name in ["sticky", "cooperative-sticky"] {
+        let yaml = format!("{{group_protocol: consumer, group_rebalance_strategies: [{name}]}}");
+        assert_eq!(protocol(&yaml), consumer(Some("uniform")));
+    }
+    assert_eq!(messages("{group_protocol: consumer, group_rebalance_strategies: [sticky]}"), Vec::<String>::new());
 }

@@ -8,6 +8,11 @@ use bytes::Bytes;
 use otelcore_pipeline::MonotonicTime;
 use otelcore_testkit::PeerStream;
 
+#[path = "played_admin.rs"]
+mod played_admin;
+#[path = "played_coordinator.rs"]
+mod played_coordinator;
+
 use super::kafka::record_batch::encode_batch;
 use super::kafka::{ApiKey, Compression, Reader, Record, Writer};
 
@@ -20,6 +25,15 @@ pub(super) struct Log {
     /// What is before it is gone.
     pub(super) start: usize,
     pub(super) values: Vec<String>,
+}
+
+/// The topics of the cluster have ids; one that is deleted and created again has another one.
+pub(super) fn topic_id(name: &str, number: u8) -> [u8; 16] {
+    let mut id = [number; 16];
+    for (to, from) in id.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    id
 }
 
 struct Connection {
@@ -66,12 +80,18 @@ pub(super) struct PlayedGroup {
     next_member: u32,
     pub(super) committed: BTreeMap<(String, i32), i64>,
     pub(super) rebalances: usize,
+    /// The members of the consumer protocol.
+    pub(super) assigned: played_coordinator::AssignedMembers,
 }
 
 pub(super) struct PlayedCluster {
     connections: Vec<Connection>,
     pub(super) topics: BTreeMap<String, Vec<Log>>,
     pub(super) group: PlayedGroup,
+    /// The groups that the coordinator lists: the name, whether its protocol is that of KIP-848, and the number of members.
+    pub(super) listed_groups: Vec<(String, bool, usize)>,
+    /// How often topics have been created again.
+    pub(super) creation: u8,
     /// Versions without tagged fields.
     pub(super) is_old: bool,
     pub(super) now: MonotonicTime,
@@ -82,6 +102,8 @@ pub(super) struct PlayedCluster {
     /// Records of one batch.
     pub(super) batch_len: usize,
     pub(super) counts: BTreeMap<i16, usize>,
+    /// The answer to the next one of these is lost with its connection.
+    pub(super) lost: BTreeSet<i16>,
     /// Requests for these are not answered.
     pub(super) silent: BTreeSet<i16>,
     pub(super) session_timeout: Duration,
@@ -95,6 +117,8 @@ impl PlayedCluster {
             connections: Vec::new(),
             topics: BTreeMap::new(),
             group: PlayedGroup::default(),
+            listed_groups: Vec::new(),
+            creation: 1,
             is_old: false,
             now: MonotonicTime(0),
             errors: BTreeMap::new(),
@@ -102,6 +126,7 @@ impl PlayedCluster {
             compression: Compression::None,
             batch_len: 3,
             counts: BTreeMap::new(),
+            lost: BTreeSet::new(),
             silent: BTreeSet::new(),
             session_timeout: Duration::from_secs(10),
             fetches: Vec::new(),
@@ -156,12 +181,13 @@ impl PlayedCluster {
     }
 
     pub(super) fn member_count(&self) -> usize {
-        self.group.members.len()
+        self.group.members.len() + self.group.assigned.len()
     }
 
     /// Answers what has arrived, and what time has made due; returns whether there was something.
     pub(super) fn play(&mut self, now: MonotonicTime) -> bool {
         self.now = now;
+        self.remove_silent_members();
         let mut has_played = self.advance_group();
         for (at, end, frame) in std::mem::take(&mut self.fetches) {
             self.connections[at].is_blocked = false;
@@ -188,15 +214,19 @@ impl PlayedCluster {
         has_played | self.advance_group()
     }
 
+    /// The highest version of a request; -1 without any.
     fn version(&self, api: ApiKey) -> i16 {
         let range = api.implemented();
         if !self.is_old {
             return range.max;
         }
-        (range.min..=range.max).rev().find(|version| !api.is_flexible(*version)).unwrap()
+        (range.min..=range.max).rev().find(|version| !api.is_flexible(*version)).unwrap_or(-1)
     }
 
     fn send(&mut self, at: usize, (api, version, correlation): (ApiKey, i16, i32), mut w: Writer) {
+        if self.lost.remove(&(api as i16)) {
+            return self.end_connection(at);
+        }
         w.no_tags();
         let mut frame = Writer::new(false);
         let has_tags = api.is_flexible(version) && api != ApiKey::ApiVersions;
@@ -235,8 +265,9 @@ impl PlayedCluster {
         match api {
             ApiKey::ApiVersions => {
                 w.i16(0);
-                w.len(ApiKey::ALL.len());
-                for api in ApiKey::ALL {
+                let known: Vec<ApiKey> = ApiKey::ALL.into_iter().filter(|api| self.version(*api) >= 0).collect();
+                w.len(known.len());
+                for api in known {
                     w.i16(api as i16);
                     w.i16(0);
                     w.i16(self.version(api));
@@ -247,7 +278,7 @@ impl PlayedCluster {
             ApiKey::Metadata => self.put_metadata(&mut r, version, &mut w),
             ApiKey::Fetch => {
                 let mut of_wait = r.clone();
-                of_wait.take(4).unwrap();
+                of_wait.take(if version <= 14 { 4 } else { 0 }).unwrap();
                 let wait = Duration::from_millis(u64::try_from(of_wait.i32().unwrap()).unwrap());
                 let has_content = self.put_fetch(node, &mut r, version, &mut w, error);
                 let end = waits_until.unwrap_or(self.now + wait);
@@ -308,8 +339,13 @@ impl PlayedCluster {
                     w.len(0);
                 }
             }
+            ApiKey::ConsumerGroupHeartbeat => self.put_heartbeat(node, &mut r, &mut w, error),
             ApiKey::OffsetCommit => self.put_commit(node, &mut r, version, &mut w, error),
             ApiKey::OffsetFetch => self.put_offset_fetch(node, &mut r, version, &mut w, error),
+            ApiKey::ListGroups => self.put_list_groups(node, version, &mut w, error),
+            ApiKey::DescribeGroups => self.put_describe_groups(&mut r, version, &mut w, error),
+            ApiKey::ConsumerGroupDescribe => self.put_consumer_group_describe(&mut r, version, &mut w, error),
+            ApiKey::DescribeConfigs => self.put_describe_configs(&mut r, version, &mut w, error),
             api => panic!("{api:?}"),
         }
         self.send(at, (api, version, correlation), w);
@@ -339,7 +375,7 @@ impl PlayedCluster {
             w.null_string();
             w.no_tags();
         }
-        w.null_string();
+        w.nullable_string(Some("cluster"));
         w.i32(0);
         w.len(names.len());
         for name in names {
@@ -347,7 +383,7 @@ impl PlayedCluster {
             w.i16(if logs.is_empty() { 3 } else { 0 });
             w.string(&name);
             if version >= 10 {
-                w.bytes.extend([0; 16]);
+                w.topic_id(topic_id(&name, self.creation));
             }
             w.bool(name.starts_with("__"));
             w.len(logs.len());
@@ -358,7 +394,13 @@ impl PlayedCluster {
                 if version >= 7 {
                     w.i32(log.epoch);
                 }
-                (0..3).for_each(|_| w.len(0));
+                w.len(2);
+                (0..2).for_each(|node| w.i32(node));
+                w.len(1);
+                w.i32(log.leader);
+                if version >= 5 {
+                    w.len(0);
+                }
                 w.no_tags();
             }
             if version >= 8 {
@@ -370,7 +412,9 @@ impl PlayedCluster {
 
     fn put_fetch(&mut self, node: i32, r: &mut Reader<'_>, version: i16, w: &mut Writer, error: i16) -> bool {
         let mut has_content = false;
-        assert_eq!(r.i32(), Ok(-1));
+        if version <= 14 {
+            assert_eq!(r.i32(), Ok(-1));
+        }
         r.take(13).unwrap();
         w.i32(self.throttle_ms);
         if version >= 7 {
@@ -381,8 +425,15 @@ impl PlayedCluster {
         let topics = r.count(1).unwrap();
         w.len(topics);
         for _ in 0..topics {
-            let topic = r.string().unwrap().to_owned();
-            w.string(&topic);
+            let topic = if version >= 13 {
+                let id = r.topic_id().unwrap();
+                w.topic_id(id);
+                self.topics.keys().find(|name| topic_id(name, self.creation) == id).cloned()
+            } else {
+                let name = r.string().unwrap();
+                w.string(name);
+                Some(name.to_owned())
+            };
             let partitions = r.count(1).unwrap();
             w.len(partitions);
             for _ in 0..partitions {
@@ -391,8 +442,10 @@ impl PlayedCluster {
                 let offset = r.i64().unwrap();
                 r.take(if version >= 12 { 4 } else { 0 } + 12).unwrap();
                 r.skip_tags().unwrap();
-                let log = &self.topics[&topic][index as usize];
+                let missing = Log { leader: -1, ..Log::default() };
+                let log = topic.as_ref().map_or(&missing, |topic| &self.topics[topic][index as usize]);
                 let error = match error {
+                    0 if topic.is_none() => 100,
                     0 if log.leader != node => 6,
                     0 if epoch >= 0 && epoch != log.epoch => 74 + i16::from(epoch > log.epoch),
                     0 if offset < log.start as i64 || offset > log.values.len() as i64 => 1,
@@ -529,6 +582,9 @@ impl PlayedCluster {
         if node != self.group.coordinator {
             return Err(16);
         }
+        if let Some(result) = self.group.assigned.check_epoch(&member, generation) {
+            return result.map(|()| member);
+        }
         let now = self.now;
         let state = self.group.members.get_mut(&member).ok_or(25_i16)?;
         state.heard_at = now;
@@ -609,6 +665,8 @@ impl PlayedCluster {
 
     fn complete_joins(&mut self) {
         let group = &mut self.group;
+        // One that has left meanwhile on another connection.
+        group.joins.retain(|waiting| group.members.contains_key(&waiting.member));
         group.is_preparing = false;
         group.is_completing = true;
         group.generation += 1;
@@ -670,13 +728,31 @@ impl PlayedCluster {
     }
 
     fn put_offset_fetch(&mut self, node: i32, r: &mut Reader<'_>, version: i16, w: &mut Writer, error: i16) {
+        if version >= 8 {
+            assert_eq!(r.count(1), Ok(1));
+        }
         assert_eq!(r.string(), Ok(GROUP));
-        let error = if node == self.group.coordinator { error } else { 16 };
+        let mut error = if node == self.group.coordinator { error } else { 16 };
+        if version >= 9
+            && let (Some(member), epoch) = (r.nullable_string().unwrap(), r.i32().unwrap())
+            && error == 0
+        {
+            error = self.group.assigned.check_epoch(member, epoch).map_or(25, |result| result.err().unwrap_or(0));
+        }
         if version >= 3 {
             w.i32(0);
         }
+        if version >= 8 {
+            w.len(1);
+            w.string(GROUP);
+        }
+        let is_all = r.rest().starts_with(if version >= 6 { &[0][..] } else { &[0xff; 4][..] });
         let topics = r.count(1).unwrap();
-        w.len(topics);
+        if is_all {
+            self.put_all_committed(version, w, error);
+        } else {
+            w.len(topics);
+        }
         for _ in 0..topics {
             let topic = r.string().unwrap().to_owned();
             w.string(&topic);
@@ -699,6 +775,9 @@ impl PlayedCluster {
         }
         if version >= 2 {
             w.i16(error);
+        }
+        if version >= 8 {
+            w.no_tags();
         }
     }
 }

@@ -19,12 +19,15 @@ fn run(seed: u64) {
     let mut it = Harness::new();
     it.cluster.is_old = random.below(2) == 0;
     it.cluster.batch_len = 1 + usize::try_from(random.below(5)).unwrap();
-    let assignor = Assignor::ALL[usize::try_from(random.below(4)).unwrap()];
-    let member = || GroupConsumerConfig { assignors: vec![assignor], ..config() };
+    let members = all_members();
+    // As many runs with the consumer protocol as with all assignors of the classic one.
+    let chosen = if random.below(2) == 0 { 4 } else { usize::try_from(random.below(4)).unwrap() };
+    it.cluster.is_old &= chosen < 4;
+    let member = || members[chosen].clone();
     it.add(member());
     it.clients[0].keeps = true;
     for _ in 0..60 {
-        match random.below(16) {
+        match random.below(17) {
             0 if it.clients.iter().filter(|client| !client.is_dead).count() < 4 => {
                 let at = it.add(member());
                 it.clients[at].keeps = true;
@@ -49,9 +52,14 @@ fn run(seed: u64) {
             5 => it.cluster.close(None),
             6 => it.cluster.throttle_ms = i32::try_from(random.below(3) * 500).unwrap(),
             7 => {
-                let api = [1_i16, 2, 8, 9, 10, 11, 12, 14][usize::try_from(random.below(8)).unwrap()];
-                let error = [5_i16, 7, 14, 15, 16, 22, 25, 27][usize::try_from(random.below(8)).unwrap()];
+                let api = [1_i16, 2, 8, 9, 10, 11, 12, 14, 68, 68][usize::try_from(random.below(10)).unwrap()];
+                let error = [5_i16, 7, 14, 15, 16, 22, 25, 27, 110, 113][usize::try_from(random.below(10)).unwrap()];
                 it.cluster.errors.entry(api).or_default().push_back(error);
+            }
+            // A request is handled, and its answer lost.
+            8 => {
+                let api = [1_i16, 3, 8, 9, 11, 12, 13, 14, 68, 68][usize::try_from(random.below(10)).unwrap()];
+                it.cluster.lost.insert(api);
             }
             _ => {
                 for _ in 0..random.below(20) {
@@ -72,6 +80,7 @@ fn run(seed: u64) {
         check(&it, seed);
     }
     it.cluster.throttle_ms = 0;
+    it.cluster.lost.clear();
     for client in &mut it.clients {
         client.keeps = false;
     }
@@ -99,5 +108,5 @@ fn check(it: &Harness, seed: u64) {
 
 #[test]
 fn random_runs_deliver_everything_and_commit_nothing_before_it_is_delivered() {
-    (1..=60).for_each(run);
+    (1..=80).for_each(run);
 }
