@@ -4,26 +4,17 @@
 
 #[path = "support/kafka.rs"]
 mod broker;
+#[path = "support/kafka_load.rs"]
+mod load;
 mod support;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use broker::Kafka;
+use load::*;
 use support::*;
-
-/// Starts a collector with this configuration.
-fn collector(dir: &Path, name: &str, config: &str) -> Process {
-    let path = dir.join(format!("{name}.yaml"));
-    std::fs::write(&path, config).unwrap();
-    Process::start(
-        Command::new(otelcore()).arg(format!("--config={}", path.display())),
-        &dir.join(format!("{name}.log")),
-    )
-}
 
 /// A collector that writes what it reads of Kafka to a file.
 fn receiver(kafka: &Kafka, name: &str, signal: &str, options: &str) -> (Process, PathBuf) {
@@ -47,50 +38,10 @@ service:
     (collector(&kafka.dir, name, &config), file)
 }
 
-/// How often each text that begins with `prefix` is in the files, up to the next quotation mark.
-fn texts(files: &[&Path], prefix: &str) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for file in files {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        for (at, _) in text.match_indices(prefix) {
-            let found = text[at..].split('"').next().unwrap();
-            *counts.entry(found.to_owned()).or_default() += 1;
-        }
-    }
-    counts
-}
-
-/// Waits until so many different texts are there.
-fn wait_for_texts(files: &[&Path], prefix: &str, count: usize) -> BTreeMap<String, usize> {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let found = texts(files, prefix);
-        if found.len() >= count || Instant::now() > end {
-            assert_eq!(found.len(), count);
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 fn lines(range: std::ops::Range<usize>) -> String {
     let mut lines = String::new();
     range.for_each(|n| writeln!(lines, "message-{n:06}").unwrap());
     lines
-}
-
-/// The lag of a group over all partitions; `None` before everything is committed once.
-fn lag(kafka: &Kafka, group: &str) -> Option<u64> {
-    let text = kafka.describe_group(group);
-    let of_partitions = text.lines().filter(|line| line.starts_with(group));
-    of_partitions.map(|line| line.split_whitespace().nth(5)?.parse::<u64>().ok()).sum()
-}
-
-fn wait_for_no_lag(kafka: &Kafka, group: &str) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while lag(kafka, group) != Some(0) {
-        assert!(Instant::now() < end, "{}", kafka.describe_group(group));
-    }
 }
 
 #[test]
@@ -112,7 +63,7 @@ fn messages_of_the_producer_of_kafka_are_received_once_and_committed() {
         wait_for_texts(&[&file], "message-", 2000);
         process.signal("TERM");
         assert_eq!(process.wait_for_exit(Duration::from_secs(20)), 0, "{}", process.log_text());
-        wait_for_no_lag(&kafka, name);
+        kafka.wait_for_no_lag(name);
         kafka.produce(&topic, &lines(2000..2100), &[]);
         let (mut process, _) = receiver(&kafka, name, "logs", &options);
         let found = wait_for_texts(&[&file], "message-", 2100);
@@ -152,7 +103,7 @@ fn members_that_come_and_go_share_topics_and_lose_nothing() {
         let twice = found.values().filter(|count| **count > 1).count();
         println!("{strategy}: 12000 messages, {twice} twice, {} by the second", texts(&[&file_two], prefix).len());
         assert_eq!(twice, 0, "partitions were given up in order");
-        wait_for_no_lag(&kafka, strategy);
+        kafka.wait_for_no_lag(strategy);
     }
 }
 
@@ -163,17 +114,7 @@ fn receiver_that_is_killed_under_load_loses_nothing() {
     kafka.create_topic("load", 3);
     let otlp = format!("127.0.0.1:{}", free_port());
     let file = kafka.dir.join("delivered.json");
-    let config = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"{otlp}\"}}}}}}}}
-exporters: {{file: {{path: \"{}\", flush_interval: 50ms}}}}
-service:
-  telemetry: {{metrics: {{level: none}}}}
-  pipelines: {{logs: {{receivers: [otlp], exporters: [file]}}}}
-",
-        file.display()
-    );
-    let mut destination = collector(&kafka.dir, "destination", &config);
-    wait_for_listener(&otlp, &mut destination);
+    let _destination = destination(&kafka.dir, &otlp, &file);
     let config = format!(
         "receivers:
   kafka:
@@ -205,7 +146,7 @@ service:
     let found = wait_for_texts(&[&file], "message-", ROUNDS * 20_000);
     let twice = found.values().filter(|count| **count > 1).count();
     println!("{} messages after {ROUNDS} kills: none lost, {twice} twice", found.len());
-    wait_for_no_lag(&kafka, "otel-collector");
+    kafka.wait_for_no_lag("otel-collector");
 }
 
 #[test]
@@ -297,11 +238,11 @@ fn message_that_can_not_be_read_is_skipped_or_stops_its_partition_as_configured(
         let (process, file) = receiver(&kafka, name, "logs", &options);
         if is_skipped {
             wait_for_texts(&[&file], "json-", 2);
-            wait_for_no_lag(&kafka, name);
+            kafka.wait_for_no_lag(name);
         } else {
             wait_for_texts(&[&file], "json-", 1);
             std::thread::sleep(Duration::from_secs(2));
-            assert_eq!(lag(&kafka, name), Some(2), "{}", process.log_text());
+            assert_eq!(kafka.lag(name), Some(2), "{}", process.log_text());
         }
         assert!(process.log_text().contains("A message can't be processed"), "{}", process.log_text());
         println!("{name}: as configured");

@@ -2,8 +2,10 @@
 
 mod producer;
 
+use std::time::Duration;
+
 use otelcore_config::declare::Optional;
-use otelcore_config::{HeaderEntry, Section, config_enum, config_struct};
+use otelcore_config::{GoDuration, HeaderEntry, Section, config_enum, config_struct};
 use otelcore_kafka_client::Partitioner;
 use otelcore_kafka_client::settings::KafkaConnectionConfig;
 use otelcore_pdata::Signal;
@@ -11,6 +13,9 @@ use otelcore_pipeline::ExporterQueueConfig;
 use producer::ProducerConfig;
 
 use crate::encoding::Encoding;
+
+/// The shortest time that the Go client gives a broker.
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 config_struct! {
     /// One signal.
@@ -184,6 +189,12 @@ impl KafkaExporterConfig {
                 let text = format!("{key}::message_key_from_metadata_key cannot be combined with {option}");
                 s.error(&format!("{key}::message_key_from_metadata_key"), text);
             }
+        }
+        // The Go client does not start with less; without a limit, a request to brokers that can't be reached would never end.
+        if self.exporter_queue.timeout < MIN_TIMEOUT {
+            let timeout = i64::try_from(self.exporter_queue.timeout.as_nanos()).map_or(GoDuration::ZERO, GoDuration);
+            s.start_error("timeout", format!("produce timeout {timeout} is less than allowed 100ms"))
+                .help("write a longer time, or leave it out");
         }
         self.check_batch(s);
     }

@@ -256,6 +256,7 @@ fn encode_raw(body: &Rope) -> EncodedRecords {
                         encoded.left_out.get_or_insert(LeftOutItems { count: 0, reason }).count += 1;
                         continue;
                     }
+                    escape_html(&mut out);
                 }
             }
             if !out.is_empty() {
@@ -264,6 +265,22 @@ fn encode_raw(body: &Rope) -> EncodedRecords {
         }
     }
     encoded
+}
+
+/// Escapes a text of JSON for HTML, as Go does here. These bytes are in its strings only.
+fn escape_html(json: &mut Vec<u8>) {
+    if !json.iter().any(|byte| matches!(byte, b'<' | b'>' | b'&')) {
+        return;
+    }
+    let plain = std::mem::take(json);
+    for byte in plain {
+        match byte {
+            b'<' => json.extend_from_slice(b"\\u003c"),
+            b'>' => json.extend_from_slice(b"\\u003e"),
+            b'&' => json.extend_from_slice(b"\\u0026"),
+            byte => json.push(byte),
+        }
+    }
 }
 
 #[cfg(test)]

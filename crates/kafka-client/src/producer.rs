@@ -103,6 +103,8 @@ impl SendError {
 
 /// Records that are sent together and have one result.
 struct Call {
+    /// What the caller knows it by. It may be that of a call that has ended.
+    token: u64,
     topic: u32,
     records_left: usize,
     bytes: usize,
@@ -115,7 +117,9 @@ pub struct Producer {
     config: ProducerConfig,
     client: Rc<ClientConfig>,
     nodes: Nodes,
+    /// By a number that no other call has or had: records of a call that has ended may still be in a batch.
     calls: BTreeMap<u64, Call>,
+    next_call: u64,
     deadlines: BTreeSet<(MonotonicTime, u64)>,
     results: VecDeque<(u64, Result<(), SendError>)>,
     topics: BTreeMap<u32, Topic>,
@@ -163,6 +167,7 @@ impl Producer {
             nodes: Nodes::new(client.clone(), log, FIRST_NODE_KEY),
             client,
             calls: BTreeMap::new(),
+            next_call: 0,
             deadlines: BTreeSet::new(),
             results: VecDeque::new(),
             topics: BTreeMap::new(),
@@ -207,14 +212,16 @@ impl Producer {
             Err(error) => return self.results.push_back((token, Err(error))),
         };
         let bytes = records.iter().map(Record::encoded_len).sum();
-        self.calls.insert(token, Call { topic, records_left: records.len(), bytes, deadline, error: None });
+        let call = self.next_call;
+        self.next_call += 1;
+        self.calls.insert(call, Call { token, topic, records_left: records.len(), bytes, deadline, error: None });
         if deadline != MonotonicTime::NEVER {
-            self.deadlines.insert((deadline, token));
+            self.deadlines.insert((deadline, call));
         }
         self.queued_bytes += bytes;
         let at = cx.now();
         if let Some(topic) = self.topics.get_mut(&topic) {
-            topic.waiting.extend(records.into_iter().map(|record| Queued { record, call: token, is_alone: false, at }));
+            topic.waiting.extend(records.into_iter().map(|record| Queued { record, call, is_alone: false, at }));
         }
         self.assign_waiting(cx, topic);
         self.advance(cx);
@@ -328,18 +335,18 @@ impl Producer {
 
     /// Ends the calls whose deadline has passed.
     fn expire_calls(&mut self, now: MonotonicTime) {
-        while let Some((deadline, token)) = self.deadlines.first().copied()
+        while let Some((deadline, number)) = self.deadlines.first().copied()
             && deadline <= now
         {
-            self.deadlines.remove(&(deadline, token));
-            let Some(call) = self.calls.remove(&token) else { continue };
+            self.deadlines.remove(&(deadline, number));
+            let Some(call) = self.calls.remove(&number) else { continue };
             let topic = self.topics.get(&call.topic);
             let name = topic.map_or("", |topic| &topic.name);
             let of_topic = topic.and_then(|topic| topic.error).map(|error| error.to_string());
             let why = of_topic.or_else(|| self.last_error.as_deref().map(str::to_owned));
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
             let text = format!("error exporting to topic {name:?}: context deadline exceeded{why}");
-            self.results.push_back((token, Err(SendError::Retry(text))));
+            self.results.push_back((call.token, Err(SendError::Retry(text))));
             self.dead_bytes = self.dead_bytes.saturating_add(call.bytes);
         }
         if self.dead_bytes > MIN_SWEPT_BYTES && self.dead_bytes > self.queued_bytes / 2 {
@@ -348,8 +355,8 @@ impl Producer {
     }
 
     /// Reports what became of a record of a call.
-    fn finish_record(&mut self, token: u64, result: Result<(), SendError>) {
-        let Some(call) = self.calls.get_mut(&token) else { return };
+    fn finish_record(&mut self, number: u64, result: Result<(), SendError>) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
         call.records_left = call.records_left.saturating_sub(1);
         if let Err(error) = result
             && call.error.as_ref().is_none_or(|before| before.weight() < error.weight())
@@ -357,10 +364,10 @@ impl Producer {
             call.error = Some(error);
         }
         if call.records_left == 0
-            && let Some(call) = self.calls.remove(&token)
+            && let Some(call) = self.calls.remove(&number)
         {
-            self.deadlines.remove(&(call.deadline, token));
-            self.results.push_back((token, call.error.map_or(Ok(()), Err)));
+            self.deadlines.remove(&(call.deadline, number));
+            self.results.push_back((call.token, call.error.map_or(Ok(()), Err)));
         }
     }
 

@@ -49,6 +49,8 @@ fn mistakes_are_reported_with_the_messages_of_go() {
         ("protocol_version: '9.9'", "invalid protocol version: \"9.9\""),
         ("protocol_version: 0.10.2", "protocol_version 0.10.2 has no record batches of version 2"),
         ("conn_idle_timeout: 0s", "conn_idle_timeout (0s) must be positive"),
+        ("timeout: 0s", "produce timeout 0s is less than allowed 100ms"),
+        ("timeout: 99ms", "produce timeout 99ms is less than allowed 100ms"),
         ("producer: {required_acks: 3}", "expected 'all' (-1), 0, or 1; configured value is 3"),
         ("producer: {compression: br}", "compression should be one of 'none', 'gzip', 'snappy', 'lz4', or 'zstd'."),
         ("producer: {compression: zstd, compression_params: {level: 4}}", "unsupported parameters {Level:4}"),

@@ -183,6 +183,7 @@ fn raw_bodies_are_bytes_or_json_and_empty_ones_are_left_out() {
         LogRecord::default(),
         value(Value::BytesValue(Vec::new())),
         value(Value::DoubleValue(f64::NAN)),
+        value(Value::StringValue("<a> & b".to_owned())),
     ];
     let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
     let request = ExportLogsServiceRequest {
@@ -192,7 +193,7 @@ fn raw_bodies_are_bytes_or_json_and_empty_ones_are_left_out() {
     let encoder = encoder(Encoding::Raw, Grouping::None, "", 1 << 20);
     let encoded = encoder.encode(Signal::Logs, Piece { body, ..Piece::default() }, LIMITS);
     let values: Vec<&[u8]> = encoded.messages[0].content.records.iter().map(|record| &record.value[..]).collect();
-    assert_eq!(values, [&b"\"a \\\"b\\\"\""[..], &[0, 1], b"7"]);
+    assert_eq!(values, [&b"\"a \\\"b\\\"\""[..], &[0, 1], b"7", b"\"\\u003ca\\u003e \\u0026 b\""]);
     assert_eq!(encoded.messages[0].left_out.unwrap().count, 1);
 }
 

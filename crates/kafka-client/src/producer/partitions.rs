@@ -263,6 +263,10 @@ impl Producer {
         partition.retry_at = MonotonicTime(0);
         if result.is_err() && batch.producer == partition.producer && batch.producer != ProducerId::NONE {
             partition.next_sequence = batch.first_sequence;
+            if batch.may_be_written {
+                // Another batch with its numbers would be taken for this one.
+                self.forget_producer_id(batch.producer);
+            }
         }
         for queued in batch.records {
             self.finish_record(queued.call, result.clone());

@@ -50,6 +50,10 @@ impl Harness {
     fn send_records(&mut self, topic: &str, records: Vec<Record>, timeout: Duration) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
+        self.send_as(token, topic, records, timeout)
+    }
+
+    fn send_as(&mut self, token: u64, topic: &str, records: Vec<Record>, timeout: Duration) -> u64 {
         let deadline = self.world.cx().now() + timeout;
         self.producer.send(&mut self.world.cx(), token, topic, records, deadline);
         token
@@ -235,6 +239,31 @@ fn unreachable_brokers_end_calls_at_their_deadline_and_are_connected_to_later() 
     let call = it.send("spans", &["b"], 20 * SECOND);
     it.run_for(12 * SECOND);
     assert_eq!(it.result(call), Some(&Ok(())));
+}
+
+#[test]
+fn call_with_the_token_of_one_that_has_ended_is_not_delivered_by_its_records() {
+    let record = |value: &str| vec![Record { value: Bytes::copy_from_slice(value.as_bytes()), ..Record::default() }];
+    let mut it = Harness::new(config());
+    let first = it.send("spans", &["warm"], 5 * SECOND);
+    it.run_for(SECOND);
+    assert_eq!(it.result(first), Some(&Ok(())));
+    // Its batch is in flight when the brokers go, and is sent again when they are back.
+    it.cluster.drop_answers = 1;
+    it.send_as(7, "spans", record("a"), SECOND);
+    it.run_for(Duration::from_millis(100));
+    it.cluster.is_down = true;
+    it.cluster.close_all();
+    it.run_for(2 * SECOND);
+    assert!(matches!(it.results.pop(), Some((7, Err(SendError::Retry(_))))));
+    // The queue sends both again, and gives the token to the other one.
+    it.send_as(7, "spans", record("b"), 20 * SECOND);
+    it.send_as(8, "spans", record("a"), 20 * SECOND);
+    it.cluster.is_down = false;
+    it.run_for(12 * SECOND);
+    assert_eq!((it.result(7), it.result(8)), (Some(&Ok(())), Some(&Ok(()))));
+    let log = it.cluster.values("spans");
+    assert!(["warm", "a", "b"].iter().all(|value| log.iter().any(|other| other == value)), "{log:?}");
 }
 
 #[test]
