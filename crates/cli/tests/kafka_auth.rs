@@ -181,8 +181,8 @@ fn exporter_and_receiver_connect_with_tls_and_each_mechanism() {
             format!("    tls: {{ca_file: \"{}\"}}", other_ca.display()),
             "invalid peer certificate",
         ),
-        ("no-certificate", listeners.mutual, tls.clone(), "127.0.0.1"),
-        ("no-tls", listeners.tls, String::new(), "localhost"),
+        ("no-certificate", listeners.mutual, tls.clone(), "fatal alert"),
+        ("no-tls", listeners.tls, String::new(), "broker localhost"),
     ] {
         let (process, otlp, _) = round_trip(&listeners, name, port, &connection, &expired);
         assert_eq!(try_post(&otlp, "/v1/logs", LOG), Some(503), "{name}");

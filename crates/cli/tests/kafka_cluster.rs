@@ -145,7 +145,7 @@ fn broker_whose_disk_is_full_loses_nothing_that_was_accepted() {
     let options = Options {
         log_dir: Some(disk.join("data")),
         wrapper: enter.to_vec(),
-        properties: "log.segment.bytes=4000000\nlog.index.size.max.bytes=100000\noffsets.topic.segment.bytes=1000000",
+        properties: "log.segment.bytes=4000000\nlog.index.size.max.bytes=100000",
         ..Options::default()
     };
     let mut kafka = Kafka::start_with("kafka-full-disk-broker", &options);

@@ -129,7 +129,9 @@ fn decoded(signal: &str, bytes: &[u8]) -> String {
             let scopes = request.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans);
             for scope in scopes {
                 scope.scope.get_or_insert_default();
-                scope.spans.iter_mut().for_each(|span| drop(span.status.get_or_insert_default()));
+                for span in &mut scope.spans {
+                    span.status.get_or_insert_default();
+                }
             }
             format!("{request:?}")
         }
@@ -137,7 +139,9 @@ fn decoded(signal: &str, bytes: &[u8]) -> String {
             let mut request = ExportLogsServiceRequest::decode(bytes).unwrap();
             for scope in request.resource_logs.iter_mut().flat_map(|resource| &mut resource.scope_logs) {
                 scope.scope.get_or_insert_default();
-                scope.log_records.iter_mut().for_each(|record| drop(record.body.get_or_insert_default()));
+                for record in &mut scope.log_records {
+                    record.body.get_or_insert_default();
+                }
             }
             format!("{request:?}")
         }
@@ -210,12 +214,37 @@ fn receive(kafka: &Kafka, program: &Path, name: &str, topics: &[(String, &str, &
     files
 }
 
-/// What a receiver has made of a topic: its lines in an order of their own, without the time at which it was.
+/// What a receiver has made of a topic: its lines, lists of objects and the objects in an order of their own, because those of Go have any
+/// one, without the time at which it was.
 fn received(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let mut lines: Vec<String> = text.lines().map(without_observed_time).collect();
+    let in_order = |line: &str| {
+        let value = serde_json::from_str(&without_observed_time(line)).unwrap();
+        ordered(value).to_string()
+    };
+    let mut lines: Vec<String> = text.lines().map(in_order).collect();
     lines.sort();
     lines
+}
+
+fn ordered(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Array(values) => {
+            let mut values: Vec<Value> = values.into_iter().map(ordered).collect();
+            if values.iter().all(Value::is_object) {
+                values.sort_by_key(Value::to_string);
+            }
+            Value::Array(values)
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<(String, Value)> =
+                fields.into_iter().map(|(key, value)| (key, ordered(value))).collect();
+            fields.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(fields.into_iter().collect())
+        }
+        other => other,
+    }
 }
 
 fn without_observed_time(line: &str) -> String {

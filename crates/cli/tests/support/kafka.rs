@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -155,8 +156,10 @@ group.initial.rebalance.delay.ms=0
             format!(
                 "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={}\n\
                  listeners={sockets},CONTROLLER://127.0.0.1:{controller}\ncontroller.listener.names=CONTROLLER\n\
+                 broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=4000\nmetadata.log.dir={}\n\
                  listener.security.protocol.map=CONTROLLER:PLAINTEXT,{map}\n{common}",
                 voters.join(","),
+                dir.join("metadata").display(),
             )
         };
         let file = dir.join("server.properties");
@@ -180,8 +183,14 @@ group.initial.rebalance.delay.ms=0
         Process::start(command.arg(dir.join("server.properties")), &dir.join("kafka.log"))
     }
 
+    /// After a kill a broker is not let in before its last session is over.
     fn wait_until_up(&mut self) {
-        wait_for_listener(&format!("127.0.0.1:{}", self.plain), &mut self.process);
+        let end = Instant::now() + Duration::from_secs(120);
+        while TcpStream::connect(self.address()).is_err() {
+            let has_ended = self.process.child.try_wait().unwrap();
+            assert!(has_ended.is_none() && Instant::now() < end, "the broker is not up: {}", self.process.log_text());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Ends the process by this signal and waits for its end.

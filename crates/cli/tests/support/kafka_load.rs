@@ -39,16 +39,19 @@ pub(crate) fn texts(files: &[&Path], prefix: &str) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Waits until so many different texts are there.
+/// Waits until so many different texts are there, as long as more of them come.
 pub(crate) fn wait_for_texts(files: &[&Path], prefix: &str, count: usize) -> BTreeMap<String, usize> {
-    let end = Instant::now() + Duration::from_secs(90);
+    let (mut before, mut end) = (0, Instant::now() + Duration::from_secs(90));
     loop {
         let found = texts(files, prefix);
+        if found.len() != before {
+            (before, end) = (found.len(), Instant::now() + Duration::from_secs(60));
+        }
         if found.len() >= count || Instant::now() > end {
-            assert_eq!(found.len(), count);
+            assert_eq!(found.len(), count, "nothing more has come for a minute");
             return found;
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(500));
     }
 }
 
@@ -102,7 +105,7 @@ impl Load {
                 let records: Vec<String> = (first..first + RECORDS).map(record).collect();
                 let body =
                     format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{}]}}]}}]}}", records.join(","));
-                let end = Instant::now() + Duration::from_secs(90);
+                let end = Instant::now() + Duration::from_secs(180);
                 while try_post(&otlp, "/v1/logs", &body) != Some(200) {
                     again += 1;
                     assert!(Instant::now() < end, "nothing is accepted any more");
@@ -123,7 +126,7 @@ impl Load {
     /// Waits until so many more records are accepted.
     pub(crate) fn wait_for_more(&self, records: usize) {
         let goal = self.accepted() + records;
-        let end = Instant::now() + Duration::from_secs(90);
+        let end = Instant::now() + Duration::from_secs(180);
         while self.accepted() < goal {
             assert!(Instant::now() < end, "{} of {goal} are accepted", self.accepted());
             std::thread::sleep(Duration::from_millis(10));

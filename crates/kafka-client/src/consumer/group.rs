@@ -23,6 +23,8 @@ use crate::versions::ApiKey;
 
 /// The most attempts to leave the group.
 const MAX_LEAVE_ATTEMPTS: u32 = 2;
+/// A cluster may have no coordinator for a while, such as when its first group comes: that is told after so many attempts.
+const SILENT_FAILURES: u32 = 8;
 
 /// Assignments by members, encoded.
 pub(super) type Assignments = Vec<(String, Vec<u8>)>;
@@ -242,7 +244,9 @@ impl GroupConsumer {
                             self.group.coordinator = Some(broker.id);
                             self.group.retry_at = MonotonicTime(0);
                         }
-                        None if found.error.class() == crate::ErrorClass::Retry => {
+                        None if found.error.class() == crate::ErrorClass::Retry
+                            && self.group.failures < SILENT_FAILURES =>
+                        {
                             self.group.retry_at = now + pause_after(self.group.failures);
                             self.group.failures = self.group.failures.saturating_add(1);
                         }

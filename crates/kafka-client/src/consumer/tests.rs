@@ -368,6 +368,21 @@ fn leader_and_coordinator_are_followed() {
 }
 
 #[test]
+fn coordinator_that_stays_away_is_told_and_one_that_comes_soon_is_not() {
+    for (answers, is_told) in [(6, false), (20, true)] {
+        let mut it = Harness::new();
+        it.append(4);
+        it.cluster.errors.insert(ApiKey::FindCoordinator as i16, VecDeque::from(vec![15; answers]));
+        it.add(config());
+        it.run_for(120 * SECOND);
+        assert_eq!(it.delivered.len(), 4);
+        let tells =
+            |notice: &ConsumerNotice| matches!(notice, ConsumerNotice::Group(why) if why.contains("no coordinator"));
+        assert_eq!(it.clients[0].notices.iter().any(tells), is_told, "{:?}", it.clients[0].notices);
+    }
+}
+
+#[test]
 fn offset_that_is_gone_is_reset_with_a_notice() {
     let mut it = Harness::new();
     it.append(40);

@@ -243,9 +243,13 @@ fn unreachable_brokers_end_calls_at_their_deadline_and_are_connected_to_later() 
 
 #[test]
 fn call_with_the_token_of_one_that_has_ended_is_not_delivered_by_its_records() {
-    let record = |value: &str| vec![Record { value: Bytes::copy_from_slice(value.as_bytes()), ..Record::default() }];
+    // All in one partition, so that the second waits for the batch of the first.
+    let record = |value: &str| {
+        let (key, value) = (Some(Bytes::from_static(b"key")), Bytes::copy_from_slice(value.as_bytes()));
+        vec![Record { key, value, ..Record::default() }]
+    };
     let mut it = Harness::new(config());
-    let first = it.send("spans", &["warm"], 5 * SECOND);
+    let first = it.send_records("spans", record("warm"), 5 * SECOND);
     it.run_for(SECOND);
     assert_eq!(it.result(first), Some(&Ok(())));
     // Its batch is in flight when the brokers go, and is sent again when they are back.
