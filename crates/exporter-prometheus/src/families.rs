@@ -12,14 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 
-use otelcore_exposition::{MetricType, NameEscaping, escape_name, is_legacy_name};
+use otelcore_exposition::{MetricType, NameEscaping, escape_name, is_legacy_name, sorted_escaped_block};
 use otelcore_pipeline::{Kept, LogLevel, MonotonicTime};
 use smallvec::SmallVec;
 
 use crate::dropped_points::{DropReason, DroppedPoints};
 use crate::label_sets::{EqualLabelSeries, LabelSetKey};
 use crate::partitioned::PartitionedSlab;
-use crate::series::{Series, TARGET_HELP, allocated};
+use crate::series::{TARGET_HELP, allocated};
+use crate::series_store::SeriesStore;
 use crate::sorted_series::{Removal, SortedSeries};
 use crate::step_budget::StepBudget;
 
@@ -74,11 +75,8 @@ pub(crate) struct Families {
 pub(crate) struct Member<'a> {
     pub(crate) slot: usize,
     pub(crate) seq: u64,
-    pub(crate) place: LabelSetKey,
     pub(crate) kind: MetricType,
     pub(crate) help: &'a Rc<[u8]>,
-    /// The hash of its labels on pages without UTF-8 names, if they are others there.
-    pub(crate) escaped_hash: Option<u64>,
 }
 
 impl Family {
@@ -117,14 +115,19 @@ impl Family {
         &self,
         (slot, hash): (usize, u64),
         escaped: &LabelSetKey,
-        series: &PartitionedSlab<Series>,
+        store: &SeriesStore,
     ) -> bool {
         let Some(group) = self.groups.iter().find(|g| g.kind == self.kind) else { return false };
-        group.escaped.get(&hash).is_none_or(|same| same.oldest() == slot) && !group.members.contains(escaped, series)
+        group.escaped.get(&hash).is_none_or(|same| same.oldest() == slot) && !group.members.contains(escaped, store)
     }
 
     pub(crate) fn is_shown(&self) -> bool {
         self.members().is_some_and(|m| !m.is_empty())
+    }
+
+    /// Series of its type that must be sorted before a page can show them.
+    pub(crate) fn unsorted_len(&self) -> usize {
+        self.members().map_or(0, SortedSeries::unsorted_len)
     }
 
     /// Why a series of this type is not shown here, if it is not. `is_duplicate`: an older series has the same labels.
@@ -147,11 +150,13 @@ fn valid_text(text: &[u8]) -> Rc<[u8]> {
     String::from_utf8_lossy(text).as_bytes().into()
 }
 
-/// Work of finding a place among `members`. Each comparison reads another part of memory, and reads both blocks as far
-/// as they are equal.
-fn search_cost(members: &SortedSeries, block: usize) -> u64 {
-    let depth = u64::from(usize::BITS - members.len().leading_zeros());
-    depth * (150 + block as u64 / 4) + members.moved_at_most() as u64 / 8
+/// The hash of the labels of a series as pages without UTF-8 names have them. None if they are the same on all pages.
+fn escaped_hash(slot: usize, store: &SeriesStore, budget: &mut StepBudget) -> Option<u64> {
+    let series = store.get(slot).filter(|series| store.has_quoted_names(series))?;
+    let mut block = Vec::new();
+    store.write_labels(series, &mut block);
+    budget.charge(500 + 4 * block.len() as u64);
+    Some(store.hash_of_escaped(&sorted_escaped_block(&block).0))
 }
 
 impl Families {
@@ -213,16 +218,15 @@ impl Families {
         }
     }
 
-    /// Adds a series. Among series of equal labels the oldest is shown.
+    /// Adds a series, which is shown after it is sorted.
     pub(crate) fn add_series(
         &mut self,
         id: usize,
         member: Member<'_>,
-        series: &mut PartitionedSlab<Series>,
+        store: &mut SeriesStore,
         dropped: &mut DroppedPoints,
-        budget: &mut StepBudget,
     ) {
-        let Member { slot, seq, place, kind, help, escaped_hash } = member;
+        let Member { slot, seq, kind, help } = member;
         let Some(family) = self.families.get_mut(id) else { return };
         let was_shown = family.is_shown();
         if !family.groups.iter().any(|g| g.kind == kind) {
@@ -235,24 +239,7 @@ impl Families {
             });
         }
         let Some(group) = family.groups.iter_mut().find(|g| g.kind == kind) else { return };
-        budget.charge(search_cost(&group.members, place.block.len()));
-        if let Some(hash) = escaped_hash {
-            add_equal(group.escaped.entry(hash), seq, slot);
-        }
-        let younger = group.members.insert(&place, (seq, slot), series);
-        let is_duplicate = younger.is_some();
-        if let Some(s) = younger.and_then(|slot| series.get_mut(slot)) {
-            s.is_duplicate = true;
-        }
-        if is_duplicate && kind == family.kind && !self.with_timestamps {
-            dropped.log_once(DropReason::DuplicateSeries, LogLevel::Error, &family.name, || {
-                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&place.block));
-                format!(
-                    "error gathering metrics: collected metric {name:?} {{ {block} }} was collected before with the \
-                     same name and label values"
-                )
-            });
-        }
+        group.members.add_unsorted(slot, store);
         if kind == family.kind {
             if !was_shown {
                 self.idle.remove(&(family.last_shown, id));
@@ -273,31 +260,78 @@ impl Families {
         });
     }
 
+    /// Sorts series of a family, at most `most`, of which those that are sorted are subtracted. True when as many are
+    /// sorted. Among series of equal labels the oldest is shown.
+    pub(crate) fn sort_step(
+        &mut self,
+        id: usize,
+        most: &mut usize,
+        store: &mut SeriesStore,
+        dropped: &mut DroppedPoints,
+        budget: &mut StepBudget,
+    ) -> bool {
+        let Some(family) = self.families.get_mut(id) else { return true };
+        let Some(group) = family.groups.iter_mut().find(|g| g.kind == family.kind) else { return true };
+        while *most > 0 {
+            if budget.is_spent() {
+                return false;
+            }
+            let Some(slot) = group.members.pop_unsorted(store) else { return true };
+            *most -= 1;
+            let hash = escaped_hash(slot, store, budget);
+            if let (Some(hash), Some(series)) = (hash, store.get(slot)) {
+                add_equal(group.escaped.entry(hash), series.seq, slot);
+            }
+            let Some(younger) = group.members.insert(slot, store, budget) else { continue };
+            if let Some(series) = store.get_mut(younger) {
+                series.is_duplicate = true;
+            }
+            if self.with_timestamps {
+                continue;
+            }
+            // Its last point; earlier ones would not be on a page anyway.
+            dropped.add(DropReason::DuplicateSeries, 1);
+            dropped.log_once(DropReason::DuplicateSeries, LogLevel::Error, &family.name, || {
+                let mut block = Vec::new();
+                if let Some(series) = store.get(slot) {
+                    store.write_labels(series, &mut block);
+                }
+                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&block));
+                format!(
+                    "error gathering metrics: collected metric {name:?} {{ {block} }} was collected before with the \
+                     same name and label values"
+                )
+            });
+        }
+        true
+    }
+
     /// Removes a series that was removed or that changes its name.
     pub(crate) fn remove_series(
         &mut self,
         id: usize,
         member: Member<'_>,
-        series: &mut PartitionedSlab<Series>,
+        store: &mut SeriesStore,
         budget: &mut StepBudget,
     ) {
-        let Member { slot, seq, place, kind, escaped_hash, .. } = member;
+        let Member { slot, seq, kind, .. } = member;
         let Some(family) = self.families.get_mut(id) else { return };
         let Some(at) = family.groups.iter().position(|g| g.kind == kind) else { return };
         let Some(group) = family.groups.get_mut(at) else { return };
-        budget.charge(search_cost(&group.members, place.block.len()));
-        if let Some(hash) = escaped_hash
+        let is_sorted = store.get(slot).is_some_and(|series| series.unsorted_at.option().is_none());
+        if is_sorted
+            && let Some(hash) = escaped_hash(slot, store, budget)
             && let Entry::Occupied(mut same) = group.escaped.entry(hash)
             && same.get_mut().remove(seq).is_err()
         {
             same.remove();
         }
-        match group.members.remove(&place, (seq, slot), series) {
+        match group.members.remove(slot, store, budget) {
             Removal::Place => {}
             Removal::Younger => return,
             Removal::Successor(successor) => {
-                if let Some(s) = series.get_mut(successor) {
-                    s.is_duplicate = false;
+                if let Some(series) = store.get_mut(successor) {
+                    series.is_duplicate = false;
                 }
                 return;
             }

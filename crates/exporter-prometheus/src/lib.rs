@@ -19,6 +19,7 @@ mod exporter;
 mod factory;
 mod families;
 mod identity;
+mod key_sets;
 mod label_sets;
 #[doc(hidden)]
 pub mod oracle;
@@ -30,6 +31,7 @@ mod registry;
 mod resources;
 mod series;
 mod series_state;
+mod series_store;
 mod sorted_series;
 mod step_budget;
 

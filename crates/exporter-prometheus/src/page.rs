@@ -23,12 +23,12 @@ use otelcore_pipeline::{Budget, Kept, MonotonicTime};
 use crate::families::Family;
 use crate::label_sets::LabelSetKey;
 use crate::page_series::{
-    EscapedName, SeriesLines, has_stored_labels, max_len_of_lines, push_metric, text_dialect, write_lines,
+    EscapedName, SeriesLines, has_plain_labels, max_len_of_lines, push_metric, text_dialect, write_lines,
 };
-use crate::partitioned::PartitionedSlab;
 use crate::registry::SeriesRegistry;
 use crate::series::{Series, TARGET_HELP};
 use crate::series_state::StoredValue;
+use crate::series_store::SeriesStore;
 use crate::step_budget::StepBudget;
 
 /// Bytes of one piece of a page, at most.
@@ -87,13 +87,28 @@ pub struct PageRendering {
 
 #[derive(Debug)]
 enum RenderStage {
-    /// Before the name that follows this one.
-    Names(Option<Rc<[u8]>>),
+    /// Before the name that follows this one. The series of this family are sorted.
+    Names {
+        after: Option<Rc<[u8]>>,
+        sorted: Option<usize>,
+    },
+    /// Before the name that follows this one, which is that of this family: so many series must be sorted.
+    Sorting {
+        after: Option<Rc<[u8]>>,
+        family: usize,
+        left: usize,
+    },
     /// Within a family, after this series.
     Family(StartedFamily, Option<LabelSetKey>),
     /// Within `target_info`.
     TargetInfo(TargetInfoPosition),
     Done,
+}
+
+impl RenderStage {
+    fn after_name(after: Option<Rc<[u8]>>) -> Self {
+        Self::Names { after, sorted: None }
+    }
 }
 
 /// A family whose HELP and TYPE are on the page.
@@ -137,7 +152,7 @@ impl PageRendering {
             started_at: now,
             families_updated: false,
             target_info_pending: false,
-            stage: RenderStage::Names(None),
+            stage: RenderStage::after_name(None),
             pending: VecDeque::new(),
             series: VecDeque::new(),
             message: FamilyMessage::default(),
@@ -257,11 +272,7 @@ impl StartedFamily {
 }
 
 /// The series of a family after a place.
-fn series_after<'a>(
-    family: &Family,
-    after: Option<&LabelSetKey>,
-    series: &'a PartitionedSlab<Series>,
-) -> Option<&'a Series> {
+fn series_after<'a>(family: &Family, after: Option<&LabelSetKey>, series: &'a SeriesStore) -> Option<&'a Series> {
     series.get(family.members()?.after(after, series).next()?)
 }
 
@@ -332,7 +343,16 @@ impl SeriesRegistry {
                 return RenderProgress::BudgetSpent;
             }
             match std::mem::replace(&mut page.stage, RenderStage::Done) {
-                RenderStage::Names(name) => self.next_name(page, out, name, budget),
+                RenderStage::Names { after, sorted } => self.next_name(page, out, (after, sorted), budget),
+                RenderStage::Sorting { after, family, mut left } => {
+                    let (series, dropped) = (&mut self.series, &mut self.dropped);
+                    let is_sorted = self.families.sort_step(family, &mut left, series, dropped, budget);
+                    page.stage = if is_sorted {
+                        RenderStage::Names { after, sorted: Some(family) }
+                    } else {
+                        RenderStage::Sorting { after, family, left }
+                    };
+                }
                 RenderStage::Family(family, place) => self.next_series(page, out, family, place, budget),
                 RenderStage::TargetInfo(targets) => self.next_target(page, out, targets, budget),
                 RenderStage::Done => return RenderProgress::Complete,
@@ -345,7 +365,7 @@ impl SeriesRegistry {
         &mut self,
         page: &mut PageRendering,
         out: &mut Vec<u8>,
-        name: Option<Rc<[u8]>>,
+        (name, sorted): (Option<Rc<[u8]>>, Option<usize>),
         budget: &mut StepBudget,
     ) {
         budget.charge(200);
@@ -360,7 +380,14 @@ impl SeriesRegistry {
                 || (page.is_escaped() && self.families.is_hidden_when_escaped(family, targets, dropped))
         };
         if let Some((_, family)) = next.filter(is_hidden) {
-            page.stage = RenderStage::Names(Some(family.name.clone()));
+            page.stage = RenderStage::after_name(Some(family.name.clone()));
+        } else if let Some((family, left)) = next
+            .map(|(id, family)| (id, family.unsorted_len()))
+            .filter(|(id, unsorted)| *unsorted > 0 && sorted != Some(*id))
+        {
+            // Series that come while these are sorted are on the next page.
+            page.stage = RenderStage::Sorting { after: name, family, left };
+            return;
         } else if page.target_info_pending && next.is_none_or(|(_, family)| *self.target_name <= *family.name) {
             page.target_info_pending = false;
             let target_name = EscapedName::new(&self.target_name, page.format.format, page.escaper);
@@ -400,15 +427,15 @@ impl SeriesRegistry {
     ) {
         let Some((family, members)) = started.current_family(self).and_then(|f| Some((f, f.members()?))) else {
             page.end_message(out, &started.escaped_name, (&started.help, started.kind), true);
-            page.stage = RenderStage::Names(Some(started.name));
+            page.stage = RenderStage::after_name(Some(started.name));
             return;
         };
         let mut rest = members.after(last_key.as_ref(), &self.series);
-        let mut newest = None;
+        let (mut newest, mut block) = (None, Vec::new());
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
             let Some(slot) = rest.next() else {
                 page.end_message(out, &started.escaped_name, (&started.help, started.kind), true);
-                page.stage = RenderStage::Names(Some(started.name));
+                page.stage = RenderStage::after_name(Some(started.name));
                 return;
             };
             budget.charge(60);
@@ -422,14 +449,14 @@ impl SeriesRegistry {
                 sorted.sort_by_key(|(time, _)| *time);
                 sorted.dedup_by_key(|(time, _)| *time);
                 for (_, series) in sorted.into_iter().filter(|_| is_shown) {
-                    self.render_series(page, None, &started, series, budget);
+                    self.render_series(page, None, (&started, &mut block), series, budget);
                 }
             } else if is_shown {
-                self.render_series(page, Some(&mut *out), &started, oldest, budget);
+                self.render_series(page, Some(&mut *out), (&started, &mut block), oldest, budget);
             }
             page.end_message(out, &started.escaped_name, (&started.help, started.kind), false);
         }
-        page.stage = RenderStage::Family(started, newest.map(Series::labels).or(last_key));
+        page.stage = RenderStage::Family(started, newest.map(|series| self.series.labels(series)).or(last_key));
     }
 
     /// Whether the page shows a series. Where label names are escaped, several series may have the same labels; the first
@@ -441,12 +468,13 @@ impl SeriesRegistry {
         (slot, series): (usize, &Series),
         budget: &mut StepBudget,
     ) -> bool {
-        if !series.has_quoted_names || !page.is_escaped() {
+        if !page.is_escaped() || !self.series.has_quoted_names(series) {
             return true;
         }
-        budget.charge(1000 + 10 * series.label_block.len() as u64);
-        let (block, count) = sorted_escaped_block(&series.label_block);
-        let hash = self.hash_of_escaped(&block);
+        let labels = self.series.labels(series);
+        budget.charge(1000 + 10 * labels.block.len() as u64);
+        let (block, count) = sorted_escaped_block(&labels.block);
+        let hash = self.series.hash_of_escaped(&block);
         let labels = u32::try_from(count).unwrap_or(u32::MAX);
         let escaped = LabelSetKey { block: block.into(), labels, has_quoted_names: false };
         family.is_shown_when_escaped((slot, hash), &escaped, &self.series)
@@ -460,12 +488,13 @@ impl SeriesRegistry {
         mut targets: TargetInfoPosition,
         budget: &mut StepBudget,
     ) {
+        let mut block = Vec::new();
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
             budget.charge(500);
             let family = targets.family.as_ref().and_then(|family| Some((family, family.current_family(self)?)));
             let series = family.and_then(|(started, family)| {
                 let series = series_after(family, targets.last_key.as_ref(), &self.series)?;
-                Some((started, series, series.labels()))
+                Some((started, series, self.series.labels(series)))
             });
             let target = self.resources.target_after(targets.last_key.as_ref());
             let is_before_series = |target: &&LabelSetKey| {
@@ -478,11 +507,11 @@ impl SeriesRegistry {
                 render_target(page, out, &targets.name, target);
                 target.clone()
             } else if let Some((started, series, place)) = series {
-                self.render_series(page, Some(&mut *out), started, series, budget);
+                self.render_series(page, Some(&mut *out), (started, &mut block), series, budget);
                 place
             } else {
                 page.end_message(out, &targets.name, (TARGET_HELP, MetricType::Gauge), true);
-                page.stage = RenderStage::Names(targets.resume_after);
+                page.stage = RenderStage::after_name(targets.resume_after);
                 return;
             };
             page.end_message(out, &targets.name, (TARGET_HELP, MetricType::Gauge), false);
@@ -495,38 +524,40 @@ impl SeriesRegistry {
         self.config.send_timestamps.then(|| series.state.time.div_euclid(1_000_000))
     }
 
-    /// Writes a series: to `out` if there is one and if the lines are short, or else line by line.
+    /// Writes a series: to `out` if there is one and if the lines are short, or else line by line. `block` is a buffer for
+    /// its labels.
     fn render_series(
         &self,
         page: &mut PageRendering,
         out: Option<&mut Vec<u8>>,
-        family: &StartedFamily,
+        (family, block): (&StartedFamily, &mut Vec<u8>),
         series: &Series,
         budget: &mut StepBudget,
     ) {
-        let (labels, state, at) = (&series.labels(), &series.state, self.timestamp(series));
-        let escaper = page.escaper;
+        let (state, at, escaper) = (&series.state, self.timestamp(series), page.escaper);
+        block.clear();
+        self.series.write_labels(series, block);
+        budget.charge(block.len() as u64 / 8);
+        let has_quoted_names = self.series.has_quoted_names(series);
         let Some(dialect) = text_dialect(page.format.format) else {
-            budget.charge(500 + 8 * labels.block.len() as u64 + 40 * state.value.cell_count() as u64);
+            budget.charge(500 + 8 * block.len() as u64 + 40 * state.value.cell_count() as u64);
             let is_native = matches!(state.value, StoredValue::Native(_));
             if std::mem::replace(&mut page.message_is_native, is_native) != is_native {
                 page.write_message(out, &family.escaped_name, (&family.help, family.kind));
             }
             let is_counter = family.kind == MetricType::Counter;
-            return push_metric(&mut page.message, labels, escaper, state, is_counter, at);
+            return push_metric(&mut page.message, (block, has_quoted_names), escaper, state, is_counter, at);
         };
-        let block: Rc<[u8]> = if has_stored_labels(labels, escaper) {
-            labels.block.clone()
-        } else {
-            budget.charge(500 + 8 * labels.block.len() as u64);
-            escape_block(&labels.block, escaper).into()
-        };
+        if !has_plain_labels(has_quoted_names, escaper) {
+            budget.charge(500 + 8 * block.len() as u64);
+            *block = escape_block(block, escaper);
+        }
         let name = &family.escaped_name;
         match out {
             Some(out) if max_len_of_lines(name.len(), block.len(), state) <= MAX_DIRECT_WRITE => {
-                write_lines(&SeriesHead { name: name.view(), block: &block, timestamp_ms: at }, out, dialect, state);
+                write_lines(&SeriesHead { name: name.view(), block, timestamp_ms: at }, out, dialect, state);
             }
-            _ => page.push_series(SeriesLines::new(name, &block, dialect, state, at)),
+            _ => page.push_series(SeriesLines::new(name, block.as_slice().into(), dialect, state, at)),
         }
     }
 }
@@ -536,7 +567,7 @@ fn render_target(page: &mut PageRendering, out: &mut Vec<u8>, name: &EscapedName
     let escaper = page.escaper;
     let Some(dialect) = text_dialect(page.format.format) else {
         let value = MetricValue::Gauge(1.0);
-        if has_stored_labels(target, escaper) {
+        if has_plain_labels(target.has_quoted_names, escaper) {
             let labels: Vec<_> = BlockLabels::new(&target.block).collect();
             let labels = labels.iter().map(|(name, value)| (&**name, *value));
             page.message.push(labels, &value, Created::Unset, None);
@@ -547,7 +578,7 @@ fn render_target(page: &mut PageRendering, out: &mut Vec<u8>, name: &EscapedName
         }
         return;
     };
-    let block: Rc<[u8]> = if has_stored_labels(target, escaper) {
+    let block: Rc<[u8]> = if has_plain_labels(target.has_quoted_names, escaper) {
         target.block.clone()
     } else {
         escape_block(&target.block, escaper).into()
@@ -556,6 +587,6 @@ fn render_target(page: &mut PageRendering, out: &mut Vec<u8>, name: &EscapedName
         let head = SeriesHead { name: name.view(), block: &block, timestamp_ms: None };
         head.write_number(out, dialect, 1.0, None);
     } else {
-        page.push_series(SeriesLines::of_target(name, &block, dialect));
+        page.push_series(SeriesLines::of_target(name, block, dialect));
     }
 }

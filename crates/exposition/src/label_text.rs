@@ -12,7 +12,7 @@ pub fn write_label(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Appends a comma if it is not the first label, the name, and `="`.
-pub(crate) fn write_label_name(block: &mut Vec<u8>, name: &[u8]) {
+pub fn write_label_name(block: &mut Vec<u8>, name: &[u8]) {
     if !block.is_empty() {
         block.push(b',');
     }
