@@ -15,9 +15,10 @@ use otelcore_prometheus_translation::{MAX_NAME_BYTES, OtlpMetricKind};
 
 use crate::dropped_points::DropReason;
 use crate::identity::{AttributeBytes, SortedAttributes, is_same, put_job_and_instance, put_scope, sort_attributes};
-use crate::registry::{CurrentMetric, NO_ID, SeriesIdentity, SeriesRegistry, type_byte};
+use crate::registry::{CurrentMetric, NO_ID, SeriesIdentity, SeriesRegistry};
 use crate::series_state::{DataPoint, MAX_BUCKETS};
 use crate::step_budget::StepBudget;
+use crate::streams::type_byte;
 
 /// Units of work for a field: reading its tag and length.
 const UNITS_PER_FIELD: u64 = 40;
