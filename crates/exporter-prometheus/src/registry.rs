@@ -409,7 +409,7 @@ impl SeriesRegistry {
                 None
             }
         };
-        let key_set = KeySet { stream, keys: keys.as_slice().into(), template, series_count: 0 };
+        let key_set = KeySet::new(stream, keys, template);
         self.kept.grow(key_set.charged_bytes());
         self.series.add_key_set(key_set)
     }

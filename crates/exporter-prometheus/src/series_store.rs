@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use otelcore_exposition::compare_blocks;
+use otelcore_exposition::{compare_blocks, has_escapes};
 
 use crate::key_sets::{KeySet, hash_with_seed, values_of};
 use crate::label_sets::LabelSetKey;
@@ -121,7 +121,8 @@ impl SeriesStore {
     /// Appends the labels of a series as they are on a page without escaping.
     pub(crate) fn write_labels(&self, series: &Series, out: &mut Vec<u8>) {
         if let Some(template) = self.key_set_of(series).and_then(|set| set.template.as_ref()) {
-            template.write(&values_of(&series.values), out);
+            // The length of a value may look like what is escaped, in which case each is looked at.
+            template.write(&values_of(&series.values), !has_escapes(&series.values), out);
         }
     }
 
@@ -156,8 +157,11 @@ impl SeriesStore {
     pub(crate) fn compare(&self, a: &Series, b: &Series) -> Ordering {
         #[cfg(test)]
         crate::label_sets::COMPARED.with(|n| n.set(n.get() + a.values.len().min(b.values.len()) as u64 + 50));
-        let template = |s| self.key_set_of(s).and_then(|set| set.template.as_ref());
-        match (template(a), template(b)) {
+        let (x, y) = (self.key_set_of(a), self.key_set_of(b));
+        if let Some(set) = x.filter(|_| a.key_set == b.key_set) {
+            return set.compare(&a.values, &b.values);
+        }
+        match (x.and_then(|set| set.template.as_ref()), y.and_then(|set| set.template.as_ref())) {
             (Some(x), Some(y)) => x.compare(&values_of(&a.values), y, &values_of(&b.values)),
             (x, y) => x.is_some().cmp(&y.is_some()),
         }

@@ -195,7 +195,7 @@ pub fn target_block<'a>(
     });
     let template = LabelTemplate::of(labels.collect()).map_err(TargetInfoError::Label)?;
     let mut bytes = Vec::new();
-    template.write(&[], &mut bytes);
+    template.write(&[], true, &mut bytes);
     Ok(LabelBlock {
         bytes: bytes.into(),
         label_count: u32::try_from(template.label_count()).unwrap_or(u32::MAX),
@@ -217,7 +217,7 @@ mod tests {
 
     fn text(template: &LabelTemplate, values: &[&[u8]]) -> String {
         let mut out = Vec::new();
-        template.write(values, &mut out);
+        template.write(values, false, &mut out);
         String::from_utf8(out).unwrap()
     }
 
