@@ -4,7 +4,8 @@
 //! series of another type are not shown during this time. Where the choice of the Go collector is random, the first one
 //! that arrived is used.
 //!
-//! Everything is kept in order when it changes, so that no step sorts or visits all of it. Names that a change may
+//! Families are kept in order when they change, and new series are sorted in steps before a page shows them, so that no
+//! step sorts or visits all of it. Names that a change may
 //! affect (collisions, see `name_collisions`) are put on a list, which [`Families::process_changes`] processes in steps.
 
 use std::collections::btree_map::Entry;

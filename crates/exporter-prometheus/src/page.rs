@@ -93,7 +93,8 @@ impl SeriesRegistry {
         }
     }
 
-    /// Continues a page: appends to `out` until it has nearly [`PIECE_SIZE`] bytes, or the work of the step is done.
+    /// Continues a page: appends to `out` until it has nearly [`PIECE_SIZE`](crate::PIECE_SIZE) bytes, or the work of the
+    /// step is done.
     ///
     /// # Errors
     /// See [`RenderError`].
