@@ -14,10 +14,11 @@ use otelcore_pipeline::{MonotonicTime, Payload};
 use otelcore_prometheus_translation::{MAX_NAME_BYTES, OtlpMetricKind};
 
 use crate::dropped_points::DropReason;
-use crate::identity::{SortedAttributes, is_same, put_attributes, put_job_and_instance, put_scope, sort_attributes};
-use crate::registry::{CurrentMetric, NO_ID, SeriesIdentity, SeriesRegistry, type_byte};
+use crate::identity::{AttributeBytes, SortedAttributes, is_same, put_job_and_instance, put_scope, sort_attributes};
+use crate::registry::{CurrentMetric, NO_ID, SeriesIdentity, SeriesRegistry};
 use crate::series_state::{DataPoint, MAX_BUCKETS};
 use crate::step_budget::StepBudget;
+use crate::streams::type_byte;
 
 /// Units of work for a field: reading its tag and length.
 const UNITS_PER_FIELD: u64 = 40;
@@ -41,7 +42,7 @@ pub struct BodyReader {
     metric: Option<MetricPosition>,
     /// The identity up to the metric, without the attributes of its points.
     identity_prefix: Vec<u8>,
-    attributes: Vec<u8>,
+    attributes: AttributeBytes,
 }
 
 /// The position within the metrics of one resource.
@@ -117,7 +118,7 @@ impl BodyReader {
             scope: None,
             metric: None,
             identity_prefix: Vec::new(),
-            attributes: Vec::new(),
+            attributes: AttributeBytes::default(),
         }
     }
 }
@@ -140,12 +141,12 @@ impl SeriesRegistry {
     /// Continues reading a body until it is read or the work of the step is done. True when it is read.
     pub fn read_step(&mut self, reader: &mut BodyReader, now: MonotonicTime, budget: &mut StepBudget) -> bool {
         if reader.identity_prefix.capacity() == 0 {
-            [reader.identity_prefix, reader.attributes] = std::mem::take(&mut self.spare_buffers);
+            (reader.identity_prefix, reader.attributes) = std::mem::take(&mut self.spare_buffers);
         }
         while !budget.is_spent() {
             let Some(part) = reader.body.parts().get(reader.part) else {
                 self.spare_buffers =
-                    [std::mem::take(&mut reader.identity_prefix), std::mem::take(&mut reader.attributes)];
+                    (std::mem::take(&mut reader.identity_prefix), std::mem::take(&mut reader.attributes));
                 return true;
             };
             let part: &[u8] = &part.bytes;
@@ -305,7 +306,7 @@ struct MetricReader<'a> {
     part: &'a [u8],
     metric: &'a mut MetricPosition,
     identity_prefix: &'a [u8],
-    attributes: &'a mut Vec<u8>,
+    attributes: &'a mut AttributeBytes,
 }
 
 impl<'a> MetricReader<'a> {
@@ -349,6 +350,7 @@ impl<'a> MetricReader<'a> {
             resource: entry.resource,
             now,
             stream: None,
+            key_set: None,
         };
         registry.find_stream(&mut current, self.identity_prefix, scope.previous_stream);
         let mut sorted = SortedAttributes::new();
@@ -391,22 +393,22 @@ impl<'a> MetricReader<'a> {
             (None, None) => NO_ID,
         };
         let overrides = registry.resources.get(current.resource).map_or(&[][..], |r| &r.copied_attributes);
-        let matches = registry
-            .series
-            .get(expected)
-            .is_some_and(|s| Some(s.stream.get()) == current.stream && is_same(&s.attributes, sorted));
+        let matches = registry.series.get(expected).is_some_and(|s| {
+            let key_set = registry.series.key_set_of(s).filter(|set| Some(set.stream) == current.stream);
+            key_set.is_some_and(|set| is_same(&set.keys, &s.values, sorted))
+        });
         let found = if overrides.is_empty() && matches {
             Some(expected)
         } else {
-            self.attributes.clear();
-            put_attributes(self.attributes, sorted, overrides);
-            current.stream.and_then(|stream| registry.find(stream, self.attributes))
+            self.attributes.set(sorted, overrides);
+            registry.find(current, self.attributes)
         };
         match found {
             // No recorded value: the source reports that the series has ended.
             Some(slot) if point.flags() & 1 != 0 => {
                 registry.remove(slot, budget);
-                // The stream is removed with its last series.
+                // The stream and the set of keys are removed with their last series.
+                current.key_set = None;
                 let is_same_stream =
                     |id: &usize| registry.streams.get(*id).is_some_and(|s| *s.identity_prefix == *self.identity_prefix);
                 current.stream = current.stream.filter(is_same_stream);

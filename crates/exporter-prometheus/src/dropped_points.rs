@@ -1,7 +1,8 @@
 //! Logs once, and counts, the points that a scrape does not show.
 //!
 //! The Go collector logs them at every scrape; here each reason is logged once for each metric name, and every dropped
-//! point is counted in `otelcol_exporter_prometheus_dropped_points`.
+//! point is counted in `otelcol_exporter_prometheus_dropped_points`. That a series has the labels of another one is found
+//! when a page needs it: its last point then counts, and all later ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;

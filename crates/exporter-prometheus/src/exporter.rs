@@ -20,8 +20,9 @@ use otelcore_pipeline::{
 use crate::body_reader::BodyReader;
 use crate::config::{PageConfig, PrometheusConfig};
 use crate::dropped_points::DroppedPoints;
-use crate::page::{PageRendering, RenderProgress};
+use crate::page::RenderProgress;
 use crate::page_compressor::PageCompressor;
+use crate::page_rendering::PageRendering;
 use crate::registry::SeriesRegistry;
 use crate::step_budget::StepBudget;
 

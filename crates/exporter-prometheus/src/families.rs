@@ -4,22 +4,24 @@
 //! series of another type are not shown during this time. Where the choice of the Go collector is random, the first one
 //! that arrived is used.
 //!
-//! Everything is kept in order when it changes, so that no step sorts or visits all of it. Names that a change may
-//! affect (collisions) are put on a list, which [`Families::process_changes`] processes in steps.
+//! Families are kept in order when they change, and new series are sorted in steps before a page shows them, so that no
+//! step sorts or visits all of it. Names that a change may
+//! affect (collisions, see `name_collisions`) are put on a list, which [`Families::process_changes`] processes in steps.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 
-use otelcore_exposition::{MetricType, NameEscaping, escape_name, is_legacy_name};
+use otelcore_exposition::{MetricType, NameEscaping, escape_name, is_legacy_name, sorted_escaped_block};
 use otelcore_pipeline::{Kept, LogLevel, MonotonicTime};
 use smallvec::SmallVec;
 
 use crate::dropped_points::{DropReason, DroppedPoints};
 use crate::label_sets::{EqualLabelSeries, LabelSetKey};
 use crate::partitioned::PartitionedSlab;
-use crate::series::{Series, TARGET_HELP, allocated};
+use crate::series::allocated;
+use crate::series_store::SeriesStore;
 use crate::sorted_series::{Removal, SortedSeries};
 use crate::step_budget::StepBudget;
 
@@ -39,7 +41,7 @@ struct TypeGroup {
 pub(crate) struct Family {
     pub(crate) name: Rc<[u8]>,
     /// The name on pages without UTF-8 names, if it is another one there.
-    escaped_name: Option<Rc<[u8]>>,
+    pub(crate) escaped_name: Option<Rc<[u8]>>,
     pub(crate) kind: MetricType,
     pub(crate) help: Rc<[u8]>,
     pub(crate) seq: u64,
@@ -51,7 +53,7 @@ pub(crate) struct Family {
     /// Collides with the lines of another family.
     pub(crate) hidden: bool,
     /// The type with which it was on the page at the last check for collisions; none if it was not on the page.
-    checked_kind: Option<MetricType>,
+    pub(crate) checked_kind: Option<MetricType>,
 }
 
 /// All families.
@@ -59,14 +61,14 @@ pub(crate) struct Family {
 pub(crate) struct Families {
     /// Pages carry timestamps: series with equal labels are then not duplicates, as their times can differ.
     with_timestamps: bool,
-    families: PartitionedSlab<Family>,
-    by_name: BTreeMap<Rc<[u8]>, usize>,
+    pub(crate) families: PartitionedSlab<Family>,
+    pub(crate) by_name: BTreeMap<Rc<[u8]>, usize>,
     /// Families whose name is escaped for some pages, by their name there.
-    by_escaped_name: BTreeMap<Rc<[u8]>, BTreeSet<usize>>,
+    pub(crate) by_escaped_name: BTreeMap<Rc<[u8]>, BTreeSet<usize>>,
     /// Families without a series that is shown, by the time when they were last shown.
     idle: BTreeSet<(MonotonicTime, usize)>,
     /// Families to be checked for collisions, oldest first.
-    to_check: BTreeSet<(u64, usize)>,
+    pub(crate) to_check: BTreeSet<(u64, usize)>,
     next: u64,
 }
 
@@ -74,11 +76,8 @@ pub(crate) struct Families {
 pub(crate) struct Member<'a> {
     pub(crate) slot: usize,
     pub(crate) seq: u64,
-    pub(crate) place: LabelSetKey,
     pub(crate) kind: MetricType,
     pub(crate) help: &'a Rc<[u8]>,
-    /// The hash of its labels on pages without UTF-8 names, if they are others there.
-    pub(crate) escaped_hash: Option<u64>,
 }
 
 impl Family {
@@ -117,14 +116,19 @@ impl Family {
         &self,
         (slot, hash): (usize, u64),
         escaped: &LabelSetKey,
-        series: &PartitionedSlab<Series>,
+        store: &SeriesStore,
     ) -> bool {
         let Some(group) = self.groups.iter().find(|g| g.kind == self.kind) else { return false };
-        group.escaped.get(&hash).is_none_or(|same| same.oldest() == slot) && !group.members.contains(escaped, series)
+        group.escaped.get(&hash).is_none_or(|same| same.oldest() == slot) && !group.members.contains(escaped, store)
     }
 
     pub(crate) fn is_shown(&self) -> bool {
         self.members().is_some_and(|m| !m.is_empty())
+    }
+
+    /// Series of its type that must be sorted before a page can show them.
+    pub(crate) fn unsorted_len(&self) -> usize {
+        self.members().map_or(0, SortedSeries::unsorted_len)
     }
 
     /// Why a series of this type is not shown here, if it is not. `is_duplicate`: an older series has the same labels.
@@ -147,11 +151,13 @@ fn valid_text(text: &[u8]) -> Rc<[u8]> {
     String::from_utf8_lossy(text).as_bytes().into()
 }
 
-/// Work of finding a place among `members`. Each comparison reads another part of memory, and reads both blocks as far
-/// as they are equal.
-fn search_cost(members: &SortedSeries, block: usize) -> u64 {
-    let depth = u64::from(usize::BITS - members.len().leading_zeros());
-    depth * (150 + block as u64 / 4) + members.moved_at_most() as u64 / 8
+/// The hash of the labels of a series as pages without UTF-8 names have them. None if they are the same on all pages.
+fn escaped_hash(slot: usize, store: &SeriesStore, budget: &mut StepBudget) -> Option<u64> {
+    let series = store.get(slot).filter(|series| store.has_quoted_names(series))?;
+    let mut block = Vec::new();
+    store.write_labels(series, &mut block);
+    budget.charge(500 + 4 * block.len() as u64);
+    Some(store.hash_of_escaped(&sorted_escaped_block(&block).0))
 }
 
 impl Families {
@@ -213,16 +219,15 @@ impl Families {
         }
     }
 
-    /// Adds a series. Among series of equal labels the oldest is shown.
+    /// Adds a series, which is shown after it is sorted.
     pub(crate) fn add_series(
         &mut self,
         id: usize,
         member: Member<'_>,
-        series: &mut PartitionedSlab<Series>,
+        store: &mut SeriesStore,
         dropped: &mut DroppedPoints,
-        budget: &mut StepBudget,
     ) {
-        let Member { slot, seq, place, kind, help, escaped_hash } = member;
+        let Member { slot, seq, kind, help } = member;
         let Some(family) = self.families.get_mut(id) else { return };
         let was_shown = family.is_shown();
         if !family.groups.iter().any(|g| g.kind == kind) {
@@ -235,24 +240,7 @@ impl Families {
             });
         }
         let Some(group) = family.groups.iter_mut().find(|g| g.kind == kind) else { return };
-        budget.charge(search_cost(&group.members, place.block.len()));
-        if let Some(hash) = escaped_hash {
-            add_equal(group.escaped.entry(hash), seq, slot);
-        }
-        let younger = group.members.insert(&place, (seq, slot), series);
-        let is_duplicate = younger.is_some();
-        if let Some(s) = younger.and_then(|slot| series.get_mut(slot)) {
-            s.is_duplicate = true;
-        }
-        if is_duplicate && kind == family.kind && !self.with_timestamps {
-            dropped.log_once(DropReason::DuplicateSeries, LogLevel::Error, &family.name, || {
-                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&place.block));
-                format!(
-                    "error gathering metrics: collected metric {name:?} {{ {block} }} was collected before with the \
-                     same name and label values"
-                )
-            });
-        }
+        group.members.add_unsorted(slot, store);
         if kind == family.kind {
             if !was_shown {
                 self.idle.remove(&(family.last_shown, id));
@@ -273,31 +261,78 @@ impl Families {
         });
     }
 
+    /// Sorts series of a family, at most `most`, of which those that are sorted are subtracted. True when as many are
+    /// sorted. Among series of equal labels the oldest is shown.
+    pub(crate) fn sort_step(
+        &mut self,
+        id: usize,
+        most: &mut usize,
+        store: &mut SeriesStore,
+        dropped: &mut DroppedPoints,
+        budget: &mut StepBudget,
+    ) -> bool {
+        let Some(family) = self.families.get_mut(id) else { return true };
+        let Some(group) = family.groups.iter_mut().find(|g| g.kind == family.kind) else { return true };
+        while *most > 0 {
+            if budget.is_spent() {
+                return false;
+            }
+            let Some(slot) = group.members.pop_unsorted(store) else { return true };
+            *most -= 1;
+            let hash = escaped_hash(slot, store, budget);
+            if let (Some(hash), Some(series)) = (hash, store.get(slot)) {
+                add_equal(group.escaped.entry(hash), series.seq, slot);
+            }
+            let Some(younger) = group.members.insert(slot, store, budget) else { continue };
+            if let Some(series) = store.get_mut(younger) {
+                series.is_duplicate = true;
+            }
+            if self.with_timestamps {
+                continue;
+            }
+            // Its last point; earlier ones would not be on a page anyway.
+            dropped.add(DropReason::DuplicateSeries, 1);
+            dropped.log_once(DropReason::DuplicateSeries, LogLevel::Error, &family.name, || {
+                let mut block = Vec::new();
+                if let Some(series) = store.get(slot) {
+                    store.write_labels(series, &mut block);
+                }
+                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&block));
+                format!(
+                    "error gathering metrics: collected metric {name:?} {{ {block} }} was collected before with the \
+                     same name and label values"
+                )
+            });
+        }
+        true
+    }
+
     /// Removes a series that was removed or that changes its name.
     pub(crate) fn remove_series(
         &mut self,
         id: usize,
         member: Member<'_>,
-        series: &mut PartitionedSlab<Series>,
+        store: &mut SeriesStore,
         budget: &mut StepBudget,
     ) {
-        let Member { slot, seq, place, kind, escaped_hash, .. } = member;
+        let Member { slot, seq, kind, .. } = member;
         let Some(family) = self.families.get_mut(id) else { return };
         let Some(at) = family.groups.iter().position(|g| g.kind == kind) else { return };
         let Some(group) = family.groups.get_mut(at) else { return };
-        budget.charge(search_cost(&group.members, place.block.len()));
-        if let Some(hash) = escaped_hash
+        let is_sorted = store.get(slot).is_some_and(|series| series.unsorted_at.option().is_none());
+        if is_sorted
+            && let Some(hash) = escaped_hash(slot, store, budget)
             && let Entry::Occupied(mut same) = group.escaped.entry(hash)
             && same.get_mut().remove(seq).is_err()
         {
             same.remove();
         }
-        match group.members.remove(&place, (seq, slot), series) {
+        match group.members.remove(slot, store, budget) {
             Removal::Place => {}
             Removal::Younger => return,
             Removal::Successor(successor) => {
-                if let Some(s) = series.get_mut(successor) {
-                    s.is_duplicate = false;
+                if let Some(series) = store.get_mut(successor) {
+                    series.is_duplicate = false;
                 }
                 return;
             }
@@ -391,100 +426,6 @@ impl Families {
         }
     }
 
-    /// Checks a family for collisions. Names that differ only in the suffixes of histograms and summaries can't be on
-    /// one page; the oldest family is shown. Younger families that are affected are put on the list.
-    fn check_collisions(
-        &mut self,
-        id: usize,
-        targets: Option<&[u8]>,
-        dropped: &mut DroppedPoints,
-        budget: &mut StepBudget,
-    ) {
-        let Some(family) = self.families.get(id) else { return };
-        let name = family.name.clone();
-        budget.charge(500 + 4 * name.len() as u64);
-        let other = if !family.is_shown() {
-            None
-        } else if targets == Some(&*name) && !(family.kind == MetricType::Gauge && &*family.help == TARGET_HELP) {
-            Some(name.to_vec())
-        } else {
-            self.colliding_name(family)
-        };
-        let seq = family.seq;
-        let checked_kind = (family.is_shown() && other.is_none()).then_some(family.kind);
-        if let Some(other) = &other {
-            dropped.log_once(DropReason::NameCollision, LogLevel::Error, &name, || {
-                let (name, other) = (String::from_utf8_lossy(&name), String::from_utf8_lossy(other));
-                format!(
-                    "error gathering metrics: collected metric named {name:?} collides with previously collected \
-                     metric named {other:?}"
-                )
-            });
-        }
-        let Some(family) = self.families.get_mut(id) else { return };
-        family.hidden = other.is_some();
-        if std::mem::replace(&mut family.checked_kind, checked_kind) == checked_kind {
-            return;
-        }
-        self.recheck_younger(&name, seq);
-    }
-
-    /// Puts the younger families whose names could collide with this one on the list to be checked.
-    fn recheck_younger(&mut self, name: &[u8], seq: u64) {
-        for suffix in [&b"_count"[..], b"_sum", b"_bucket"] {
-            let stem = name.strip_suffix(suffix).and_then(|stem| self.by_name.get(stem));
-            let added = self.by_name.get([name, suffix].concat().as_slice());
-            for id in [stem, added].into_iter().flatten() {
-                if let Some(younger) = self.families.get(*id).filter(|f| f.seq > seq) {
-                    self.to_check.insert((younger.seq, *id));
-                }
-            }
-        }
-    }
-
-    /// The name of the older family that collides with this one.
-    fn colliding_name(&self, family: &Family) -> Option<Vec<u8>> {
-        find_collision(&family.name, family.kind, |name| {
-            let other = self.find_by_name(name)?;
-            other.checked_kind.filter(|_| other.seq < family.seq)
-        })
-    }
-
-    /// Whether pages without UTF-8 names leave a family out: it collides there with a family whose name is not escaped,
-    /// with an older one whose name is, or with `target_info`, if there is any.
-    pub(crate) fn is_hidden_when_escaped(
-        &self,
-        family: &Family,
-        targets: Option<(&[u8], &[u8])>,
-        dropped: &mut DroppedPoints,
-    ) -> bool {
-        let Some(escaped_name) = &family.escaped_name else { return false };
-        let shown = |other: &Family| Some(other.kind).filter(|_| other.is_shown() && !other.hidden);
-        let shown_kind = |name: &[u8]| {
-            let unescaped = self.find_by_name(name).filter(|other| other.escaped_name.is_none()).and_then(shown);
-            let older = || {
-                let same = self.by_escaped_name.get(name)?.iter().filter_map(|id| self.families.get(*id));
-                same.filter(|other| other.seq < family.seq).find_map(shown)
-            };
-            unescaped.or_else(older)
-        };
-        let is_target = targets.is_some_and(|(name, escaped)| escaped == &**escaped_name && name != &*family.name);
-        let other = if is_target || shown_kind(escaped_name).is_some() {
-            Some(escaped_name.to_vec())
-        } else {
-            find_collision(escaped_name, family.kind, shown_kind)
-        };
-        if let Some(other) = &other {
-            dropped.log_once(DropReason::NameCollision, LogLevel::Warn, &family.name, || {
-                let (name, other) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(other));
-                format!(
-                    "metric {name:?} is left out of pages without UTF-8 names: escaped, its name collides with {other:?}"
-                )
-            });
-        }
-        other.is_some()
-    }
-
     /// Whether a metric has the name of `target_info` on pages without UTF-8 names.
     pub(crate) fn has_shown_family(&self, name: &[u8]) -> bool {
         self.find_by_name(name).is_some_and(|family| family.is_shown() && !family.hidden)
@@ -500,24 +441,4 @@ fn add_equal<K: Ord>(entry: Entry<'_, K, EqualLabelSeries>, seq: u64, slot: usiz
         }
         Entry::Occupied(mut entry) => Some(entry.get_mut().add(seq, slot)),
     }
-}
-
-/// The name of another family with which a family collides by client_golang's rule: one has lines with the name of the
-/// other. `shown_kind` returns the type of another family on the page.
-fn find_collision(name: &[u8], kind: MetricType, shown_kind: impl Fn(&[u8]) -> Option<MetricType>) -> Option<Vec<u8>> {
-    for (suffix, summaries) in [(&b"_count"[..], true), (b"_sum", true), (b"_bucket", false)] {
-        if let Some(stem) = name.strip_suffix(suffix) {
-            match shown_kind(stem) {
-                Some(MetricType::Histogram) => return Some(stem.to_vec()),
-                Some(MetricType::Summary) if summaries => return Some(stem.to_vec()),
-                _ => {}
-            }
-        }
-        let adds = kind == MetricType::Histogram || (kind == MetricType::Summary && summaries);
-        let added = [name, suffix].concat();
-        if adds && shown_kind(&added).is_some() {
-            return Some(added);
-        }
-    }
-    None
 }

@@ -1,8 +1,8 @@
 //! The identity of a series.
 //!
 //! The identity is a byte string: job and instance, scope, metric type and name, then the point's attributes sorted by
-//! key, with values as text (int 1 equals "1"). It is built in reused buffers, so that looking up a series allocates
-//! nothing; the labels are also made from this text.
+//! key, with values as text (int 1 equals "1"); keys and values are apart, since many series have the same keys. It is
+//! built in reused buffers, so that looking up a series allocates nothing; the labels are also made from this text.
 
 use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{AnyValue, KeyValue, RepeatedMessages, ScopeMetrics};
@@ -60,7 +60,20 @@ fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(bytes_read)
 }
 
-/// Keys and values of a byte string made by [`put_attributes`].
+/// Texts that were appended by [`put_bytes`].
+#[derive(Clone, Copy)]
+pub(crate) struct Texts<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        take_bytes(&mut self.0)
+    }
+}
+
+/// Keys and values, each pair appended as two texts.
 #[derive(Clone, Copy)]
 pub(crate) struct AttributePairs<'a>(pub(crate) &'a [u8]);
 
@@ -72,8 +85,7 @@ impl<'a> Iterator for AttributePairs<'a> {
     }
 }
 
-fn put_pair(out: &mut Vec<u8>, key: &[u8], value: AnyValue<'_>) {
-    put_bytes(out, key);
+fn put_value_text(out: &mut Vec<u8>, value: AnyValue<'_>) {
     match value {
         AnyValue::String(text) => put_bytes(out, text),
         other => put_length_prefixed(out, |out| put_value(out, other)),
@@ -120,35 +132,55 @@ pub(crate) fn sort_attributes<'a>(
     Ok(())
 }
 
-/// Whether `stored` was made from the same attributes. A cheap test: false if a value is not a string.
+/// Whether these keys and values were made from the same attributes. A cheap test: false if a value is not a string.
 #[inline]
-pub(crate) fn is_same(stored: &[u8], sorted: &[KeyValue<'_>]) -> bool {
-    let mut pairs = AttributePairs(stored);
+pub(crate) fn is_same(keys: &[u8], values: &[u8], sorted: &[KeyValue<'_>]) -> bool {
+    let (mut keys, mut values) = (Texts(keys), Texts(values));
     for kv in sorted {
-        match (pairs.next(), kv.value) {
-            (Some((key, value)), AnyValue::String(text)) if key == kv.key && value == text => {}
+        match (keys.next(), values.next(), kv.value) {
+            (Some(key), Some(value), AnyValue::String(text)) if key == kv.key && value == text => {}
             _ => return false,
         }
     }
-    pairs.0.is_empty()
+    keys.0.is_empty()
 }
 
-/// Appends sorted attributes merged with `overrides`: values of `overrides` replace those of equal keys, and its other
-/// keys are added. `overrides` is sorted in the same way.
-pub(crate) fn put_attributes(out: &mut Vec<u8>, sorted: &[KeyValue<'_>], overrides: &[u8]) {
-    let mut overrides = AttributePairs(overrides).peekable();
-    for kv in sorted {
-        while let Some((key, value)) = overrides.next_if(|(key, _)| *key < kv.key) {
-            put_bytes(out, key);
-            put_bytes(out, value);
+/// The attributes of a point as identity bytes.
+#[derive(Debug, Default)]
+pub(crate) struct AttributeBytes {
+    pub(crate) keys: Vec<u8>,
+    pub(crate) values: Vec<u8>,
+}
+
+impl AttributeBytes {
+    /// Stores sorted attributes merged with `overrides`: values of `overrides` replace those of equal keys, and its other
+    /// keys are added. `overrides` is sorted in the same way.
+    pub(crate) fn set(&mut self, sorted: &[KeyValue<'_>], overrides: &[u8]) {
+        self.keys.clear();
+        self.values.clear();
+        let mut overrides = AttributePairs(overrides).peekable();
+        for kv in sorted {
+            while let Some((key, value)) = overrides.next_if(|(key, _)| *key < kv.key) {
+                self.put(key, value);
+            }
+            if overrides.peek().is_none_or(|(key, _)| *key != kv.key) {
+                put_bytes(&mut self.keys, kv.key);
+                put_value_text(&mut self.values, kv.value);
+            }
         }
-        if overrides.peek().is_none_or(|(key, _)| *key != kv.key) {
-            put_pair(out, kv.key, kv.value);
+        for (key, value) in overrides {
+            self.put(key, value);
         }
     }
-    for (key, value) in overrides {
-        put_bytes(out, key);
-        put_bytes(out, value);
+
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        put_bytes(&mut self.keys, key);
+        put_bytes(&mut self.values, value);
+    }
+
+    /// Keys and values.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        Texts(&self.keys).zip(Texts(&self.values))
     }
 }
 
@@ -186,7 +218,12 @@ pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) -> Result
     put_bytes(out, scope.name);
     put_bytes(out, scope.version);
     put_bytes(out, metrics.schema_url);
-    put_length_prefixed(out, |out| put_attributes(out, &sorted, &[]));
+    put_length_prefixed(out, |out| {
+        for kv in &sorted {
+            put_bytes(out, kv.key);
+            put_value_text(out, kv.value);
+        }
+    });
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use otelcore_exposition::compare_blocks;
 use otelcore_prometheus_translation::LabelBlock;
 
-/// The position of a series in its family: its labels.
+/// The labels of a series or of `target_info`, as the position where a page continues.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LabelSetKey {
     pub(crate) block: Rc<[u8]>,
@@ -19,13 +19,6 @@ pub(crate) struct LabelSetKey {
 impl LabelSetKey {
     pub(crate) fn of(labels: LabelBlock) -> Self {
         Self { block: labels.bytes, labels: labels.label_count, has_quoted_names: labels.has_quoted_names }
-    }
-
-    /// The order of these labels and others, of which this is the block and the number.
-    pub(crate) fn compare_with(&self, block: &[u8], labels: u32) -> Ordering {
-        #[cfg(test)]
-        COMPARED.with(|n| n.set(n.get() + self.block.len().min(block.len()) as u64 + 50));
-        compare_blocks((&self.block, self.labels as usize), (block, labels as usize))
     }
 }
 
@@ -73,7 +66,9 @@ impl EqualLabelSeries {
 
 impl Ord for LabelSetKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.compare_with(&other.block, other.labels)
+        #[cfg(test)]
+        COMPARED.with(|n| n.set(n.get() + self.block.len().min(other.block.len()) as u64 + 50));
+        compare_blocks((&self.block, self.labels as usize), (&other.block, other.labels as usize))
     }
 }
 

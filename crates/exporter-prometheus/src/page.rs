@@ -9,34 +9,27 @@
 //! series is on a page twice, and all lines of one series are from the same state. In protobuf, a family of many series
 //! is several messages, since a message begins with its length, and so is one of classic and of native histograms.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use otelcore_exposition::protobuf::{Created, FamilyMessage, MetricValue};
+use otelcore_exposition::protobuf::{Created, MetricValue};
 use otelcore_exposition::{
-    BlockLabels, MetricType, NameEscaper, NameEscaping, NegotiatedFormat, OPEN_METRICS_END, SeriesHead, TextDialect,
-    compare_blocks, escape_block, escape_labels, sorted_escaped_block, write_family_header,
+    BlockLabels, MetricType, NegotiatedFormat, OPEN_METRICS_END, SeriesHead, TextDialect, compare_blocks, escape_block,
+    escape_labels, sorted_escaped_block,
 };
-use otelcore_pipeline::{Budget, Kept, MonotonicTime};
+use otelcore_pipeline::MonotonicTime;
 
 use crate::families::Family;
 use crate::label_sets::LabelSetKey;
+use crate::page_rendering::{MAX_DIRECT_WRITE, PageRendering, RenderStage, StartedFamily, TargetInfoPosition};
 use crate::page_series::{
-    EscapedName, SeriesLines, has_stored_labels, max_len_of_lines, push_metric, text_dialect, write_lines,
+    EscapedName, SeriesLines, has_plain_labels, max_len_of_lines, push_metric, text_dialect, write_lines,
 };
-use crate::partitioned::PartitionedSlab;
 use crate::registry::SeriesRegistry;
 use crate::series::{Series, TARGET_HELP};
 use crate::series_state::StoredValue;
+use crate::series_store::SeriesStore;
 use crate::step_budget::StepBudget;
 
-/// Bytes of one piece of a page, at most.
-pub const PIECE_SIZE: usize = 64 << 10;
-/// Bytes that are written at once, at most. Longer lines, and series of many lines, are written line by line.
-const MAX_DIRECT_WRITE: usize = PIECE_SIZE / 2;
-/// Bytes of the metrics of one protobuf message after which it ends, unless its name and help are longer.
-const MESSAGE_SIZE: usize = PIECE_SIZE / 4;
 /// Bytes of one page, at most. A scrape that needs more ends with an error: a truncated page would look complete.
 pub const MAX_PAGE_BYTES: u64 = 1 << 30;
 /// Series with equal labels that are distinguished by their timestamps, at most. Further ones are not shown.
@@ -61,184 +54,6 @@ pub enum RenderError {
     TooLarge,
 }
 
-/// A page that is being rendered.
-#[derive(Debug)]
-pub struct PageRendering {
-    format: NegotiatedFormat,
-    /// How names are escaped, by the format and the names that there may be.
-    escaper: NameEscaper,
-    started_at: MonotonicTime,
-    /// Expired series have been removed, and the families of names have been updated.
-    families_updated: bool,
-    /// Whether `target_info` has not been written yet.
-    target_info_pending: bool,
-    stage: RenderStage,
-    /// Long pieces of a line, to be copied.
-    pending: VecDeque<Fragment>,
-    series: VecDeque<SeriesLines>,
-    /// In protobuf, the series of the family that are not in a message yet.
-    message: FamilyMessage,
-    /// Whether these are native histograms. Prometheus takes the histograms of a message as those of one kind.
-    message_is_native: bool,
-    written: u64,
-    /// The charge for the memory of the rendering.
-    kept: Kept,
-}
-
-#[derive(Debug)]
-enum RenderStage {
-    /// Before the name that follows this one.
-    Names(Option<Rc<[u8]>>),
-    /// Within a family, after this series.
-    Family(StartedFamily, Option<LabelSetKey>),
-    /// Within `target_info`.
-    TargetInfo(TargetInfoPosition),
-    Done,
-}
-
-/// A family whose HELP and TYPE are on the page.
-#[derive(Clone, Debug)]
-struct StartedFamily {
-    name: Rc<[u8]>,
-    escaped_name: EscapedName,
-    help: Rc<[u8]>,
-    seq: u64,
-    kind: MetricType,
-}
-
-#[derive(Debug)]
-struct TargetInfoPosition {
-    name: EscapedName,
-    /// A family of the same name.
-    family: Option<StartedFamily>,
-    /// After this line.
-    last_key: Option<LabelSetKey>,
-    /// The name after which the page continues.
-    resume_after: Option<Rc<[u8]>>,
-}
-
-#[derive(Debug)]
-struct Fragment {
-    bytes: Rc<[u8]>,
-    position: usize,
-    charged: u64,
-}
-
-/// Bytes charged for a page: one piece and its compressed form.
-const RENDERING_BYTES: u64 = (2 * PIECE_SIZE) as u64;
-
-impl PageRendering {
-    /// A page that begins at `now`. Its memory is charged to `budget` as kept state.
-    #[must_use]
-    pub fn new(now: MonotonicTime, format: NegotiatedFormat, budget: &Arc<Budget>) -> Self {
-        Self {
-            format,
-            escaper: format.escaping.into(),
-            started_at: now,
-            families_updated: false,
-            target_info_pending: false,
-            stage: RenderStage::Names(None),
-            pending: VecDeque::new(),
-            series: VecDeque::new(),
-            message: FamilyMessage::default(),
-            message_is_native: false,
-            written: 0,
-            kept: budget.keep(RENDERING_BYTES),
-        }
-    }
-
-    /// Whether names that are not legacy names are escaped on it.
-    fn is_escaped(&self) -> bool {
-        self.format.escaping != NameEscaping::AllowUtf8
-    }
-
-    /// Copies the pending fragments. True when none is left.
-    fn flush_fragments(&mut self, out: &mut Vec<u8>) -> bool {
-        while let Some(fragment) = self.pending.front_mut() {
-            let rest = fragment.bytes.get(fragment.position..).unwrap_or_default();
-            let n = rest.len().min(PIECE_SIZE.saturating_sub(out.len()));
-            out.extend_from_slice(rest.get(..n).unwrap_or_default());
-            fragment.position += n;
-            if n < rest.len() {
-                return false;
-            }
-            self.kept.shrink(fragment.charged);
-            self.pending.pop_front();
-        }
-        true
-    }
-
-    /// Whether nothing is pending.
-    fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.series.is_empty()
-    }
-
-    fn push_series(&mut self, lines: SeriesLines) {
-        self.kept.grow(lines.charged_bytes());
-        self.series.push_back(lines);
-    }
-
-    /// Adds bytes that belong to the registry as well.
-    fn push_shared(&mut self, bytes: Rc<[u8]>) {
-        self.pending.push_back(Fragment { bytes, position: 0, charged: 0 });
-    }
-
-    fn push_fragment(&mut self, bytes: Vec<u8>) {
-        let charged = bytes.len() as u64;
-        self.kept.grow(charged);
-        self.pending.push_back(Fragment { bytes: bytes.into(), position: 0, charged });
-    }
-
-    /// Adds the next line of the series that is written line by line to the pending fragments. False when there is no
-    /// such series.
-    fn next_line(&mut self) -> bool {
-        let Some(lines) = self.series.front_mut() else { return false };
-        if let Some(line) = lines.next_line() {
-            self.push_fragment(line.start);
-            self.push_shared(line.block);
-            self.push_fragment(line.end);
-        } else {
-            self.kept.shrink(lines.charged_bytes());
-            self.series.pop_front();
-        }
-        true
-    }
-
-    /// Begins a family: in text HELP and TYPE, in protobuf nothing yet.
-    fn begin_family(&mut self, out: &mut Vec<u8>, name: &EscapedName, help: &[u8], kind: MetricType) {
-        let Some(dialect) = text_dialect(self.format.format) else { return };
-        // Each byte may be escaped.
-        if 2 * (help.len() + name.len()) + 32 <= MAX_DIRECT_WRITE {
-            return write_family_header(out, dialect, name.view(), help, kind);
-        }
-        let mut header = Vec::with_capacity(help.len() + 2 * name.len() + 32);
-        write_family_header(&mut header, dialect, name.view(), help, kind);
-        self.push_fragment(header);
-    }
-
-    /// Ends a protobuf message if it is long enough, or if it is the last one of its family.
-    fn end_message(&mut self, out: &mut Vec<u8>, name: &EscapedName, (help, kind): (&[u8], MetricType), is_last: bool) {
-        let enough = MESSAGE_SIZE.max(name.len() + help.len());
-        if is_last || self.message.len() >= enough {
-            self.write_message(Some(out), name, (help, kind));
-        }
-    }
-
-    /// Writes what is in the protobuf message: to `out` if there is room, or else as a fragment.
-    fn write_message(&mut self, out: Option<&mut Vec<u8>>, name: &EscapedName, (help, kind): (&[u8], MetricType)) {
-        if self.message.is_empty() {
-            return;
-        }
-        let len = self.message.len() + name.len() + help.len() + 32;
-        if let Some(out) = out.filter(|out| self.is_idle() && out.len() + len <= PIECE_SIZE) {
-            return self.message.finish(out, name.text(), help, kind);
-        }
-        let mut bytes = Vec::with_capacity(len);
-        self.message.finish(&mut bytes, name.text(), help, kind);
-        self.push_fragment(bytes);
-    }
-}
-
 impl StartedFamily {
     fn new(family: &Family, page: &PageRendering) -> Self {
         Self {
@@ -257,11 +72,7 @@ impl StartedFamily {
 }
 
 /// The series of a family after a place.
-fn series_after<'a>(
-    family: &Family,
-    after: Option<&LabelSetKey>,
-    series: &'a PartitionedSlab<Series>,
-) -> Option<&'a Series> {
+fn series_after<'a>(family: &Family, after: Option<&LabelSetKey>, series: &'a SeriesStore) -> Option<&'a Series> {
     series.get(family.members()?.after(after, series).next()?)
 }
 
@@ -282,7 +93,8 @@ impl SeriesRegistry {
         }
     }
 
-    /// Continues a page: appends to `out` until it has nearly [`PIECE_SIZE`] bytes, or the work of the step is done.
+    /// Continues a page: appends to `out` until it has nearly [`PIECE_SIZE`](crate::PIECE_SIZE) bytes, or the work of the
+    /// step is done.
     ///
     /// # Errors
     /// See [`RenderError`].
@@ -332,7 +144,16 @@ impl SeriesRegistry {
                 return RenderProgress::BudgetSpent;
             }
             match std::mem::replace(&mut page.stage, RenderStage::Done) {
-                RenderStage::Names(name) => self.next_name(page, out, name, budget),
+                RenderStage::Names { after, sorted } => self.next_name(page, out, (after, sorted), budget),
+                RenderStage::Sorting { after, family, mut left } => {
+                    let (series, dropped) = (&mut self.series, &mut self.dropped);
+                    let is_sorted = self.families.sort_step(family, &mut left, series, dropped, budget);
+                    page.stage = if is_sorted {
+                        RenderStage::Names { after, sorted: Some(family) }
+                    } else {
+                        RenderStage::Sorting { after, family, left }
+                    };
+                }
                 RenderStage::Family(family, place) => self.next_series(page, out, family, place, budget),
                 RenderStage::TargetInfo(targets) => self.next_target(page, out, targets, budget),
                 RenderStage::Done => return RenderProgress::Complete,
@@ -345,7 +166,7 @@ impl SeriesRegistry {
         &mut self,
         page: &mut PageRendering,
         out: &mut Vec<u8>,
-        name: Option<Rc<[u8]>>,
+        (name, sorted): (Option<Rc<[u8]>>, Option<usize>),
         budget: &mut StepBudget,
     ) {
         budget.charge(200);
@@ -360,7 +181,14 @@ impl SeriesRegistry {
                 || (page.is_escaped() && self.families.is_hidden_when_escaped(family, targets, dropped))
         };
         if let Some((_, family)) = next.filter(is_hidden) {
-            page.stage = RenderStage::Names(Some(family.name.clone()));
+            page.stage = RenderStage::after_name(Some(family.name.clone()));
+        } else if let Some((family, left)) = next
+            .map(|(id, family)| (id, family.unsorted_len()))
+            .filter(|(id, unsorted)| *unsorted > 0 && sorted != Some(*id))
+        {
+            // Series that come while these are sorted are on the next page.
+            page.stage = RenderStage::Sorting { after: name, family, left };
+            return;
         } else if page.target_info_pending && next.is_none_or(|(_, family)| *self.target_name <= *family.name) {
             page.target_info_pending = false;
             let target_name = EscapedName::new(&self.target_name, page.format.format, page.escaper);
@@ -400,15 +228,15 @@ impl SeriesRegistry {
     ) {
         let Some((family, members)) = started.current_family(self).and_then(|f| Some((f, f.members()?))) else {
             page.end_message(out, &started.escaped_name, (&started.help, started.kind), true);
-            page.stage = RenderStage::Names(Some(started.name));
+            page.stage = RenderStage::after_name(Some(started.name));
             return;
         };
         let mut rest = members.after(last_key.as_ref(), &self.series);
-        let mut newest = None;
+        let (mut newest, mut block) = (None, Vec::new());
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
             let Some(slot) = rest.next() else {
                 page.end_message(out, &started.escaped_name, (&started.help, started.kind), true);
-                page.stage = RenderStage::Names(Some(started.name));
+                page.stage = RenderStage::after_name(Some(started.name));
                 return;
             };
             budget.charge(60);
@@ -422,14 +250,14 @@ impl SeriesRegistry {
                 sorted.sort_by_key(|(time, _)| *time);
                 sorted.dedup_by_key(|(time, _)| *time);
                 for (_, series) in sorted.into_iter().filter(|_| is_shown) {
-                    self.render_series(page, None, &started, series, budget);
+                    self.render_series(page, None, (&started, &mut block), series, budget);
                 }
             } else if is_shown {
-                self.render_series(page, Some(&mut *out), &started, oldest, budget);
+                self.render_series(page, Some(&mut *out), (&started, &mut block), oldest, budget);
             }
             page.end_message(out, &started.escaped_name, (&started.help, started.kind), false);
         }
-        page.stage = RenderStage::Family(started, newest.map(Series::labels).or(last_key));
+        page.stage = RenderStage::Family(started, newest.map(|series| self.series.labels(series)).or(last_key));
     }
 
     /// Whether the page shows a series. Where label names are escaped, several series may have the same labels; the first
@@ -441,12 +269,13 @@ impl SeriesRegistry {
         (slot, series): (usize, &Series),
         budget: &mut StepBudget,
     ) -> bool {
-        if !series.has_quoted_names || !page.is_escaped() {
+        if !page.is_escaped() || !self.series.has_quoted_names(series) {
             return true;
         }
-        budget.charge(1000 + 10 * series.label_block.len() as u64);
-        let (block, count) = sorted_escaped_block(&series.label_block);
-        let hash = self.hash_of_escaped(&block);
+        let labels = self.series.labels(series);
+        budget.charge(1000 + 10 * labels.block.len() as u64);
+        let (block, count) = sorted_escaped_block(&labels.block);
+        let hash = self.series.hash_of_escaped(&block);
         let labels = u32::try_from(count).unwrap_or(u32::MAX);
         let escaped = LabelSetKey { block: block.into(), labels, has_quoted_names: false };
         family.is_shown_when_escaped((slot, hash), &escaped, &self.series)
@@ -460,12 +289,13 @@ impl SeriesRegistry {
         mut targets: TargetInfoPosition,
         budget: &mut StepBudget,
     ) {
+        let mut block = Vec::new();
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
             budget.charge(500);
             let family = targets.family.as_ref().and_then(|family| Some((family, family.current_family(self)?)));
             let series = family.and_then(|(started, family)| {
                 let series = series_after(family, targets.last_key.as_ref(), &self.series)?;
-                Some((started, series, series.labels()))
+                Some((started, series, self.series.labels(series)))
             });
             let target = self.resources.target_after(targets.last_key.as_ref());
             let is_before_series = |target: &&LabelSetKey| {
@@ -478,11 +308,11 @@ impl SeriesRegistry {
                 render_target(page, out, &targets.name, target);
                 target.clone()
             } else if let Some((started, series, place)) = series {
-                self.render_series(page, Some(&mut *out), started, series, budget);
+                self.render_series(page, Some(&mut *out), (started, &mut block), series, budget);
                 place
             } else {
                 page.end_message(out, &targets.name, (TARGET_HELP, MetricType::Gauge), true);
-                page.stage = RenderStage::Names(targets.resume_after);
+                page.stage = RenderStage::after_name(targets.resume_after);
                 return;
             };
             page.end_message(out, &targets.name, (TARGET_HELP, MetricType::Gauge), false);
@@ -495,38 +325,40 @@ impl SeriesRegistry {
         self.config.send_timestamps.then(|| series.state.time.div_euclid(1_000_000))
     }
 
-    /// Writes a series: to `out` if there is one and if the lines are short, or else line by line.
+    /// Writes a series: to `out` if there is one and if the lines are short, or else line by line. `block` is a buffer for
+    /// its labels.
     fn render_series(
         &self,
         page: &mut PageRendering,
         out: Option<&mut Vec<u8>>,
-        family: &StartedFamily,
+        (family, block): (&StartedFamily, &mut Vec<u8>),
         series: &Series,
         budget: &mut StepBudget,
     ) {
-        let (labels, state, at) = (&series.labels(), &series.state, self.timestamp(series));
-        let escaper = page.escaper;
+        let (state, at, escaper) = (&series.state, self.timestamp(series), page.escaper);
+        block.clear();
+        self.series.write_labels(series, block);
+        budget.charge(block.len() as u64 / 8);
+        let has_quoted_names = self.series.has_quoted_names(series);
         let Some(dialect) = text_dialect(page.format.format) else {
-            budget.charge(500 + 8 * labels.block.len() as u64 + 40 * state.value.cell_count() as u64);
+            budget.charge(500 + 8 * block.len() as u64 + 40 * state.value.cell_count() as u64);
             let is_native = matches!(state.value, StoredValue::Native(_));
             if std::mem::replace(&mut page.message_is_native, is_native) != is_native {
                 page.write_message(out, &family.escaped_name, (&family.help, family.kind));
             }
             let is_counter = family.kind == MetricType::Counter;
-            return push_metric(&mut page.message, labels, escaper, state, is_counter, at);
+            return push_metric(&mut page.message, (block, has_quoted_names), escaper, state, is_counter, at);
         };
-        let block: Rc<[u8]> = if has_stored_labels(labels, escaper) {
-            labels.block.clone()
-        } else {
-            budget.charge(500 + 8 * labels.block.len() as u64);
-            escape_block(&labels.block, escaper).into()
-        };
+        if !has_plain_labels(has_quoted_names, escaper) {
+            budget.charge(500 + 8 * block.len() as u64);
+            *block = escape_block(block, escaper);
+        }
         let name = &family.escaped_name;
         match out {
             Some(out) if max_len_of_lines(name.len(), block.len(), state) <= MAX_DIRECT_WRITE => {
-                write_lines(&SeriesHead { name: name.view(), block: &block, timestamp_ms: at }, out, dialect, state);
+                write_lines(&SeriesHead { name: name.view(), block, timestamp_ms: at }, out, dialect, state);
             }
-            _ => page.push_series(SeriesLines::new(name, &block, dialect, state, at)),
+            _ => page.push_series(SeriesLines::new(name, block.as_slice().into(), dialect, state, at)),
         }
     }
 }
@@ -536,7 +368,7 @@ fn render_target(page: &mut PageRendering, out: &mut Vec<u8>, name: &EscapedName
     let escaper = page.escaper;
     let Some(dialect) = text_dialect(page.format.format) else {
         let value = MetricValue::Gauge(1.0);
-        if has_stored_labels(target, escaper) {
+        if has_plain_labels(target.has_quoted_names, escaper) {
             let labels: Vec<_> = BlockLabels::new(&target.block).collect();
             let labels = labels.iter().map(|(name, value)| (&**name, *value));
             page.message.push(labels, &value, Created::Unset, None);
@@ -547,7 +379,7 @@ fn render_target(page: &mut PageRendering, out: &mut Vec<u8>, name: &EscapedName
         }
         return;
     };
-    let block: Rc<[u8]> = if has_stored_labels(target, escaper) {
+    let block: Rc<[u8]> = if has_plain_labels(target.has_quoted_names, escaper) {
         target.block.clone()
     } else {
         escape_block(&target.block, escaper).into()
@@ -556,6 +388,6 @@ fn render_target(page: &mut PageRendering, out: &mut Vec<u8>, name: &EscapedName
         let head = SeriesHead { name: name.view(), block: &block, timestamp_ms: None };
         head.write_number(out, dialect, 1.0, None);
     } else {
-        page.push_series(SeriesLines::of_target(name, &block, dialect));
+        page.push_series(SeriesLines::of_target(name, block, dialect));
     }
 }

@@ -9,7 +9,6 @@ use otelcore_exposition::{
     TextDialect, TraceExemplar, escape_labels, escape_name, is_legacy_name, write_quoted_text,
 };
 
-use crate::label_sets::LabelSetKey;
 use crate::series_state::{SeriesState, StoredValue, to_f64};
 
 /// The dialect of a page, if it is text.
@@ -57,24 +56,24 @@ impl EscapedName {
     }
 }
 
-/// Whether a page with this escaping has the labels as they are stored.
-pub(crate) fn has_stored_labels(labels: &LabelSetKey, escaper: NameEscaper) -> bool {
-    escaper.escaping == NameEscaping::AllowUtf8 || (!labels.has_quoted_names && escaper.keeps_legacy_names())
+/// Whether a page with this escaping has labels without escaping.
+pub(crate) fn has_plain_labels(has_quoted_names: bool, escaper: NameEscaper) -> bool {
+    escaper.escaping == NameEscaping::AllowUtf8 || (!has_quoted_names && escaper.keeps_legacy_names())
 }
 
 /// Adds a series to a message.
 pub(crate) fn push_metric(
     message: &mut FamilyMessage,
-    labels: &LabelSetKey,
+    (block, has_quoted_names): (&[u8], bool),
     escaper: NameEscaper,
     state: &SeriesState,
     is_counter: bool,
     timestamp_ms: Option<i64>,
 ) {
-    let labels: Vec<PageLabel<'_>> = if has_stored_labels(labels, escaper) {
-        BlockLabels::new(&labels.block).map(|(name, value)| (name, Cow::Borrowed(value))).collect()
+    let labels: Vec<PageLabel<'_>> = if has_plain_labels(has_quoted_names, escaper) {
+        BlockLabels::new(block).map(|(name, value)| (name, Cow::Borrowed(value))).collect()
     } else {
-        escape_labels(&labels.block, escaper)
+        escape_labels(block, escaper)
     };
     let labels = labels.iter().map(|(name, value)| (&**name, &**value));
     let mut push = |value: &MetricValue<'_>| message.push(labels.clone(), value, state.created(), timestamp_ms);
@@ -155,7 +154,7 @@ impl CopiedLine {
 impl SeriesLines {
     pub(crate) fn new(
         name: &EscapedName,
-        block: &Rc<[u8]>,
+        block: Rc<[u8]>,
         dialect: TextDialect,
         state: &SeriesState,
         timestamp_ms: Option<i64>,
@@ -197,18 +196,18 @@ impl SeriesLines {
             lines.push(CopiedLine::new("_sum", SampleValue::Float(sum)));
             lines.push(CopiedLine::new("_count", SampleValue::Count(count)));
         }
-        Self { name: name.clone(), block: block.clone(), dialect, lines, next_line: 0, timestamp_ms }
+        Self { name: name.clone(), block, dialect, lines, next_line: 0, timestamp_ms }
     }
 
     /// A line of `target_info`.
-    pub(crate) fn of_target(name: &EscapedName, block: &Rc<[u8]>, dialect: TextDialect) -> Self {
+    pub(crate) fn of_target(name: &EscapedName, block: Rc<[u8]>, dialect: TextDialect) -> Self {
         let lines = vec![CopiedLine::new("", SampleValue::Float(1.0))];
-        Self { name: name.clone(), block: block.clone(), dialect, lines, next_line: 0, timestamp_ms: None }
+        Self { name: name.clone(), block, dialect, lines, next_line: 0, timestamp_ms: None }
     }
 
     /// Bytes charged for the copy.
     pub(crate) fn charged_bytes(&self) -> u64 {
-        (size_of::<CopiedLine>() * self.lines.capacity()) as u64
+        (size_of::<CopiedLine>() * self.lines.capacity() + self.block.len()) as u64
     }
 
     /// The next line.

@@ -72,7 +72,8 @@ impl<T> PartitionedSlab<T> {
 
     pub(crate) fn insert(&mut self, value: T) -> usize {
         let part = self.parts_with_room.last().copied().unwrap_or_else(|| {
-            self.parts.push(Slab::new());
+            // Behind the first part it is not moved while it grows: memory is taken when it is written.
+            self.parts.push(if self.parts.is_empty() { Slab::new() } else { Slab::with_capacity(PART_SIZE) });
             self.parts_with_room.push(self.parts.len() - 1);
             self.parts.len() - 1
         });
@@ -119,9 +120,32 @@ impl<T> PartitionedSlab<T> {
 /// Tables in an index.
 const TABLE_COUNT: usize = 256;
 
+/// A number, and a part of its hash: without it, a table that grows or a search would read all of these values.
+#[derive(Clone, Copy)]
+struct IndexEntry {
+    hash: u32,
+    id: CompactId,
+}
+
+impl IndexEntry {
+    fn new(hash: u64, id: usize) -> Self {
+        Self { hash: (hash >> 32) as u32, id: id.into() }
+    }
+
+    /// The table: by the highest bits, which are then equal in each of its hashes.
+    fn table(self) -> usize {
+        (self.hash >> 24) as usize % TABLE_COUNT
+    }
+
+    /// The hash in a table, which uses the lowest and the highest bits.
+    fn table_hash(&self) -> u64 {
+        u64::from(self.hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 /// Numbers by hash, in tables that grow independently.
 pub(crate) struct PartitionedIndex {
-    tables: Vec<HashTable<CompactId>>,
+    tables: Vec<HashTable<IndexEntry>>,
     /// How many numbers were moved into larger tables, to count the work.
     moved: u64,
 }
@@ -133,27 +157,26 @@ impl Default for PartitionedIndex {
 }
 
 impl PartitionedIndex {
-    /// The table of a hash. Uses bits in the middle, because hashbrown itself uses the lowest and the highest bits.
-    fn table_of(hash: u64) -> usize {
-        (hash >> 32) as usize % TABLE_COUNT
-    }
-
     #[inline]
-    pub(crate) fn find(&self, hash: u64, mut is_same: impl FnMut(&usize) -> bool) -> Option<usize> {
-        self.tables.get(Self::table_of(hash))?.find(hash, |id| is_same(&id.get())).map(|id| id.get())
+    pub(crate) fn find(&self, hash: u64, mut is_same: impl FnMut(usize) -> bool) -> Option<usize> {
+        let wanted = IndexEntry::new(hash, 0);
+        let is_same = |entry: &IndexEntry| entry.hash == wanted.hash && is_same(entry.id.get());
+        self.tables.get(wanted.table())?.find(wanted.table_hash(), is_same).map(|entry| entry.id.get())
     }
 
-    pub(crate) fn insert(&mut self, hash: u64, id: usize, hash_of: impl Fn(usize) -> u64) {
-        let Some(table) = self.tables.get_mut(Self::table_of(hash)) else { return };
+    pub(crate) fn insert(&mut self, hash: u64, id: usize) {
+        let entry = IndexEntry::new(hash, id);
+        let Some(table) = self.tables.get_mut(entry.table()) else { return };
         if table.len() == table.capacity() {
             self.moved += table.len() as u64;
         }
-        table.insert_unique(hash, id.into(), |id| hash_of(id.get()));
+        table.insert_unique(entry.table_hash(), entry, IndexEntry::table_hash);
     }
 
     pub(crate) fn remove(&mut self, hash: u64, id: usize) {
-        let Some(table) = self.tables.get_mut(Self::table_of(hash)) else { return };
-        if let Ok(entry) = table.find_entry(hash, |at| at.get() == id) {
+        let wanted = IndexEntry::new(hash, id);
+        let Some(table) = self.tables.get_mut(wanted.table()) else { return };
+        if let Ok(entry) = table.find_entry(wanted.table_hash(), |entry| entry.id == wanted.id) {
             entry.remove();
         }
         if table.is_empty() {
@@ -194,11 +217,11 @@ mod tests {
         let hash = |id: usize| (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut max_moved = 0;
         for id in 0..200_000 {
-            index.insert(hash(id), id, hash);
+            index.insert(hash(id), id);
             max_moved = max_moved.max(index.take_moved());
         }
         assert!(max_moved < 2000, "{max_moved}");
-        assert!((0..200_000).all(|id| index.find(hash(id), |at| *at == id) == Some(id)));
+        assert!((0..200_000).all(|id| index.find(hash(id), |at| at == id) == Some(id)));
         (0..200_000).for_each(|id| index.remove(hash(id), id));
         assert_eq!(index.find(hash(7), |_| true), None);
     }

@@ -1,89 +1,35 @@
 //! The series and what they belong to: look-up, creation, update and removal of one series.
 //!
-//! A *stream* is the identity of a series without the attributes of its points; it has the translated name. A known
-//! stream costs one look-up for each metric, a known series one for each point. This module uses no sockets and no
+//! A known stream costs one look-up for each metric, a known series one for each point. This module uses no sockets and no
 //! clock: the time of arrival is an argument; expiry compares nothing else. Bodies are read in `body_reader`, pages are
-//! rendered in `page`; nothing here visits all series at once.
+//! rendered in `page`, streams are in `streams`; nothing here visits all series at once.
 
-use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use otelcore_exposition::{NameEscaping, escape_name, sorted_escaped_block};
+use otelcore_exposition::{NameEscaping, escape_name};
 use otelcore_pdata::views::Temporality;
 use otelcore_pipeline::{Budget, Kept, LogLevel, MonotonicTime};
 use otelcore_prometheus_translation::{
-    LabelBlock, OtlpMetricKind, ScopeLabels, SeriesLabels, label_name, metric_name, series_block,
+    LabelTemplate, OtlpMetricKind, ScopeLabels, SeriesLabels, check_values, label_name, series_template,
 };
 
 use crate::config::PageConfig;
 use crate::dropped_points::{DropReason, DroppedPoints};
 use crate::families::{Families, Member};
-use crate::identity::{AttributePairs, IdentityPrefix};
-use crate::label_sets::LabelSetKey;
+use crate::identity::{AttributeBytes, IdentityPrefix, Texts};
+use crate::key_sets::KeySet;
 use crate::partitioned::{CompactId, PartitionedIndex, PartitionedSlab};
 use crate::resources::Resources;
-use crate::series::{Series, allocated};
+use crate::series::Series;
 use crate::series_state::{DataPoint, SeriesState, UpdateResult};
+use crate::series_store::SeriesStore;
 use crate::step_budget::StepBudget;
+use crate::streams::Stream;
 
 /// The number for "no series" or "no stream".
 pub(crate) const NO_ID: usize = usize::MAX;
-
-/// The type in the identity: whether a sum is monotonic is not part of it.
-pub(crate) fn type_byte(metric_kind: OtlpMetricKind, is_exponential: bool) -> u8 {
-    match metric_kind {
-        OtlpMetricKind::Histogram if is_exponential => 5,
-        OtlpMetricKind::Gauge => 1,
-        OtlpMetricKind::Counter | OtlpMetricKind::UpDownCounter => 2,
-        OtlpMetricKind::Histogram => 3,
-        OtlpMetricKind::Summary => 4,
-    }
-}
-
-/// The hash of labels as pages without UTF-8 names have them. None if they are the same on all pages.
-fn escaped_hash(hasher: &FixedState, labels: &LabelSetKey, budget: &mut StepBudget) -> Option<u64> {
-    labels.has_quoted_names.then(|| {
-        budget.charge(500 + 4 * labels.block.len() as u64);
-        hasher.hash_one(sorted_escaped_block(&labels.block).0.as_slice())
-    })
-}
-
-fn hash_with_seed(hasher: &FixedState, seed: usize, bytes: &[u8]) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write_usize(seed);
-    hasher.write(bytes);
-    hasher.finish()
-}
-
-/// It is not stored: eight bytes for each of a million series.
-fn hash_of_series(hasher: &FixedState, series: &Series) -> u64 {
-    hash_with_seed(hasher, series.stream.get(), &series.attributes)
-}
-
-/// The series of one metric of one scope of one job and instance.
-pub(crate) struct Stream {
-    hash: u64,
-    /// The identity without attributes.
-    pub(crate) identity_prefix: Box<[u8]>,
-    metric_kind: OtlpMetricKind,
-    unit: Box<[u8]>,
-    help: Rc<[u8]>,
-    pub(crate) family: Option<usize>,
-    series_count: u64,
-    /// The series whose point came first, and the stream that came next, the last time.
-    pub(crate) expected_first: usize,
-    pub(crate) expected_next: usize,
-}
-
-impl Stream {
-    /// Bytes charged for it.
-    fn charged_bytes(&self) -> u64 {
-        let texts = [self.identity_prefix.len(), self.unit.len(), self.help.len()];
-        (size_of::<Self>() + 4 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
-    }
-}
 
 /// A metric while its points are read.
 pub(crate) struct CurrentMetric<'a> {
@@ -95,9 +41,20 @@ pub(crate) struct CurrentMetric<'a> {
     pub(crate) resource: usize,
     pub(crate) now: MonotonicTime,
     pub(crate) stream: Option<usize>,
+    /// The set of keys of its last point that was looked up.
+    pub(crate) key_set: Option<usize>,
 }
 
 impl CurrentMetric<'_> {
+    /// The label that samples of its type have themselves.
+    fn reserved_label(&self) -> Option<&'static [u8]> {
+        match self.metric_kind {
+            OtlpMetricKind::Histogram => Some(b"le"),
+            OtlpMetricKind::Summary => Some(b"quantile"),
+            OtlpMetricKind::Gauge | OtlpMetricKind::Counter | OtlpMetricKind::UpDownCounter => None,
+        }
+    }
+
     /// Whether pages show exemplars of its type.
     pub(crate) fn keeps_exemplars(&self) -> bool {
         matches!(self.metric_kind, OtlpMetricKind::Counter | OtlpMetricKind::Histogram)
@@ -108,17 +65,16 @@ impl CurrentMetric<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct SeriesIdentity<'a> {
     pub(crate) prefix: &'a [u8],
-    pub(crate) attributes: &'a [u8],
+    pub(crate) attributes: &'a AttributeBytes,
 }
 
 /// All series of one exporter.
 pub struct SeriesRegistry {
     pub(crate) config: PageConfig,
     pub(crate) expiration: u64,
-    hasher: FixedState,
-    index: PartitionedIndex,
-    pub(crate) series: PartitionedSlab<Series>,
-    stream_index: PartitionedIndex,
+    pub(crate) hasher: FixedState,
+    pub(crate) series: SeriesStore,
+    pub(crate) stream_index: PartitionedIndex,
     pub(crate) streams: PartitionedSlab<Stream>,
     pub(crate) resources: Resources,
     pub(crate) families: Families,
@@ -127,7 +83,7 @@ pub struct SeriesRegistry {
     pub(crate) escaped_target_name: Rc<[u8]>,
     pub(crate) dropped: DroppedPoints,
     /// Reused buffers for identities.
-    pub(crate) spare_buffers: [Vec<u8>; 2],
+    pub(crate) spare_buffers: (Vec<u8>, AttributeBytes),
     next_seq: u64,
     /// The charge for everything that is kept here.
     pub(crate) kept: Kept,
@@ -176,8 +132,7 @@ impl SeriesRegistry {
             config: config.clone(),
             expiration: u64::try_from(config.metric_expiration.as_nanos()).unwrap_or(u64::MAX),
             hasher: hasher.clone(),
-            index: PartitionedIndex::default(),
-            series: PartitionedSlab::default(),
+            series: SeriesStore::new(hasher.clone()),
             stream_index: PartitionedIndex::default(),
             streams: PartitionedSlab::default(),
             resources: Resources::new(hasher),
@@ -263,43 +218,13 @@ impl SeriesRegistry {
         }
     }
 
-    /// The stream of the identity prefix, if known. `previous` is the stream of the previous metric in the same scope.
-    pub(crate) fn find_stream(
-        &mut self,
-        current: &mut CurrentMetric<'_>,
-        identity_prefix: &[u8],
-        previous: Option<usize>,
-    ) {
-        let same = |id: usize| self.streams.get(id).is_some_and(|s| *s.identity_prefix == *identity_prefix);
-        let expected = previous.and_then(|id| self.streams.get(id)).map_or(NO_ID, |s| s.expected_next);
-        current.stream = if same(expected) {
-            Some(expected)
-        } else {
-            let found = self.stream_index.find(self.hash(0, identity_prefix), |id| same(*id));
-            if let (Some(found), Some(before)) = (found, previous.and_then(|id| self.streams.get_mut(id))) {
-                before.expected_next = found;
-            }
-            found
-        };
-        if let Some(id) = current.stream {
-            self.update_stream(id, current);
-        }
-    }
-
-    /// The hash of labels as pages without UTF-8 names have them, sorted.
-    pub(crate) fn hash_of_escaped(&self, block: &[u8]) -> u64 {
-        self.hasher.hash_one(block)
-    }
-
-    fn hash(&self, seed: usize, bytes: &[u8]) -> u64 {
-        hash_with_seed(&self.hasher, seed, bytes)
-    }
-
-    pub(crate) fn find(&self, stream: usize, attributes: &[u8]) -> Option<usize> {
-        let same = |slot: &usize| {
-            self.series.get(*slot).is_some_and(|s| s.stream.get() == stream && *s.attributes == *attributes)
-        };
-        self.index.find(self.hash(stream, attributes), same)
+    /// The series of a point of this metric, if it is known.
+    pub(crate) fn find(&self, current: &mut CurrentMetric<'_>, attributes: &AttributeBytes) -> Option<usize> {
+        let stream = current.stream?;
+        let is_last = |id: &usize| self.series.key_set(*id).is_some_and(|set| *set.keys == *attributes.keys);
+        current.key_set =
+            current.key_set.filter(is_last).or_else(|| self.series.find_key_set(stream, &attributes.keys));
+        self.series.find(current.key_set?, &attributes.values)
     }
 
     pub(crate) fn update<'a>(
@@ -333,7 +258,7 @@ impl SeriesRegistry {
         }
         series.arrived_at = current.now;
         let previous_resource = std::mem::replace(&mut series.resource, current.resource.into()).get();
-        let (id, family) = (series.stream.get(), series.family.option());
+        let (key_set, family) = (series.key_set.get(), series.family.option());
         let (shape, drop_reason) = (series.metric_kind, series.drop_reason);
         if let Some(reason) = self.drop_reason(slot) {
             self.dropped.add(reason, 1);
@@ -342,11 +267,12 @@ impl SeriesRegistry {
             self.add_to_resource(current.resource);
             self.remove_from_resource(previous_resource);
         }
-        let Some(stream) = self.streams.get(id) else { return };
+        let stream = self.series.key_set(key_set).and_then(|set| self.streams.get(set.stream));
+        let Some(stream) = stream else { return };
         let has_moved = family != stream.family || shape != stream.metric_kind;
         if has_moved && drop_reason != Some(DropReason::Label) {
             self.detach_from_family(slot, budget);
-            self.attach_to_family(slot, budget);
+            self.attach_to_family(slot);
         }
     }
 
@@ -382,26 +308,22 @@ impl SeriesRegistry {
     fn detach_from_family(&mut self, slot: usize, budget: &mut StepBudget) {
         let Some(series) = self.series.get_mut(slot) else { return };
         if let Some(family) = std::mem::replace(&mut series.family, CompactId::NONE).option() {
-            let (seq, place, kind) = (series.seq, series.labels(), series.prometheus_type());
-            let escaped_hash = escaped_hash(&self.hasher, &place, budget);
-            let member = Member { slot, seq, place, kind, help: &Rc::default(), escaped_hash };
+            let member = Member { slot, seq: series.seq, kind: series.prometheus_type(), help: &Rc::default() };
             self.families.remove_series(family, member, &mut self.series, budget);
         }
     }
 
     /// Adds a series to the family of its stream.
-    fn attach_to_family(&mut self, slot: usize, budget: &mut StepBudget) {
-        let Some(series) = self.series.get_mut(slot) else { return };
-        let Some(stream) = self.streams.get(series.stream.get()) else { return };
+    fn attach_to_family(&mut self, slot: usize) {
+        let Some(id) = self.series.get(slot).and_then(|series| self.series.stream_of(series)) else { return };
+        let (Some(stream), Some(series)) = (self.streams.get(id), self.series.get_mut(slot)) else { return };
         series.metric_kind = stream.metric_kind;
         series.family = stream.family.into();
         series.drop_reason = if stream.family.is_none() { Some(DropReason::Name) } else { None };
         series.is_duplicate = false;
         if let Some(family) = stream.family {
-            let (seq, place, kind) = (series.seq, series.labels(), series.prometheus_type());
-            let escaped_hash = escaped_hash(&self.hasher, &place, budget);
-            let member = Member { slot, seq, place, kind, help: &stream.help, escaped_hash };
-            self.families.add_series(family, member, &mut self.series, &mut self.dropped, budget);
+            let member = Member { slot, seq: series.seq, kind: series.prometheus_type(), help: &stream.help };
+            self.families.add_series(family, member, &mut self.series, &mut self.dropped);
         }
     }
 
@@ -413,42 +335,43 @@ impl SeriesRegistry {
         identity: SeriesIdentity<'_>,
         budget: &mut StepBudget,
     ) -> usize {
-        budget.charge(2500 + 8 * (identity.prefix.len() + identity.attributes.len()) as u64);
+        let AttributeBytes { keys, values } = identity.attributes;
+        budget.charge(1500 + 4 * (keys.len() + values.len()) as u64);
         let stream = match current.stream {
             Some(stream) => stream,
             None => *current.stream.insert(self.add_stream(current, identity.prefix, budget)),
         };
-        let hash = self.hash(stream, identity.attributes);
-        let (labels, fault) = match self.label_block(&identity, current) {
-            Ok(block) => {
-                if block.is_merged {
-                    self.dropped.add_merged_labels(current.name);
-                }
-                (LabelSetKey::of(block), None)
-            }
-            Err(why) => {
-                // The series is kept nevertheless: its resource stays in target_info, and its next point does not
-                // create it again.
-                self.dropped.log_once(DropReason::Label, LogLevel::Error, current.name, || {
-                    format!("failed to convert metric {}: {why}", String::from_utf8_lossy(current.name))
-                });
-                let none = LabelSetKey { block: Rc::default(), labels: 0, has_quoted_names: false };
-                (none, Some(DropReason::Label))
-            }
+        let key_set = match current.key_set {
+            Some(key_set) => key_set,
+            None => *current.key_set.insert(self.add_key_set(current, stream, identity, budget)),
         };
+        let template = self.series.key_set(key_set).and_then(|set| set.template.as_ref());
+        let is_merged = template.is_some_and(LabelTemplate::is_merged);
+        let mut fault = template.is_none().then_some(DropReason::Label);
+        // A length of a text is at most a byte that is not ASCII, in which case the texts are checked one by one.
+        if fault.is_none() && !values.is_ascii() {
+            let keeps_utf8 = self.config.strategy.keeps_utf8();
+            if let Err(why) = check_values(identity.attributes.pairs(), current.reserved_label(), keeps_utf8) {
+                self.log_invalid_label(current, &why.to_string());
+                fault = Some(DropReason::Label);
+            }
+        }
+        if is_merged && fault.is_none() {
+            self.dropped.add_merged_labels(current.name);
+        }
+        // A series with an invalid label is kept nevertheless: its resource stays in target_info, and its next point does
+        // not create it again.
         let slot = self.series.insert(Series {
             seq: self.next_seq,
-            stream: stream.into(),
+            key_set: key_set.into(),
             metric_kind: current.metric_kind,
             resource: current.resource.into(),
             family: CompactId::NONE,
             drop_reason: fault,
             is_duplicate: false,
+            unsorted_at: CompactId::NONE,
             arrived_at: current.now,
-            attributes: identity.attributes.into(),
-            label_block: labels.block,
-            label_count: labels.labels,
-            has_quoted_names: labels.has_quoted_names,
+            values: values.as_slice().into(),
             expected_next: CompactId::NONE,
             state: reading,
         });
@@ -457,16 +380,11 @@ impl SeriesRegistry {
             self.kept.grow(series.charged_bytes() + series.state.charged_bytes());
         }
         self.oldest = self.oldest.min(current.now);
-        let (series, hasher) = (&self.series, &self.hasher);
-        self.index.insert(hash, slot, |slot| series.get(slot).map_or(0, |s| hash_of_series(hasher, s)));
-        // Each of them is in another part of memory, and so are its attributes.
-        budget.charge(100 * self.index.take_moved());
-        if let Some(stream) = self.streams.get_mut(stream) {
-            stream.series_count += 1;
-        }
+        budget.charge(20 * self.series.take_moved());
+        self.add_to_stream(stream);
         self.add_to_resource(current.resource);
         if fault.is_none() {
-            self.attach_to_family(slot, budget);
+            self.attach_to_family(slot);
         }
         if let Some(reason) = self.drop_reason(slot) {
             self.dropped.add(reason, 1);
@@ -474,57 +392,40 @@ impl SeriesRegistry {
         slot
     }
 
-    fn add_stream(&mut self, current: &CurrentMetric<'_>, identity_prefix: &[u8], budget: &mut StepBudget) -> usize {
-        budget.charge(2500 + 8 * (current.name.len() + current.help.len()) as u64);
-        let hash = self.hash(0, identity_prefix);
-        let id = self.streams.insert(Stream {
-            hash,
-            identity_prefix: identity_prefix.into(),
-            metric_kind: current.metric_kind,
-            unit: current.unit.into(),
-            help: current.help.into(),
-            family: None,
-            series_count: 0,
-            expected_first: NO_ID,
-            expected_next: NO_ID,
-        });
-        self.kept.grow(self.streams.get(id).map_or(0, Stream::charged_bytes));
-        let streams = &self.streams;
-        self.stream_index.insert(hash, id, |id| streams.get(id).map_or(0, |s| s.hash));
-        budget.charge(50 * self.stream_index.take_moved());
-        self.assign_family(id, current);
-        id
-    }
-
-    /// Uses unit, kind and description of the newest metric. A series of the stream is updated when it takes a point.
-    fn update_stream(&mut self, id: usize, current: &CurrentMetric<'_>) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
-        let name_changed = stream.metric_kind != current.metric_kind || *stream.unit != *current.unit;
-        let help_changed = *stream.help != *current.help;
-        if !name_changed && !help_changed {
-            return;
-        }
-        let cost = stream.charged_bytes();
-        if help_changed {
-            stream.help = current.help.into();
-        }
-        if name_changed {
-            stream.metric_kind = current.metric_kind;
-            stream.unit = current.unit.into();
-        }
-        self.kept.grow(stream.charged_bytes());
-        self.kept.shrink(cost);
-        if name_changed {
-            let before = stream.family;
-            self.assign_family(id, current);
-            if let Some(before) = before {
-                self.families.remove_stream(before);
+    /// Adds a set of keys of a stream.
+    fn add_key_set(
+        &mut self,
+        current: &CurrentMetric<'_>,
+        stream: usize,
+        identity: SeriesIdentity<'_>,
+        budget: &mut StepBudget,
+    ) -> usize {
+        let keys = &identity.attributes.keys;
+        budget.charge(2500 + 8 * (identity.prefix.len() + keys.len()) as u64);
+        let template = match self.label_template(identity, current) {
+            Ok(template) => Some(template),
+            Err(why) => {
+                self.log_invalid_label(current, &why);
+                None
             }
-        }
+        };
+        let key_set = KeySet::new(stream, keys, template);
+        self.kept.grow(key_set.charged_bytes());
+        self.series.add_key_set(key_set)
     }
 
-    /// The labels of a series; a text where it has none.
-    fn label_block(&self, identity: &SeriesIdentity<'_>, current: &CurrentMetric<'_>) -> Result<LabelBlock, String> {
+    fn log_invalid_label(&mut self, current: &CurrentMetric<'_>, why: &str) {
+        self.dropped.log_once(DropReason::Label, LogLevel::Error, current.name, || {
+            format!("failed to convert metric {}: {why}", String::from_utf8_lossy(current.name))
+        });
+    }
+
+    /// The labels of series with these keys; a text where they have none.
+    fn label_template(
+        &self,
+        identity: SeriesIdentity<'_>,
+        current: &CurrentMetric<'_>,
+    ) -> Result<LabelTemplate, String> {
         let prefix = IdentityPrefix::parse(identity.prefix).ok_or("identity too large")?;
         let scope = (!self.config.without_scope_info).then_some(ScopeLabels {
             name: prefix.scope.name,
@@ -533,22 +434,18 @@ impl SeriesRegistry {
             attributes: prefix.scope.attributes,
         });
         let labels = SeriesLabels {
-            attributes: AttributePairs(identity.attributes),
+            attribute_keys: Texts(&identity.attributes.keys),
             scope,
             job: prefix.job,
             instance: prefix.instance,
             constant: &self.config.const_labels,
         };
-        let reserved = match current.metric_kind {
-            OtlpMetricKind::Histogram => Some(&b"le"[..]),
-            OtlpMetricKind::Summary => Some(&b"quantile"[..]),
-            OtlpMetricKind::Gauge | OtlpMetricKind::Counter | OtlpMetricKind::UpDownCounter => None,
-        };
-        let block = series_block(labels, reserved, self.config.strategy.keeps_utf8()).map_err(|e| e.to_string())?;
-        if block.is_merged && self.refuses_merged_labels {
+        let template = series_template(labels, current.reserved_label(), self.config.strategy.keeps_utf8())
+            .map_err(|e| e.to_string())?;
+        if template.is_merged() && self.refuses_merged_labels {
             return Err("duplicate label names".to_owned());
         }
-        Ok(block)
+        Ok(template)
     }
 
     /// Counts a point of a new series above `max_series`.
@@ -557,47 +454,16 @@ impl SeriesRegistry {
         self.dropped.add_above_limit(metric, most);
     }
 
-    /// Translates the name of a stream.
-    fn assign_family(&mut self, id: usize, current: &CurrentMetric<'_>) {
-        let PageConfig { strategy, namespace, .. } = &self.config;
-        let family = match metric_name(*strategy, namespace, current.name, current.unit, current.metric_kind) {
-            Ok(name) => Some(self.families.add_stream(
-                &name,
-                current.metric_kind.prometheus_type(),
-                current.help,
-                current.now,
-                &mut self.kept,
-            )),
-            Err(why) => {
-                self.dropped.log_once(DropReason::Name, LogLevel::Error, current.name, || {
-                    let name = String::from_utf8_lossy(current.name);
-                    format!("failed to convert metric {name}: normalization for metric {name:?} {why}")
-                });
-                None
-            }
-        };
-        if let Some(stream) = self.streams.get_mut(id) {
-            stream.family = family;
-        }
-    }
-
     pub(crate) fn remove(&mut self, slot: usize, budget: &mut StepBudget) {
         budget.charge(2000);
         self.detach_from_family(slot, budget);
-        let Some(series) = self.series.remove(slot) else { return };
+        let Some(id) = self.series.get(slot).and_then(|series| self.series.stream_of(series)) else { return };
+        let Some((series, unused_keys)) = self.series.remove(slot) else { return };
         self.kept.shrink(series.charged_bytes() + series.state.charged_bytes());
-        self.index.remove(hash_of_series(&self.hasher, &series), slot);
-        self.remove_from_resource(series.resource.get());
-        let Some(stream) = self.streams.get_mut(series.stream.get()) else { return };
-        stream.series_count = stream.series_count.saturating_sub(1);
-        if stream.series_count == 0
-            && let Some(stream) = self.streams.remove(series.stream.get())
-        {
-            self.kept.shrink(stream.charged_bytes());
-            self.stream_index.remove(stream.hash, series.stream.get());
-            if let Some(family) = stream.family {
-                self.families.remove_stream(family);
-            }
+        if let Some(keys) = unused_keys {
+            self.kept.shrink(keys.charged_bytes());
         }
+        self.remove_from_resource(series.resource.get());
+        self.remove_from_stream(id);
     }
 }

@@ -90,14 +90,13 @@ impl Resources {
         hasher.write(raw);
         let hash = hasher.finish();
         let slots = &self.resources;
-        let found = self.index.find(hash, |id| slots.get(*id).is_some_and(|r| *r.raw == *raw));
+        let found = self.index.find(hash, |id| slots.get(id).is_some_and(|r| *r.raw == *raw));
         let id = found.unwrap_or_else(|| {
             let resource = Resource::parse(raw, hash, self.next_seq, config);
             self.next_seq += 1;
             kept.grow(resource.charged_bytes());
             let id = self.resources.insert(resource);
-            let slots = &self.resources;
-            self.index.insert(hash, id, |id| slots.get(id).map_or(0, |r| r.hash));
+            self.index.insert(hash, id);
             id
         });
         if let Some(resource) = self.resources.get_mut(id) {

@@ -1,13 +1,10 @@
-//! One series: its identity, its labels and its last point.
-
-use std::rc::Rc;
+//! One series: its identity and its last point. Its labels are made of its values when a page needs them.
 
 use otelcore_exposition::MetricType;
 use otelcore_pipeline::MonotonicTime;
 use otelcore_prometheus_translation::OtlpMetricKind;
 
 use crate::dropped_points::DropReason;
-use crate::label_sets::LabelSetKey;
 use crate::partitioned::CompactId;
 use crate::series_state::SeriesState;
 
@@ -18,20 +15,20 @@ pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
 pub(crate) struct Series {
     /// Increases with each new series, for the order of arrival.
     pub(crate) seq: u64,
-    pub(crate) stream: CompactId,
+    pub(crate) key_set: CompactId,
     pub(crate) metric_kind: OtlpMetricKind,
     pub(crate) resource: CompactId,
     /// The family it is attached to; none if it has no name or an invalid label.
     pub(crate) family: CompactId,
     /// The reason in the series itself why it is not shown; its family may have another reason.
     pub(crate) drop_reason: Option<DropReason>,
-    /// An older series of its family has the same labels.
+    /// An older series of its family has the same labels. Known when it is sorted.
     pub(crate) is_duplicate: bool,
+    /// Its position among the series of its family that are not sorted; none if it is sorted.
+    pub(crate) unsorted_at: CompactId,
     pub(crate) arrived_at: MonotonicTime,
-    pub(crate) attributes: Box<[u8]>,
-    pub(crate) label_block: Rc<[u8]>,
-    pub(crate) label_count: u32,
-    pub(crate) has_quoted_names: bool,
+    /// The values of its attributes, in the order of the keys.
+    pub(crate) values: Box<[u8]>,
     /// The series whose point came after the point of this series the last time.
     pub(crate) expected_next: CompactId,
     pub(crate) state: SeriesState,
@@ -39,19 +36,9 @@ pub(crate) struct Series {
 
 impl Series {
     /// Bytes charged for the series without its reading: the struct, its entries in the index and in its family, and
-    /// its attributes and block.
+    /// its values.
     pub(crate) fn charged_bytes(&self) -> u64 {
-        (size_of::<Self>() + PLACE_BYTES + 2 * size_of::<usize>()) as u64
-            + allocated(self.attributes.len())
-            + allocated(self.label_block.len() + size_of::<[usize; 2]>())
-    }
-
-    pub(crate) fn labels(&self) -> LabelSetKey {
-        LabelSetKey {
-            block: self.label_block.clone(),
-            labels: self.label_count,
-            has_quoted_names: self.has_quoted_names,
-        }
+        (size_of::<Self>() + PLACE_BYTES + 2 * size_of::<usize>()) as u64 + allocated(self.values.len())
     }
 
     pub(crate) fn prometheus_type(&self) -> MetricType {

@@ -1,8 +1,9 @@
-//! Blocks of labels: `a="x","b.c"="y"`. Reading them, and escaping their names for a scraper.
+//! Blocks of labels: `a="x","b.c"="y"`. Reading them, their order, and escaping their names for a scraper.
 //!
 //! A block has the labels of one series in the order of their names, written by [`write_label`](crate::write_label).
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use memchr::{memchr, memchr2};
 
@@ -45,7 +46,7 @@ impl<'a> Iterator for BlockLabels<'a> {
 }
 
 /// The values of a block, still escaped.
-pub(crate) struct LabelValues<'a>(pub(crate) &'a [u8]);
+struct LabelValues<'a>(&'a [u8]);
 
 impl<'a> Iterator for LabelValues<'a> {
     type Item = &'a [u8];
@@ -85,6 +86,47 @@ pub fn unescape(value: &[u8]) -> impl Iterator<Item = u8> {
         }),
         plain => Some(plain),
     })
+}
+
+/// The order of series in a family, by their blocks: fewer labels first, then value by value as bytes. Label names are
+/// ignored, as in client_golang; blocks that differ only in names are ordered by their bytes.
+#[must_use]
+pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usize)) -> Ordering {
+    let by_values = || {
+        let (mut a, mut b) = (LabelValues(a), LabelValues(b));
+        loop {
+            match (a.next(), b.next()) {
+                (Some(x), Some(y)) => match compare_values(x, y) {
+                    Ordering::Equal => {}
+                    unequal => return unequal,
+                },
+                (None, None) => return Ordering::Equal,
+                (None, Some(_)) => return Ordering::Less,
+                (Some(_), None) => return Ordering::Greater,
+            }
+        }
+    };
+    a_labels.cmp(&b_labels).then_with(by_values).then_with(|| a.cmp(b))
+}
+
+/// How many bytes are equal at the beginning, to the last bytes that are compared at once.
+fn equal_len(x: &[u8], y: &[u8]) -> usize {
+    let equal_until = |from: usize, stride: usize| {
+        let (x, y) = (x.get(from..).unwrap_or_default(), y.get(from..).unwrap_or_default());
+        from + x.chunks_exact(stride).zip(y.chunks_exact(stride)).take_while(|(a, b)| a == b).count() * stride
+    };
+    equal_until(equal_until(equal_until(0, 4096), 64), 8)
+}
+
+/// Compares escaped values by their unescaped bytes. Equal beginnings are skipped with a fast comparison of blocks, so
+/// that long labels that differ late cost little.
+fn compare_values(x: &[u8], y: &[u8]) -> Ordering {
+    let equal_len = equal_len(x, y);
+    // An escape may begin in the equal part: then the number of backslashes at its end is odd.
+    let before = x.get(..equal_len).unwrap_or_default();
+    let slashes = before.iter().rev().take_while(|b| **b == b'\\').count();
+    let at = equal_len - slashes % 2;
+    unescape(x.get(at..).unwrap_or_default()).cmp(unescape(y.get(at..).unwrap_or_default()))
 }
 
 /// The name of a label on a page, and its value, still escaped.
@@ -174,6 +216,8 @@ fn write_labels(labels: &[PageLabel<'_>], capacity: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::write_label;
 
@@ -208,5 +252,73 @@ mod tests {
         assert_eq!(escape_block(&scope, NameEscaping::Underscores.into()), b"otel_scope_name=\"lib\"");
         let (sorted, count) = sorted_escaped_block(&labels_of(&[("a.z", "1"), ("a_b", "2")]));
         assert_eq!((String::from_utf8(sorted).unwrap().as_str(), count), ("a_b=\"2\",a_z=\"1\"", 2));
+    }
+
+    fn counted_block(labels: &[(&str, &str)]) -> (Vec<u8>, usize) {
+        (labels_of(labels), labels.len())
+    }
+
+    #[test]
+    fn series_are_ordered_by_label_count_then_by_values() {
+        let order = |a: &[(&str, &str)], b: &[(&str, &str)]| {
+            let ((a, an), (b, bn)) = (counted_block(a), counted_block(b));
+            compare_blocks((&a, an), (&b, bn))
+        };
+        assert_eq!(order(&[("z", "9")], &[("a", "1"), ("b", "1")]), Ordering::Less);
+        assert_eq!(order(&[("z", "1")], &[("a", "2")]), Ordering::Less);
+        assert_eq!(order(&[("a", "x\"y")], &[("a", "x#y")]), Ordering::Less);
+        assert_eq!(order(&[("a", "\n")], &[("a", "!")]), Ordering::Less);
+        assert_eq!(order(&[("a", "x"), ("b", "")], &[("a", "x"), ("b", "0")]), Ordering::Less);
+        assert_eq!(order(&[("a", "1")], &[("a", "1")]), Ordering::Equal);
+        assert_eq!(order(&[("a", "1")], &[("b", "1")]), Ordering::Less);
+    }
+
+    #[test]
+    fn long_values_with_escapes_anywhere_are_ordered_as_unescaped() {
+        for pad in 50..140 {
+            let pad = "x".repeat(pad);
+            for (a, b) in [("\\a", "\\b"), ("\n", "\\"), ("\"", "\n"), ("", "\n"), ("\\\\\n", "\\\\a"), ("q", "q")] {
+                let (a, b) = (format!("{pad}{a}"), format!("{pad}{b}"));
+                let ((x, n), (y, _)) = (counted_block(&[("l", &a)]), counted_block(&[("l", &b)]));
+                assert_eq!(compare_blocks((&x, n), (&y, n)), a.cmp(&b), "{a:?} {b:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_values_are_ordered_as_unescaped(
+            a in proptest::collection::vec("[a\"\\\\\n,=é]{0,4}", 1..4),
+            b in proptest::collection::vec("[a\"\\\\\n,=é]{0,4}", 1..4),
+        ) {
+            let make = |values: &[String]| {
+                let mut out = Vec::new();
+                values.iter().for_each(|v| write_label(&mut out, b"l", v.as_bytes()));
+                out
+            };
+            let (x, y) = (make(&a), make(&b));
+            prop_assert_eq!(compare_blocks((&x, a.len()), (&y, b.len())), a.len().cmp(&b.len()).then(a.cmp(&b)));
+        }
+
+        #[test]
+        fn blocks_with_an_equal_beginning_are_ordered_by_the_other_values(
+            same in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 0..5),
+            a in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 1..3),
+            b in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 1..3),
+            head in "[a,=\"]{0,12}",
+        ) {
+            let (a, b) = ([same.clone(), a].concat(), [same, b].concat());
+            let make = |values: &[String]| {
+                let mut out = Vec::new();
+                for (i, value) in values.iter().enumerate() {
+                    // Some names are in quotes and have the marks themselves.
+                    let name = if i % 2 == 0 { "l".to_owned() } else { format!(",\"{i}=") };
+                    write_label(&mut out, name.as_bytes(), format!("{head}{value}").as_bytes());
+                }
+                out
+            };
+            let (x, y) = (make(&a), make(&b));
+            prop_assert_eq!(compare_blocks((&x, a.len()), (&y, b.len())), a.len().cmp(&b.len()).then(a.cmp(&b)));
+        }
     }
 }

@@ -12,7 +12,7 @@ pub fn write_label(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Appends a comma if it is not the first label, the name, and `="`.
-pub(crate) fn write_label_name(block: &mut Vec<u8>, name: &[u8]) {
+pub fn write_label_name(block: &mut Vec<u8>, name: &[u8]) {
     if !block.is_empty() {
         block.push(b',');
     }
@@ -29,7 +29,17 @@ pub(crate) fn write_label_name(block: &mut Vec<u8>, name: &[u8]) {
 /// Appends what is between quotes, such as a label value: backslash, newline and quote are escaped, everything else is
 /// unchanged.
 pub fn write_quoted_text(out: &mut Vec<u8>, value: &[u8]) {
-    write_escaped(out, value, |text| memchr3(b'\\', b'\n', b'"', text));
+    write_escaped(out, value, find_escaped);
+}
+
+fn find_escaped(text: &[u8]) -> Option<usize> {
+    memchr3(b'\\', b'\n', b'"', text)
+}
+
+/// Whether [`write_quoted_text`] would escape anything in it.
+#[must_use]
+pub fn has_escapes(value: &[u8]) -> bool {
+    find_escaped(value).is_some()
 }
 
 /// Appends a text with a backslash before each byte that `find_special` finds; a newline becomes `n`.

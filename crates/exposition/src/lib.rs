@@ -22,13 +22,13 @@ pub mod protobuf;
 mod text;
 
 pub use accept::{NameEscaping, NegotiatedFormat, PageEncoding, PageFormat, SupportedFormats};
-pub use block::{BlockLabels, PageLabel, escape_block, escape_labels, sorted_escaped_block, unescape};
+pub use block::{BlockLabels, PageLabel, compare_blocks, escape_block, escape_labels, sorted_escaped_block, unescape};
 pub use dialect::TextDialect;
 pub use exemplar::TraceExemplar;
-pub use label_text::{write_label, write_quoted_text};
+pub use label_text::{has_escapes, write_label, write_label_name, write_quoted_text};
 pub use name::{NameEscaper, escape_label_name, escape_name, is_legacy_label_name, is_legacy_name};
 pub use number::write_float;
-pub use text::{MetricType, PageName, SampleLine, SampleValue, SeriesHead, compare_blocks, write_family_header};
+pub use text::{MetricType, PageName, SampleLine, SampleValue, SeriesHead, write_family_header};
 
 /// The last line of an OpenMetrics page.
 pub const OPEN_METRICS_END: &[u8] = b"# EOF\n";

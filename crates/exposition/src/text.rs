@@ -5,11 +5,8 @@
 //! braces; `le` and `quantile` follow it. Nothing here sorts or validates; the code that keeps the series must do that.
 //! Labels are read from a block and escaped for a scraper in `block`.
 
-use std::cmp::Ordering;
+use memchr::memchr2;
 
-use memchr::{memchr2, memrchr};
-
-use crate::block::{LabelValues, unescape};
 use crate::label_text::write_escaped;
 use crate::{TextDialect, TraceExemplar, write_float, write_label, write_quoted_text};
 
@@ -305,75 +302,8 @@ impl<'a> SeriesHead<'a> {
     }
 }
 
-/// The order of series in a family, by their blocks: fewer labels first, then value by value as bytes. Label names are
-/// ignored, as in client_golang; blocks that differ only in names are ordered by their bytes.
-#[must_use]
-pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usize)) -> Ordering {
-    let by_values = || {
-        // Labels that are the same bytes in both are equal.
-        let at = start_of_first_difference(a, b);
-        let (mut a, mut b) =
-            (LabelValues(a.get(at..).unwrap_or_default()), LabelValues(b.get(at..).unwrap_or_default()));
-        loop {
-            match (a.next(), b.next()) {
-                (Some(x), Some(y)) => match compare_values(x, y) {
-                    Ordering::Equal => {}
-                    unequal => return unequal,
-                },
-                (None, None) => return Ordering::Equal,
-                (None, Some(_)) => return Ordering::Less,
-                (Some(_), None) => return Ordering::Greater,
-            }
-        }
-    };
-    a_labels.cmp(&b_labels).then_with(by_values).then_with(|| a.cmp(b))
-}
-
-/// Commas that are looked at for the beginning of a label, at most: a value may consist of them.
-const MAX_COMMAS: usize = 64;
-
-/// Where a label begins before which both blocks are the same; nearly always the first one that differs.
-fn start_of_first_difference(a: &[u8], b: &[u8]) -> usize {
-    let same = a.get(..equal_len(a, b)).unwrap_or_default();
-    let mut end = same.len();
-    for _ in 0..MAX_COMMAS {
-        let Some(comma) = same.get(..end).and_then(|text| memrchr(b',', text)) else { return 0 };
-        // A label ends with a quote that is not escaped. One behind `=` or a comma may begin a text instead.
-        if let Some([before @ .., last, b'"']) = same.get(..comma)
-            && !matches!(last, b'=' | b',')
-            && (*last != b'\\' || before.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1)
-        {
-            return comma + 1;
-        }
-        end = comma;
-    }
-    0
-}
-
-/// How many bytes are equal at the beginning, to the last bytes that are compared at once.
-fn equal_len(x: &[u8], y: &[u8]) -> usize {
-    let equal_until = |from: usize, stride: usize| {
-        let (x, y) = (x.get(from..).unwrap_or_default(), y.get(from..).unwrap_or_default());
-        from + x.chunks_exact(stride).zip(y.chunks_exact(stride)).take_while(|(a, b)| a == b).count() * stride
-    };
-    equal_until(equal_until(equal_until(0, 4096), 64), 8)
-}
-
-/// Compares escaped values by their unescaped bytes. Equal beginnings are skipped with a fast comparison of blocks, so
-/// that long labels that differ late cost little.
-fn compare_values(x: &[u8], y: &[u8]) -> Ordering {
-    let equal_len = equal_len(x, y);
-    // An escape may begin in the equal part: then the number of backslashes at its end is odd.
-    let before = x.get(..equal_len).unwrap_or_default();
-    let slashes = before.iter().rev().take_while(|b| **b == b'\\').count();
-    let at = equal_len - slashes % 2;
-    unescape(x.get(at..).unwrap_or_default()).cmp(unescape(y.get(at..).unwrap_or_default()))
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::TextDialect::{OpenMetrics, Prometheus};
 
@@ -489,69 +419,5 @@ mod tests {
             head("http_requests_total", &b, Some(17)).write_number(&mut out, Prometheus, f64::from(v) * 1.1, None);
         }
         assert_eq!((out.as_ptr(), out.capacity()), (address, 4096));
-    }
-
-    #[test]
-    fn series_are_ordered_by_label_count_then_by_values() {
-        let order = |a: &[(&str, &str)], b: &[(&str, &str)]| {
-            let ((a, an), (b, bn)) = (block_of(a), block_of(b));
-            compare_blocks((&a, an), (&b, bn))
-        };
-        assert_eq!(order(&[("z", "9")], &[("a", "1"), ("b", "1")]), Ordering::Less);
-        assert_eq!(order(&[("z", "1")], &[("a", "2")]), Ordering::Less);
-        assert_eq!(order(&[("a", "x\"y")], &[("a", "x#y")]), Ordering::Less);
-        assert_eq!(order(&[("a", "\n")], &[("a", "!")]), Ordering::Less);
-        assert_eq!(order(&[("a", "x"), ("b", "")], &[("a", "x"), ("b", "0")]), Ordering::Less);
-        assert_eq!(order(&[("a", "1")], &[("a", "1")]), Ordering::Equal);
-        assert_eq!(order(&[("a", "1")], &[("b", "1")]), Ordering::Less);
-    }
-
-    #[test]
-    fn long_values_with_escapes_anywhere_are_ordered_as_unescaped() {
-        for pad in 50..140 {
-            let pad = "x".repeat(pad);
-            for (a, b) in [("\\a", "\\b"), ("\n", "\\"), ("\"", "\n"), ("", "\n"), ("\\\\\n", "\\\\a"), ("q", "q")] {
-                let (a, b) = (format!("{pad}{a}"), format!("{pad}{b}"));
-                let ((x, n), (y, _)) = (block_of(&[("l", &a)]), block_of(&[("l", &b)]));
-                assert_eq!(compare_blocks((&x, n), (&y, n)), a.cmp(&b), "{a:?} {b:?}");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn escaped_values_are_ordered_as_unescaped(
-            a in proptest::collection::vec("[a\"\\\\\n,=é]{0,4}", 1..4),
-            b in proptest::collection::vec("[a\"\\\\\n,=é]{0,4}", 1..4),
-        ) {
-            let make = |values: &[String]| {
-                let mut out = Vec::new();
-                values.iter().for_each(|v| write_label(&mut out, b"l", v.as_bytes()));
-                out
-            };
-            let (x, y) = (make(&a), make(&b));
-            prop_assert_eq!(compare_blocks((&x, a.len()), (&y, b.len())), a.len().cmp(&b.len()).then(a.cmp(&b)));
-        }
-
-        #[test]
-        fn blocks_with_an_equal_beginning_are_ordered_by_the_other_values(
-            same in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 0..5),
-            a in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 1..3),
-            b in proptest::collection::vec("[a\"\\\\\n,=]{0,20}", 1..3),
-            head in "[a,=\"]{0,12}",
-        ) {
-            let (a, b) = ([same.clone(), a].concat(), [same, b].concat());
-            let make = |values: &[String]| {
-                let mut out = Vec::new();
-                for (i, value) in values.iter().enumerate() {
-                    // Some names are in quotes and have the marks themselves.
-                    let name = if i % 2 == 0 { "l".to_owned() } else { format!(",\"{i}=") };
-                    write_label(&mut out, name.as_bytes(), format!("{head}{value}").as_bytes());
-                }
-                out
-            };
-            let (x, y) = (make(&a), make(&b));
-            prop_assert_eq!(compare_blocks((&x, a.len()), (&y, b.len())), a.len().cmp(&b.len()).then(a.cmp(&b)));
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! Labels of series and of `target_info`: their names are translated, they are sorted, and rendered once into a block for
-//! the page.
+//! Labels of series and of `target_info`: their names are translated, those of equal names are made one, they are sorted and
+//! written as a template of many series, or as a block for the page.
 //!
 //! A series with one invalid label is not shown, as in the Go collector. Labels whose translated names are equal become
 //! one, as in Prometheus's own endpoint for OTLP: values of attributes are joined by `;`, attributes of the scope replace
@@ -11,11 +11,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use otelcore_exposition::{is_legacy_label_name, write_label};
+use otelcore_exposition::is_legacy_label_name;
 
 use crate::label_name::{LabelNameError, label_name};
+use crate::label_template::{Label, LabelSource, LabelTemplate, LabelValue};
 
-/// The labels of one series as they are written on a page.
+/// Labels as they are written on a page.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LabelBlock {
     /// `a="x","b.c"="y"`, without braces.
@@ -24,8 +25,6 @@ pub struct LabelBlock {
     pub label_count: u32,
     /// Some names are not legacy names, and are escaped for most pages.
     pub has_quoted_names: bool,
-    /// Labels of equal names were made one, or one was left out.
-    pub is_merged: bool,
 }
 
 /// Why a series has no labels. The cause is always in the data, or in the labels that the configuration adds.
@@ -51,11 +50,11 @@ pub enum TargetInfoError {
     Label(LabelError),
 }
 
-/// What the labels of a series are made of. Attributes are pairs of key and value as text.
+/// What the labels of series are made of. Attributes are pairs of key and value as text.
 #[derive(Clone, Copy, Debug)]
-pub struct SeriesLabels<'a, A> {
-    /// Attributes of the point.
-    pub attributes: A,
+pub struct SeriesLabels<'a, K, A> {
+    /// Keys of the attributes of their points.
+    pub attribute_keys: K,
     /// `otel_scope_*`; without these labels `None`.
     pub scope: Option<ScopeLabels<'a, A>>,
     /// The label `job`.
@@ -83,60 +82,17 @@ fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// Checks a label as the Prometheus client library of the Go collector does.
-fn check_label(name: &[u8], value: &[u8]) -> Result<(), LabelError> {
+/// Checks the name of a label as the Prometheus client library of the Go collector does.
+pub(crate) fn check_name(name: &[u8]) -> Result<(), LabelError> {
     if name.is_empty() || name.starts_with(b"__") || str::from_utf8(name).is_err() {
         return Err(LabelError::InvalidName(lossy(name)));
-    }
-    if str::from_utf8(value).is_err() {
-        return Err(LabelError::InvalidValue(lossy(name)));
     }
     Ok(())
 }
 
-/// A label before it is rendered.
-struct Label<'a> {
-    name: Cow<'a, [u8]>,
-    source: LabelSource,
-    value: Cow<'a, [u8]>,
-}
-
-/// Where a label is from. Of labels of one name those from the first source are used.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum LabelSource {
-    /// `otel_scope_name` and its like, `job` and `instance`.
-    Identity,
-    /// An attribute of the scope.
-    ScopeAttribute,
-    /// An attribute of the point.
-    Attribute,
-    /// The configuration.
-    Constant,
-}
-
-/// Sorts labels by name, before escaping, makes those of equal names one, and renders them.
-fn render_labels(mut labels: Vec<Label<'_>>) -> Result<LabelBlock, LabelError> {
-    for label in &labels {
-        check_label(&label.name, &label.value)?;
-    }
-    // Labels of one name and source stay in the order of their keys.
-    labels.sort_by(|a, b| a.name.cmp(&b.name).then(a.source.cmp(&b.source)));
-    let len_before = labels.len();
-    labels.dedup_by(|later, first| {
-        let is_same = later.name == first.name;
-        if is_same && later.source == first.source {
-            join_values(first.value.to_mut(), &later.value);
-        }
-        is_same
-    });
-    let mut bytes = Vec::with_capacity(labels.iter().map(|l| l.name.len() + l.value.len() + 6).sum());
-    labels.iter().for_each(|label| write_label(&mut bytes, &label.name, &label.value));
-    Ok(LabelBlock {
-        bytes: bytes.into(),
-        label_count: u32::try_from(labels.len()).unwrap_or(u32::MAX),
-        has_quoted_names: labels.iter().any(|label| !is_legacy_label_name(&label.name)),
-        is_merged: labels.len() < len_before,
-    })
+/// Checks the value of a label of this name.
+pub(crate) fn check_value(name: &[u8], value: &[u8]) -> Result<(), LabelError> {
+    str::from_utf8(value).map(drop).map_err(|_| LabelError::InvalidValue(lossy(name)))
 }
 
 /// The label name for an attribute key, which may be the key itself.
@@ -145,52 +101,61 @@ fn name_of(key: &[u8], keeps_utf8: bool) -> Result<Cow<'_, [u8]>, LabelNameError
     if is_name { Ok(Cow::Borrowed(key)) } else { label_name(key, keeps_utf8).map(Cow::Owned) }
 }
 
-/// Joins values of one label: an empty value is the same as none.
-fn join_values(joined: &mut Vec<u8>, value: &[u8]) {
-    if !joined.is_empty() {
-        joined.push(b';');
-    }
-    joined.extend_from_slice(value);
-}
-
-/// The block of a series: attributes, scope, job, instance, constant labels. `reserved` is the label that samples of its
+/// The labels of series: attributes, scope, job, instance, constant labels. `reserved` is the label that samples of their
 /// type have themselves, `le` or `quantile`.
 ///
 /// # Errors
 /// A label is invalid.
-pub fn series_block<'a, A: Iterator<Item = (&'a [u8], &'a [u8])>>(
-    series: SeriesLabels<'a, A>,
+pub fn series_template<'a, A: Iterator<Item = (&'a [u8], &'a [u8])>>(
+    series: SeriesLabels<'a, impl Iterator<Item = &'a [u8]>, A>,
     reserved: Option<&[u8]>,
     keeps_utf8: bool,
-) -> Result<LabelBlock, LabelError> {
+) -> Result<LabelTemplate, LabelError> {
     let mut labels: Vec<Label<'a>> = Vec::with_capacity(16);
-    let mut add =
-        |name: Cow<'a, [u8]>, source, value: &'a [u8]| labels.push(Label { name, source, value: Cow::Borrowed(value) });
-    for (key, value) in series.attributes {
-        add(name_of(key, keeps_utf8)?, LabelSource::Attribute, value);
+    let mut add = |name: Cow<'a, [u8]>, source, value| labels.push(Label { name, source, value });
+    for (number, key) in (0..).zip(series.attribute_keys) {
+        add(name_of(key, keeps_utf8)?, LabelSource::Attribute, LabelValue::Attribute(number));
     }
     let fixed = [("job", series.job), ("instance", series.instance)];
     for (name, value) in fixed.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        add(name.as_bytes().into(), LabelSource::Identity, value);
+        add(name.as_bytes().into(), LabelSource::Identity, LabelValue::Fixed(value));
     }
     if let Some(scope) = series.scope {
-        add(b"otel_scope_name".into(), LabelSource::Identity, scope.name);
-        add(b"otel_scope_version".into(), LabelSource::Identity, scope.version);
-        add(b"otel_scope_schema_url".into(), LabelSource::Identity, scope.schema_url);
+        add(b"otel_scope_name".into(), LabelSource::Identity, LabelValue::Fixed(scope.name));
+        add(b"otel_scope_version".into(), LabelSource::Identity, LabelValue::Fixed(scope.version));
+        add(b"otel_scope_schema_url".into(), LabelSource::Identity, LabelValue::Fixed(scope.schema_url));
         for (key, value) in scope.attributes.filter(|(k, _)| !matches!(*k, b"name" | b"version" | b"schema_url")) {
-            add(label_name(&[b"otel_scope_", key].concat(), keeps_utf8)?.into(), LabelSource::ScopeAttribute, value);
+            let name = label_name(&[b"otel_scope_", key].concat(), keeps_utf8)?;
+            add(name.into(), LabelSource::ScopeAttribute, LabelValue::Fixed(value));
         }
     }
     for (name, value) in series.constant {
-        add(name.as_bytes().into(), LabelSource::Constant, value.as_bytes());
+        add(name.as_bytes().into(), LabelSource::Constant, LabelValue::Fixed(value.as_bytes()));
     }
     let len_before = labels.len();
     if let Some(reserved) = reserved {
         labels.retain(|label| *label.name != *reserved);
     }
     let is_reserved = labels.len() < len_before;
-    let block = render_labels(labels)?;
-    Ok(LabelBlock { is_merged: block.is_merged || is_reserved, ..block })
+    Ok(LabelTemplate::of(labels)?.merged_if(is_reserved))
+}
+
+/// Checks the values of attributes that labels are made of.
+///
+/// # Errors
+/// The value of a label that is not `reserved` is not UTF-8, or its key gives no label name.
+pub fn check_values<'a>(
+    mut attributes: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    reserved: Option<&[u8]>,
+    keeps_utf8: bool,
+) -> Result<(), LabelError> {
+    attributes.try_for_each(|(key, value)| {
+        if str::from_utf8(value).is_ok() {
+            return Ok(());
+        }
+        let name = name_of(key, keeps_utf8)?;
+        if reserved == Some(&*name) { Ok(()) } else { check_value(&name, value) }
+    })
 }
 
 /// Labels by name. The values of equal names are joined by `;` in their order.
@@ -223,9 +188,19 @@ pub fn target_block<'a>(
     let mut labels = merge_equal_names(named.into_iter());
     labels.insert(b"job".to_vec(), job.to_vec());
     labels.insert(b"instance".to_vec(), instance.to_vec());
-    let label =
-        |(name, value)| Label { name: Cow::Owned(name), source: LabelSource::Attribute, value: Cow::Owned(value) };
-    render_labels(labels.into_iter().map(label).collect()).map_err(TargetInfoError::Label)
+    let labels = labels.iter().map(|(name, value)| Label {
+        name: Cow::Borrowed(name.as_slice()),
+        source: LabelSource::Attribute,
+        value: LabelValue::Fixed(value),
+    });
+    let template = LabelTemplate::of(labels.collect()).map_err(TargetInfoError::Label)?;
+    let mut bytes = Vec::new();
+    template.write(&[], true, &mut bytes);
+    Ok(LabelBlock {
+        bytes: bytes.into(),
+        label_count: u32::try_from(template.label_count()).unwrap_or(u32::MAX),
+        has_quoted_names: template.has_quoted_names(),
+    })
 }
 
 #[cfg(test)]
@@ -234,9 +209,16 @@ mod tests {
 
     #[test]
     fn labels_with_reserved_names_or_invalid_utf8_values_are_refused() {
-        assert!(
-            check_label(b"__x", b"").is_err() && check_label(b"x", b"\xff").is_err() && check_label(b"_x", b"").is_ok()
-        );
+        assert!(check_name(b"__x").is_err() && check_name(b"_x").is_ok() && check_value(b"x", b"\xff").is_err());
+        let values = |key: &'static str| [(key.as_bytes(), &b"\xff"[..])].into_iter();
+        assert!(check_values(values("x"), Some(b"le"), false).is_err());
+        assert!(check_values(values("le"), Some(b"le"), false).is_ok());
+    }
+
+    fn text(template: &LabelTemplate, values: &[&[u8]]) -> String {
+        let mut out = Vec::new();
+        template.write(values, false, &mut out);
+        String::from_utf8(out).unwrap()
     }
 
     type Pairs<'a> = std::vec::IntoIter<(&'a [u8], &'a [u8])>;
@@ -249,16 +231,9 @@ mod tests {
     fn labels_of_equal_names_become_one_by_the_rules_of_prometheus() {
         let constant = [("zone", "c"), ("a_b", "c")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         let labels = SeriesLabels {
-            attributes: pairs(&[
-                ("a.b", "1"),
-                ("a/b", ""),
-                ("a_b", "2"),
-                ("instance", "lost"),
-                ("job", "attribute"),
-                ("le", "3"),
-                ("otel.scope.name", "lost"),
-                ("otel.scope.x", "lost"),
-            ]),
+            attribute_keys: ["a.b", "a/b", "a_b", "instance", "job", "le", "otel.scope.name", "otel.scope.x"]
+                .into_iter()
+                .map(str::as_bytes),
             scope: Some(ScopeLabels {
                 name: b"lib",
                 version: b"",
@@ -269,24 +244,25 @@ mod tests {
             instance: Some(b"i"),
             constant: &constant,
         };
-        let block = series_block(labels, Some(b"le"), false).unwrap();
+        let template = series_template(labels, Some(b"le"), false).unwrap();
+        let values = ["1", "", "2", "lost", "attribute", "3", "lost", "lost"].map(str::as_bytes);
         let expected = "a_b=\"1;;2\",instance=\"i\",job=\"attribute\",otel_scope_name=\"lib\",\
             otel_scope_schema_url=\"\",otel_scope_version=\"\",otel_scope_x=\"4\",zone=\"c\"";
-        assert_eq!(std::str::from_utf8(&block.bytes).unwrap(), expected);
-        assert_eq!((block.label_count, block.has_quoted_names, block.is_merged), (8, false, true));
+        assert_eq!(text(&template, &values), expected);
+        assert_eq!((template.label_count(), template.has_quoted_names(), template.is_merged()), (8, false, true));
     }
 
     #[test]
     fn label_names_that_are_kept_are_quoted() {
         let labels = SeriesLabels {
-            attributes: pairs(&[("a.b", "1"), ("a_b", "2")]),
-            scope: None,
+            attribute_keys: ["a.b", "a_b"].into_iter().map(str::as_bytes),
+            scope: None::<ScopeLabels<'_, Pairs<'_>>>,
             job: None,
             instance: None,
             constant: &[],
         };
-        let block = series_block(labels, None, true).unwrap();
-        assert_eq!(std::str::from_utf8(&block.bytes).unwrap(), "\"a.b\"=\"1\",a_b=\"2\"");
-        assert_eq!((block.label_count, block.has_quoted_names, block.is_merged), (2, true, false));
+        let template = series_template(labels, None, true).unwrap();
+        assert_eq!(text(&template, &[b"1", b"2"]), "\"a.b\"=\"1\",a_b=\"2\"");
+        assert_eq!((template.label_count(), template.has_quoted_names(), template.is_merged()), (2, true, false));
     }
 }

@@ -136,6 +136,42 @@ fn series_with_equal_labels_show_the_first() {
 }
 
 #[test]
+fn series_of_one_metric_whose_keys_become_the_same_label_show_the_first() {
+    let mut fixture = Fixture::without_scope_info();
+    let of = |key: &str, v: f64| gauge("g", "", vec![point(1, v, &[(key, "x"), ("z", "1")])]);
+    fixture.metrics(0, vec![of("a.b", 1.0), of("a_b", 2.0), of("a/b", 3.0), of("a", 4.0)]);
+    assert_eq!(fixture.samples(0), ["g{a=\"x\",z=\"1\"} 4", "g{a_b=\"x\",z=\"1\"} 1"]);
+    assert_eq!((fixture.dropped(DropReason::DuplicateSeries), fixture.0.len()), (2, 4));
+    // The first one goes, and the second is shown.
+    let gone = without_recorded_value(point(2, 1.0, &[("a.b", "x"), ("z", "1")]));
+    fixture.metrics(1, vec![gauge("g", "", vec![gone])]);
+    assert_eq!(fixture.samples(1), ["g{a=\"x\",z=\"1\"} 4", "g{a_b=\"x\",z=\"1\"} 2"]);
+}
+
+#[test]
+fn series_of_different_sets_of_keys_are_in_order() {
+    let mut fixture = Fixture::without_scope_info();
+    let mut points = Vec::new();
+    for i in 0..40 {
+        // Every number of labels, and values that have to be escaped.
+        let value = [["\n", "\""], ["a", "\\"], ["", "!"]][i % 3][i % 2];
+        let keys = ["a", "b", "c", "d"];
+        let list: Vec<_> = keys.iter().skip(i % 3).take(1 + i / 20).map(|key| (*key, value)).collect();
+        points.push(point(1, i as f64, &list));
+    }
+    fixture.metrics(0, vec![gauge("g", "", points)]);
+    let values = |line: &String| {
+        let labels = &line[line.find('{').unwrap()..line.rfind('}').unwrap()];
+        let values = labels.split('"').skip(1).step_by(2).map(|v| v.replace("\\n", "\n"));
+        let values: Vec<_> = values.collect();
+        (values.len(), values, labels.to_owned())
+    };
+    let samples: Vec<String> = fixture.samples(0).into_iter().filter(|line| !line.contains("\\\"")).collect();
+    assert_eq!(samples.len(), 8, "{samples:?}");
+    assert!(samples.is_sorted_by_key(values), "{samples:?}");
+}
+
+#[test]
 fn series_with_equal_labels_are_all_shown_with_timestamps() {
     let mut fixture = Fixture::with_config(|s| {
         s.without_scope_info = true;
@@ -321,6 +357,10 @@ fn series_that_come_and_go_in_any_order_stay_sorted() {
             }
         }
         fixture.metrics(round, vec![gauge("g", "", points)]);
+        if round % 16 == 15 {
+            // A page sorts the series that there are.
+            fixture.page(round);
+        }
     }
     // Every second goes, from the end.
     let all: Vec<String> = expected.iter().cloned().collect();

@@ -88,12 +88,15 @@ fn point_of(list: &[(String, String)]) -> opentelemetry_proto::tonic::metrics::v
 type Case = (&'static str, usize, fn(usize) -> Rope);
 
 /// Worst cases, each with its smaller size.
-const CASES: [Case; 12] = [
+const CASES: [Case; 13] = [
     ("many new metrics", 2000, |n| {
         body_of((0..n).map(|i| gauge(&format!("{i:x}"), "", vec![point(1, 1.0, &[])])).collect())
     }),
     ("series in no order", 2000, |n| {
         body_of(vec![gauge("m", "", (0..n).map(|i| point_of(&labels(i * 7919 % n, 3))).collect())])
+    }),
+    ("a set of keys for each series", 2000, |n| {
+        body_of(vec![gauge("m", "", (0..n).map(|i| point(1, 1.0, &[(&format!("k{i}"), "v")])).collect())])
     }),
     ("the same labels in every scope", 2000, |n| {
         let scopes = (0..n).map(|i| scope(&format!("s{i}"), "", vec![gauge("m", "", vec![point(1, 1.0, &[])])]));
@@ -209,6 +212,33 @@ fn points_above_the_size_limits_of_a_series_are_dropped_and_logged() {
         ],
     );
     assert_eq!((fixture.dropped(DropReason::TooLarge), fixture.0.len()), (5, 3));
+}
+
+#[test]
+fn page_of_many_new_series_is_begun_in_steps() {
+    let mut registry = SeriesRegistry::new(&PageConfig::default(), 3, DroppedPoints::without_log());
+    let points = |n: std::ops::Range<usize>| n.map(|i| point_of(&labels(i * 7919 % 40_000, 3))).collect();
+    registry.push_body(&body_of(vec![gauge("m", "", points(0..20_000))]), at(1));
+    let budget = Arc::new(Budget::default());
+    let mut rendering = PageRendering::new(at(1), NegotiatedFormat::default(), &budget);
+    let (mut page, mut steps, mut next, mut work) = (Vec::new(), 0, 20_000, MeasuredWork::default());
+    let mut is_complete = false;
+    while !is_complete {
+        let mut piece = Vec::new();
+        is_complete = work
+            .step(|work| registry.render_step(&mut rendering, &mut piece, work).unwrap() == RenderProgress::Complete);
+        steps += usize::from(page.is_empty() && piece.is_empty());
+        page.append(&mut piece);
+        // More series come in each step than it sorts: the page ends nevertheless.
+        if next < 40_000 {
+            registry.push_body(&body_of(vec![gauge("m", "", points(next..next + 2500))]), at(1));
+            next += 2500;
+        }
+    }
+    assert!(steps > 2 && work.largest_step < 2 * UNITS_PER_STEP, "{steps} {work:?}");
+    assert_eq!(String::from_utf8(page).unwrap().lines().filter(|line| line.starts_with("m{")).count(), 20_000);
+    let page = registry.render(at(1), &NegotiatedFormat::default()).unwrap();
+    assert_eq!(String::from_utf8(page).unwrap().lines().filter(|line| line.starts_with("m{")).count(), next);
 }
 
 #[test]
