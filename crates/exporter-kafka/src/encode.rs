@@ -135,8 +135,10 @@ impl Builder {
     /// Adds the message of a body, or several if it would be too long.
     fn add_body(&mut self, key: Option<&Bytes>, topic: Option<&str>, body: Rope) {
         let mut body = body;
-        let encoded = if self.encoding == Encoding::JaegerProto {
-            let (encoded, spans) = jaeger::encode_spans(&body, self.limits.total_bytes.saturating_sub(self.bytes));
+        let encoded = if matches!(self.encoding, Encoding::JaegerProto | Encoding::JaegerJson) {
+            let is_json = self.encoding == Encoding::JaegerJson;
+            let (encoded, spans) =
+                jaeger::encode_spans(&body, is_json, self.limits.total_bytes.saturating_sub(self.bytes));
             if spans < body.items() {
                 let head = split_to(self.signal, &mut body, spans);
                 self.rest.append(std::mem::replace(&mut body, head));
@@ -230,7 +232,8 @@ fn encode_body(encoding: Encoding, signal: Signal, body: &Rope) -> EncodedRecord
         }
         Encoding::ZipkinProto => encode_zipkin(body, Format::Proto),
         Encoding::ZipkinJson => encode_zipkin(body, Format::Json),
-        Encoding::JaegerProto => jaeger::encode_spans(body, usize::MAX).0,
+        Encoding::JaegerProto => jaeger::encode_spans(body, false, usize::MAX).0,
+        Encoding::JaegerJson => jaeger::encode_spans(body, true, usize::MAX).0,
         Encoding::Raw => encode_raw(body),
     }
 }

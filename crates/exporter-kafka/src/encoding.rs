@@ -11,6 +11,8 @@ pub(crate) enum Encoding {
     OtlpJson,
     /// Each span of Jaeger's model in a message of its own, as protobuf, with its trace id as the key.
     JaegerProto,
+    /// The same as JSON.
+    JaegerJson,
     /// Spans of Zipkin's API, version 2, as protobuf.
     ZipkinProto,
     /// The same as JSON.
@@ -29,7 +31,7 @@ impl Encoding {
             ("jaeger_proto", Signal::Traces) => Ok(Self::JaegerProto),
             ("zipkin_proto", Signal::Traces) => Ok(Self::ZipkinProto),
             ("zipkin_json", Signal::Traces) => Ok(Self::ZipkinJson),
-            ("jaeger_json", Signal::Traces) => Err("the encoding jaeger_json is not supported yet".to_owned()),
+            ("jaeger_json", Signal::Traces) => Ok(Self::JaegerJson),
             (name, signal) => Err(format!("unrecognized {} encoding {name:?}", signal.name())),
         }
     }

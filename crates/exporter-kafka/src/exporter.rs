@@ -179,7 +179,7 @@ fn encoder(
     for (slot, signal) in signals.iter_mut().zip(Signal::ALL) {
         let grouping = match signal {
             // Jaeger's spans have their trace ids as keys in any case.
-            Signal::Traces if config.traces.encoding == "jaeger_proto" => by_topic,
+            Signal::Traces if config.traces.encoding.starts_with("jaeger_") => by_topic,
             Signal::Traces if config.partition_traces_by_id => Grouping::Trace,
             Signal::Metrics if config.partition_metrics_by_resource_attributes => Grouping::ResourceHash,
             Signal::Logs if config.partition_logs_by_resource_attributes => Grouping::ResourceHash,

@@ -4,9 +4,11 @@
 //! Go encoder. Nothing here performs IO.
 #![forbid(unsafe_code)]
 
+mod json;
 mod span;
 mod value;
 
+pub use json::put_span_json;
 use otelcore_pdata::views::{AnyValue, KeyValue, Resource};
 use otelcore_pdata::wire_format::{put_bytes_field, varint_len};
 pub use span::{put_span, scope_tags};

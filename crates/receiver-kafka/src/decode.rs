@@ -13,6 +13,8 @@ use otelcore_pdata::{Rope, Signal, Value, checked_rope, json};
 use otelcore_pipeline::Held;
 use otelcore_receivers::{DecodeError, jaeger, zipkin};
 
+use crate::jaeger_json;
+
 /// How telemetry is written in a message.
 #[derive(Clone, Debug)]
 pub(crate) enum MessageEncoding {
@@ -20,6 +22,8 @@ pub(crate) enum MessageEncoding {
     OtlpJson,
     /// One span of Jaeger's model.
     JaegerProto,
+    /// The same as JSON.
+    JaegerJson,
     Zipkin(zipkin::BodyFormat),
     /// The message is the body of a log record, as bytes.
     Raw,
@@ -38,7 +42,7 @@ impl MessageEncoding {
             "otlp_proto" => Self::OtlpProto,
             "otlp_json" => Self::OtlpJson,
             "jaeger_proto" if is_traces => Self::JaegerProto,
-            "jaeger_json" if is_traces => return Err("the encoding jaeger_json is not supported yet".to_owned()),
+            "jaeger_json" if is_traces => Self::JaegerJson,
             "zipkin_proto" if is_traces => Self::Zipkin(zipkin::BodyFormat::V2Protobuf),
             "zipkin_json" if is_traces => Self::Zipkin(zipkin::BodyFormat::V2Json),
             "zipkin_thrift" if is_traces => Self::Zipkin(zipkin::BodyFormat::V1Thrift),
@@ -114,6 +118,10 @@ impl MessageDecoder {
             MessageEncoding::JaegerProto => {
                 let body = post_spans_request(value);
                 jaeger::decode(jaeger::BodyFormat::Protobuf, &body, held).map_err(decode_error)
+            }
+            MessageEncoding::JaegerJson => {
+                let span = jaeger_json::read_span(value).map_err(MessageError::Invalid)?;
+                jaeger::decode(jaeger::BodyFormat::Protobuf, &post_spans_request(&span), held).map_err(decode_error)
             }
             MessageEncoding::Zipkin(format) => zipkin::decode(*format, value, false, held).map_err(decode_error),
             MessageEncoding::Raw => Ok(log_record(None, |record| {

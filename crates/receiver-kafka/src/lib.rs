@@ -8,6 +8,7 @@ mod config;
 mod consumer;
 mod decode;
 mod factory;
+mod jaeger_json;
 mod metrics;
 mod receiver;
 #[cfg(test)]

@@ -68,7 +68,6 @@ fn mistakes_are_reported_with_the_messages_of_go() {
         ("record_partitioner: {extension: x}", "partitioners in extensions are not supported"),
         ("traces: {encoding: x}", "unrecognized traces encoding \"x\""),
         ("traces: {encoding: raw}", "unrecognized traces encoding \"raw\""),
-        ("traces: {encoding: jaeger_json}", "the encoding jaeger_json is not supported yet"),
         (
             "{partition_logs_by_resource_attributes: true, partition_logs_by_trace_id: true}",
             "partition_logs_by_resource_attributes and partition_logs_by_trace_id cannot both be enabled",

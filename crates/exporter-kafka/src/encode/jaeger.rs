@@ -1,7 +1,7 @@
 //! Spans of Jaeger's model, each in a record of its own, with its process and its trace id as the key. Reads OTLP only.
 
 use bytes::Bytes;
-use otelcore_jaeger_translation::{put_process, put_span, scope_tags};
+use otelcore_jaeger_translation::{put_process, put_span, put_span_json, scope_tags};
 use otelcore_pdata::Rope;
 use otelcore_pdata::text::put_hex;
 use otelcore_pdata::views::{ResourceSpans, Span, View, resource_entries};
@@ -14,7 +14,7 @@ const PROCESS_FIELD: u32 = 10;
 
 /// The records of the first spans, and how many they are: at least one, and no more once they have `max_bytes`. Each of them repeats the
 /// resource.
-pub(super) fn encode_spans(body: &Rope, max_bytes: usize) -> (EncodedRecords, u32) {
+pub(super) fn encode_spans(body: &Rope, is_json: bool, max_bytes: usize) -> (EncodedRecords, u32) {
     let mut encoded = EncodedRecords { records: Vec::new(), is_one_record: false, left_out: None };
     let (mut bytes, mut count) = (0_usize, 0_u32);
     let mut span_field = Vec::new();
@@ -31,7 +31,13 @@ pub(super) fn encode_spans(body: &Rope, max_bytes: usize) -> (EncodedRecords, u3
                 span_field.clear();
                 put_span(&mut span_field, 1, raw, &tags);
                 let Some((_, WireValue::Len(span))) = MessageFields::new(&span_field).next() else { continue };
-                let value: Bytes = [span, &process[..]].concat().into();
+                let mut value = [span, &process[..]].concat();
+                if is_json {
+                    let mut json = Vec::with_capacity(value.len().saturating_mul(2));
+                    put_span_json(&mut json, &value);
+                    value = json;
+                }
+                let value = Bytes::from(value);
                 bytes += value.len();
                 count = count.saturating_add(1);
                 encoded.records.push(KeyAndValue { key: Some(key_of(Span::parse(raw).trace_id)), value });

@@ -139,6 +139,22 @@ fn many_small_records_are_few_calls() {
 }
 
 #[test]
+fn spans_of_jaeger_are_json_if_that_is_configured() {
+    let encoder = encoder(Encoding::JaegerJson, Grouping::None, "", 1 << 20);
+    let entries = vec![spans("x", &[&[span(1, "a")]])];
+    let messages = encode_all(&encoder, Signal::Traces, body(entries), LIMITS);
+    let record = &messages[0].records[0];
+    let text = String::from_utf8(record.value.to_vec()).unwrap();
+    assert!(text.starts_with("{\"traceId\":\"AQEBAQEBAQEBAQEBAQEBAQ==\",\"spanId\":"), "{text}");
+    assert!(
+        text.contains("\"operationName\":\"a\"")
+            && text.ends_with("\"process\":{\"tags\":[{\"key\":\"topic\",\"vStr\":\"x\"}]}}"),
+        "{text}"
+    );
+    assert_eq!(record.key.as_deref(), Some(&b"01".repeat(16)[..]));
+}
+
+#[test]
 fn spans_of_jaeger_have_their_process_and_their_trace_id_as_the_key() {
     let mut short = span(1, "b");
     short.trace_id = [&[0; 8][..], &[7; 8]].concat();

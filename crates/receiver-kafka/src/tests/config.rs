@@ -79,7 +79,6 @@ fn mistakes_are_reported_with_the_messages_of_go() {
         ("heartbeat_interval: 10s", "heartbeat_interval must be positive and shorter than session_timeout"),
         ("traces: {encoding: x}", "unrecognized traces encoding \"x\""),
         ("traces: {encoding: raw}", "unrecognized traces encoding \"raw\""),
-        ("traces: {encoding: jaeger_json}", "the encoding jaeger_json is not supported yet"),
         ("logs: {encoding: azure_resource_logs}", "the encoding azure_resource_logs is not supported"),
         ("logs: {encoding: text_x}", "invalid text encoding"),
         ("metrics: {encoding: json}", "unrecognized metrics encoding \"json\""),

@@ -54,7 +54,9 @@ fn spans_of_each_encoding_are_decoded() {
     jaeger.extend(b"\x1a\x03get\x52\x06\x0a\x04shop");
     let zipkin = br#"[{"traceId":"0102030405060708090a0b0c0d0e0f10","id":"0102030405060708","name":"get",
         "localEndpoint":{"serviceName":"shop"}}]"#;
-    for (encoding, value) in [("jaeger_proto", &jaeger[..]), ("zipkin_json", zipkin)] {
+    let json = br#"{"traceId":"AQIDBAUGBwgJCgsMDQ4PEA==","spanId":"AQIDBAUGBwg=","operationName":"get",
+        "startTime":"1970-01-01T00:00:00Z","process":{"serviceName":"shop"}}"#;
+    for (encoding, value) in [("jaeger_proto", &jaeger[..]), ("jaeger_json", json), ("zipkin_json", zipkin)] {
         let rope = decode(Signal::Traces, encoding, value).unwrap();
         let request = ExportTraceServiceRequest::decode(rope.to_bytes()).unwrap();
         let resource = &request.resource_spans[0];
@@ -64,7 +66,9 @@ fn spans_of_each_encoding_are_decoded() {
         assert!(attributes.iter().any(|a| a.key == "service.name"), "{encoding}: {attributes:?}");
         assert!(attributes.iter().any(|a| a.key == "kafka.header.h"), "{encoding}: {attributes:?}");
     }
-    for encoding in ["otlp_proto", "otlp_json", "jaeger_proto", "zipkin_proto", "zipkin_json", "zipkin_thrift"] {
+    for encoding in
+        ["otlp_proto", "otlp_json", "jaeger_proto", "jaeger_json", "zipkin_proto", "zipkin_json", "zipkin_thrift"]
+    {
         assert!(
             matches!(decode(Signal::Traces, encoding, b"\xff\xff\xff"), Err(MessageError::Invalid(_))),
             "{encoding}"
