@@ -99,7 +99,7 @@ fn messages_are_read_by_the_consumer_of_kafka() {
 }
 
 fn wrong_password_is_reported(kafka: &Kafka) {
-    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"].into_iter().take(if has_scram() { 2 } else { 1 }) {
         let options = format!(
             "    brokers: [\"127.0.0.1:{}\"]
     timeout: 2s
@@ -108,8 +108,9 @@ fn wrong_password_is_reported(kafka: &Kafka) {
         );
         let (collector, otlp) = collector(&kafka.dir, &options);
         assert_eq!(post_json(&otlp, "/v1/traces", TRACE), 503);
-        let text = collector.log_text();
-        assert!(text.contains("SASL authentication failed"), "{text}");
+        wait_until("a report of the failure", || {
+            Some(collector.log_text()).filter(|text| text.contains("SASL authentication failed"))
+        });
         println!("wrong password, {mechanism}: reported");
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Kafka {
     /// Runs the broker: nothing, or a program that enters namespaces.
     wrapper: Vec<String>,
     /// Of a release that needs it.
-    _zookeeper: Option<Process>,
+    zookeeper: Option<Process>,
 }
 
 /// Whether the brokers are of this release. `scripts/kafka` says which one they are of.
@@ -147,7 +147,8 @@ group.initial.rebalance.delay.ms=0
         let uses_zookeeper = is_release("2.");
         let properties = if uses_zookeeper {
             format!(
-                "broker.id={id}\nzookeeper.connect=127.0.0.1:{controller}\nlisteners={sockets}\n\
+                "broker.id={id}\nzookeeper.connect=127.0.0.1:{controller}\nzookeeper.session.timeout.ms=2000\n\
+                 listeners={sockets}\n\
                  listener.security.protocol.map={map}\n{common}"
             )
         } else {
@@ -174,7 +175,7 @@ group.initial.rebalance.delay.ms=0
             checked(&mut format);
         }
         let process = Self::run(dir, &options.wrapper);
-        Self { process, dir: dir.to_owned(), plain, sasl, wrapper: options.wrapper.clone(), _zookeeper: zookeeper }
+        Self { process, dir: dir.to_owned(), plain, sasl, wrapper: options.wrapper.clone(), zookeeper }
     }
 
     /// Starts the process.
@@ -201,6 +202,10 @@ group.initial.rebalance.delay.ms=0
 
     /// Starts the process again, and waits until it listens.
     pub(crate) fn restart(&mut self) {
+        if self.zookeeper.is_some() {
+            // Until the session of the last process is over there, a new one ends at once.
+            std::thread::sleep(Duration::from_secs(5));
+        }
         self.process = Self::run(&self.dir, &self.wrapper);
         self.wait_until_up();
     }
@@ -340,7 +345,7 @@ fn start_zookeeper(dir: &Path, port: u16) -> Process {
     let file = dir.join("zoo.cfg");
     let data = dir.join("zookeeper");
     let text = format!(
-        "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n",
+        "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\ntickTime=500\n",
         data.display()
     );
     std::fs::write(&file, text).unwrap();

@@ -201,7 +201,8 @@ impl GroupConsumer {
         sent_at: MonotonicTime,
         body: Bytes,
     ) {
-        self.node_work(node).has_fetch = false;
+        // Until the job has ended the next request would ask for other partitions only, perhaps for such as have nothing more, and the
+        // broker would wait for them.
         self.events.push_back(ConsumerEvent::Answered { node, latency: cx.now().since(sent_at) });
         let mut asked = BTreeMap::new();
         for (id, offset) in &partitions {
@@ -227,6 +228,7 @@ impl GroupConsumer {
         let Some(job) = self.jobs.remove(&key) else { return };
         let now = cx.now();
         let DecodeJob { node, partitions, result } = job;
+        self.node_work(node).has_fetch = false;
         let answer = result.take().unwrap_or_else(|| Err("the answer can't be read".to_owned()));
         let answer = answer.and_then(|answer| match answer.error {
             ErrorCode::NONE => Ok(answer),
