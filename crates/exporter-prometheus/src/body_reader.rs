@@ -18,7 +18,7 @@ use crate::identity::{AttributeBytes, SortedAttributes, is_same, put_job_and_ins
 use crate::registry::{CurrentMetric, NO_ID, SeriesIdentity, SeriesRegistry};
 use crate::series_state::{DataPoint, MAX_BUCKETS};
 use crate::step_budget::StepBudget;
-use crate::streams::type_byte;
+use crate::stream::type_byte;
 
 /// Units of work for a field: reading its tag and length.
 const UNITS_PER_FIELD: u64 = 40;

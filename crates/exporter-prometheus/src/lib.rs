@@ -37,6 +37,7 @@ mod series_state;
 mod series_store;
 mod sorted_series;
 mod step_budget;
+mod stream;
 mod streams;
 
 pub use body_reader::BodyReader;

@@ -26,7 +26,7 @@ use crate::series::Series;
 use crate::series_state::{DataPoint, SeriesState, UpdateResult};
 use crate::series_store::SeriesStore;
 use crate::step_budget::StepBudget;
-use crate::streams::Stream;
+use crate::stream::Stream;
 
 /// The number for "no series" or "no stream".
 pub(crate) const NO_ID: usize = usize::MAX;

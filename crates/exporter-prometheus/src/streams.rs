@@ -1,53 +1,14 @@
-//! Streams: what the series of one metric have in common.
-//!
-//! A *stream* is the identity of a series without the attributes of its points; it has the translated name. It is added and
-//! removed with its series.
-
-use std::rc::Rc;
+//! The streams of a registry: look-up, creation, update and removal, with the translation of their names.
 
 use otelcore_pipeline::LogLevel;
-use otelcore_prometheus_translation::{OtlpMetricKind, metric_name};
+use otelcore_prometheus_translation::metric_name;
 
 use crate::config::PageConfig;
 use crate::dropped_points::DropReason;
 use crate::key_sets::hash_with_seed;
 use crate::registry::{CurrentMetric, NO_ID, SeriesRegistry};
-use crate::series::allocated;
 use crate::step_budget::StepBudget;
-
-/// The type in the identity: whether a sum is monotonic is not part of it.
-pub(crate) fn type_byte(metric_kind: OtlpMetricKind, is_exponential: bool) -> u8 {
-    match metric_kind {
-        OtlpMetricKind::Histogram if is_exponential => 5,
-        OtlpMetricKind::Gauge => 1,
-        OtlpMetricKind::Counter | OtlpMetricKind::UpDownCounter => 2,
-        OtlpMetricKind::Histogram => 3,
-        OtlpMetricKind::Summary => 4,
-    }
-}
-
-/// The series of one metric of one scope of one job and instance.
-pub(crate) struct Stream {
-    hash: u64,
-    /// The identity without attributes.
-    pub(crate) identity_prefix: Box<[u8]>,
-    pub(crate) metric_kind: OtlpMetricKind,
-    unit: Box<[u8]>,
-    pub(crate) help: Rc<[u8]>,
-    pub(crate) family: Option<usize>,
-    series_count: u64,
-    /// The series whose point came first, and the stream that came next, the last time.
-    pub(crate) expected_first: usize,
-    pub(crate) expected_next: usize,
-}
-
-impl Stream {
-    /// Bytes charged for it.
-    fn charged_bytes(&self) -> u64 {
-        let texts = [self.identity_prefix.len(), self.unit.len(), self.help.len()];
-        (size_of::<Self>() + 4 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
-    }
-}
+use crate::stream::Stream;
 
 impl SeriesRegistry {
     /// The stream of the identity prefix, if known. `previous` is the stream of the previous metric in the same scope.

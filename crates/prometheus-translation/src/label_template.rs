@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use otelcore_exposition::{is_legacy_label_name, unescape, write_label_name, write_quoted_text};
 
-use crate::labels::{LabelError, check_name, check_value};
+use crate::label_error::{LabelError, check_name, check_value};
 
 /// The labels of a series without the values of its point's attributes.
 #[derive(Clone, PartialEq, Eq, Debug)]

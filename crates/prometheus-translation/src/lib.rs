@@ -7,16 +7,18 @@
 //! Nothing here reads OTLP, keeps series or writes pages.
 #![forbid(unsafe_code)]
 
+mod label_error;
 mod label_name;
 mod label_template;
 mod labels;
 mod names;
 
+pub use label_error::LabelError;
 pub use label_name::{LabelNameError, LabelNaming, label_name, put_label_name};
 pub use label_template::LabelTemplate;
 pub use labels::{
-    LabelBlock, LabelError, ScopeLabels, SeriesLabels, TargetInfoError, check_values, merge_equal_names,
-    series_template, target_block,
+    LabelBlock, ScopeLabels, SeriesLabels, TargetInfoError, check_values, merge_equal_names, series_template,
+    target_block,
 };
 pub use names::{MAX_NAME_BYTES, NameError, OtlpMetricKind, TranslationStrategy, metric_name, unit_name};
 
