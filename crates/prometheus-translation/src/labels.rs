@@ -176,6 +176,7 @@ pub fn target_block<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::label_error::check_name;
 
     #[test]
     fn labels_with_reserved_names_or_invalid_utf8_values_are_refused() {
