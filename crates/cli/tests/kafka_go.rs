@@ -13,22 +13,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use broker::Kafka;
+use broker::{ENCODINGS, Kafka};
 use load::*;
 use support::*;
-
-const ENCODINGS: [(&str, &str); 10] = [
-    ("traces", "otlp_proto"),
-    ("traces", "otlp_json"),
-    ("traces", "jaeger_proto"),
-    ("traces", "zipkin_proto"),
-    ("traces", "zipkin_json"),
-    ("logs", "otlp_proto"),
-    ("logs", "otlp_json"),
-    ("logs", "raw"),
-    ("metrics", "otlp_proto"),
-    ("metrics", "otlp_json"),
-];
 
 const TRACES: &str = include_str!("data/kafka/traces.json");
 const LOGS: &str = include_str!("data/kafka/logs.json");

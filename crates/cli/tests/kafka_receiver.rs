@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use broker::Kafka;
+use broker::{ENCODINGS, Kafka};
 use load::*;
 use support::*;
 
@@ -160,18 +160,7 @@ fn messages_of_the_exporter_in_each_encoding_are_received() {
         "scopeLogs":[{"logRecords":[{"body":{"stringValue":"span-first"}}]}]}]}"#;
     let metric = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"span-first","gauge":{"dataPoints":[{"asInt":"7",
         "timeUnixNano":"1700000000000000000"}]}}]}]}]}"#;
-    for (signal, encoding) in [
-        ("traces", "otlp_proto"),
-        ("traces", "otlp_json"),
-        ("traces", "jaeger_proto"),
-        ("traces", "zipkin_proto"),
-        ("traces", "zipkin_json"),
-        ("logs", "otlp_proto"),
-        ("logs", "otlp_json"),
-        ("logs", "raw"),
-        ("metrics", "otlp_proto"),
-        ("metrics", "otlp_json"),
-    ] {
+    for (signal, encoding) in ENCODINGS {
         let topic = format!("{signal}-{encoding}");
         let otlp = format!("127.0.0.1:{}", free_port());
         let file = kafka.dir.join(format!("{topic}.json"));

@@ -135,6 +135,22 @@ impl Cluster {
         found.filter_map(|at| self.objects.get(*at))
     }
 
+    /// The autoscalers of a kind whose target is this workload.
+    pub(crate) fn autoscalers_of<'c>(
+        &'c self,
+        kind: &'c str,
+        workload: &'c Object,
+    ) -> impl Iterator<Item = &'c Object> {
+        // KEDA's default kind is Deployment; a HorizontalPodAutoscaler has to name one.
+        let default_kind = if kind == "ScaledObject" { "Deployment" } else { "" };
+        self.of_kind(kind).filter(move |scaler| {
+            let target = |key: &str| string(&scaler.node, &format!("spec::scaleTargetRef::{key}"));
+            scaler.may_share_namespace(workload)
+                && target("name") == Some(&workload.name)
+                && target("kind").unwrap_or(default_kind) == workload.kind
+        })
+    }
+
     /// The object of a kind with a name, in a namespace that can be that of `in_namespace_of`.
     pub(crate) fn find<'c>(
         &'c self,

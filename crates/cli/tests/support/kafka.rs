@@ -10,6 +10,20 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
+/// The encodings that exporters and receivers are tested with, each with a signal.
+pub(crate) const ENCODINGS: [(&str, &str); 10] = [
+    ("traces", "otlp_proto"),
+    ("traces", "otlp_json"),
+    ("traces", "jaeger_proto"),
+    ("traces", "zipkin_proto"),
+    ("traces", "zipkin_json"),
+    ("logs", "otlp_proto"),
+    ("logs", "otlp_json"),
+    ("logs", "raw"),
+    ("metrics", "otlp_proto"),
+    ("metrics", "otlp_json"),
+];
+
 /// A broker, alone or one of several.
 pub(crate) struct Kafka {
     /// The process of the broker.

@@ -127,12 +127,7 @@ pub(super) fn check_autoscaler(context: &CheckContext<'_>) {
             }
         }
     }
-    for scaler in context.collector.cluster.of_kind("HorizontalPodAutoscaler").filter(|s| s.may_share_namespace(owner))
-    {
-        let target = |key: &str| string(&scaler.node, &format!("spec::scaleTargetRef::{key}"));
-        if target("name") != Some(&owner.name) || target("kind") != Some(&owner.kind) {
-            continue;
-        }
+    for scaler in context.collector.cluster.autoscalers_of("HorizontalPodAutoscaler", owner) {
         if let Some(at) = scaler.node.get_path("spec::targetCPUUtilizationPercentage") {
             report_missing_request("cpu", at);
         }

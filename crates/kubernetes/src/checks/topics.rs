@@ -68,12 +68,7 @@ fn check_partitions(context: &CheckContext<'_>, read: &ReadTopics) {
         report(node, "replicas");
     }
     for (kind, key) in [("HorizontalPodAutoscaler", "maxReplicas"), ("ScaledObject", "maxReplicaCount")] {
-        for scaler in cluster.of_kind(kind).filter(|scaler| scaler.may_share_namespace(owner)) {
-            let target = |key: &str| string(&scaler.node, &format!("spec::scaleTargetRef::{key}"));
-            // KEDA's default kind is Deployment.
-            if target("name") != Some(&owner.name) || target("kind").unwrap_or("Deployment") != owner.kind {
-                continue;
-            }
+        for scaler in cluster.autoscalers_of(kind, owner) {
             if let Some(node) = scaler.node.get_path(&format!("spec::{key}")) {
                 report(node, key);
             }

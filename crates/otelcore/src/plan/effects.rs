@@ -52,10 +52,7 @@ impl Plan {
                 let path = format!("{section}::{key}");
                 (root.nearest_origin(&path).clone(), path)
             };
-            let max_message_bytes = match value_at(config, "producer::max_message_bytes") {
-                Some(EffectiveValue::Int(v)) => u64::try_from(*v).unwrap_or(0),
-                _ => 0,
-            };
+            let max_message_bytes = number_at(config, "producer::max_message_bytes");
             for signal in self.signals_of(ComponentKind::Exporter, id) {
                 let Some(EffectiveValue::Str(topic)) = value_at(config, &format!("{}::topic", signal.name())) else {
                     continue;
@@ -116,11 +113,8 @@ impl Plan {
                 if !is_text("storage", &id.to_string()) {
                     continue;
                 }
-                let bytes = match value_at(queue, "queue_size") {
-                    Some(EffectiveValue::Int(v)) if is_text("sizer", "bytes") => u64::try_from(*v).unwrap_or(0),
-                    // How many bytes they are is not known.
-                    _ => 0,
-                };
+                // How many bytes there are of another unit is not known.
+                let bytes = if is_text("sizer", "bytes") { number_at(queue, "queue_size") } else { 0 };
                 queues.extend(self.signals_of(ComponentKind::Exporter, exporter).iter().map(|_| bytes));
             }
             effects.storage.push(StorageDirectory { file, queues });
@@ -169,17 +163,13 @@ impl Plan {
             });
         }
         let Some(effective) = value_at(&self.effective, &section) else { return };
-        let number = |key: &str| match value_at(effective, key) {
-            Some(EffectiveValue::Int(v)) => u64::try_from(*v).unwrap_or(0),
-            _ => 0,
-        };
         if kind == ComponentKind::Processor && id.ty == "memory_limiter" {
-            let mib = Some(number(LIMIT_MIB_KEY)).filter(|v| *v > 0);
+            let mib = Some(number_at(effective, LIMIT_MIB_KEY)).filter(|v| *v > 0);
             let key = format!("{section}::{}", if mib.is_some() { LIMIT_MIB_KEY } else { LIMIT_PERCENTAGE_KEY });
             let origin = root.nearest_origin(&key).clone();
             effects.memory_limiters.push(MemoryLimiterLimit {
                 mib,
-                percentage: number(LIMIT_PERCENTAGE_KEY),
+                percentage: number_at(effective, LIMIT_PERCENTAGE_KEY),
                 origin,
                 config_path: key,
             });
@@ -239,6 +229,14 @@ fn value_at<'e>(effective: &'e EffectiveValue, path: &str) -> Option<&'e Effecti
         EffectiveValue::Map(map) => map.get(key),
         _ => None,
     })
+}
+
+/// The number at a path; zero if there is none, or a negative one.
+fn number_at(effective: &EffectiveValue, path: &str) -> u64 {
+    match value_at(effective, path) {
+        Some(EffectiveValue::Int(v)) => u64::try_from(*v).unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Finds files by the names of their keys, which are the same in all components: `cert_file`, `ca_file`,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::kafka::{ApiKey, Reader, Writer};
+use super::played_logs::for_each_partition;
 use super::{GROUP, Member, PlayedCluster, Waiting};
 
 impl PlayedCluster {
@@ -192,30 +193,18 @@ impl PlayedCluster {
         if version >= 3 {
             w.i32(self.throttle_ms);
         }
-        let topics = r.count(1).unwrap();
-        w.len(topics);
-        for _ in 0..topics {
-            let topic = r.string().unwrap().to_owned();
-            w.string(&topic);
-            let partitions = r.count(1).unwrap();
-            w.len(partitions);
-            for _ in 0..partitions {
-                let (index, offset) = (r.i32().unwrap(), r.i64().unwrap());
-                if version >= 6 {
-                    r.i32().unwrap();
-                }
-                r.nullable_string().unwrap();
-                r.skip_tags().unwrap();
-                if error == 0 {
-                    self.group.committed.insert((topic.clone(), index), offset);
-                }
-                w.i32(index);
-                w.i16(error);
-                w.no_tags();
+        for_each_partition(r, w, |r, w, topic| {
+            let (index, offset) = (r.i32().unwrap(), r.i64().unwrap());
+            if version >= 6 {
+                r.i32().unwrap();
             }
-            r.skip_tags().unwrap();
-            w.no_tags();
-        }
+            r.nullable_string().unwrap();
+            if error == 0 {
+                self.group.committed.insert((topic.to_owned(), index), offset);
+            }
+            w.i32(index);
+            w.i16(error);
+        });
     }
 
     pub(super) fn put_offset_fetch(&mut self, node: i32, r: &mut Reader<'_>, version: i16, w: &mut Writer, error: i16) {

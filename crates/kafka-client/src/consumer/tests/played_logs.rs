@@ -156,32 +156,43 @@ impl PlayedCluster {
         if version >= 2 {
             w.i32(0);
         }
-        let topics = r.count(1).unwrap();
-        w.len(topics);
-        for _ in 0..topics {
-            let topic = r.string().unwrap().to_owned();
-            w.string(&topic);
-            let partitions = r.count(1).unwrap();
-            w.len(partitions);
-            for _ in 0..partitions {
-                let index = r.i32().unwrap();
-                if version >= 4 {
-                    r.i32().unwrap();
-                }
-                let at = r.i64().unwrap();
-                r.skip_tags().unwrap();
-                let log = &self.topics[&topic][index as usize];
-                w.i32(index);
-                w.i16(if error == 0 && log.leader != node { 6 } else { error });
-                w.i64(-1);
-                w.i64(if at == -2 { log.start as i64 } else { log.values.len() as i64 });
-                if version >= 4 {
-                    w.i32(log.epoch);
-                }
-                w.no_tags();
+        for_each_partition(r, w, |r, w, topic| {
+            let index = r.i32().unwrap();
+            if version >= 4 {
+                r.i32().unwrap();
             }
+            let at = r.i64().unwrap();
+            let log = &self.topics[topic][index as usize];
+            w.i32(index);
+            w.i16(if error == 0 && log.leader != node { 6 } else { error });
+            w.i64(-1);
+            w.i64(if at == -2 { log.start as i64 } else { log.values.len() as i64 });
+            if version >= 4 {
+                w.i32(log.epoch);
+            }
+        });
+    }
+}
+
+/// Reads an array of topics with partitions that have fields, and writes one with what `each` writes for each partition.
+pub(super) fn for_each_partition(
+    r: &mut Reader<'_>,
+    w: &mut Writer,
+    mut each: impl FnMut(&mut Reader<'_>, &mut Writer, &str),
+) {
+    let topics = r.count(1).unwrap();
+    w.len(topics);
+    for _ in 0..topics {
+        let topic = r.string().unwrap();
+        w.string(topic);
+        let partitions = r.count(1).unwrap();
+        w.len(partitions);
+        for _ in 0..partitions {
+            each(r, w, topic);
             r.skip_tags().unwrap();
             w.no_tags();
         }
+        r.skip_tags().unwrap();
+        w.no_tags();
     }
 }
