@@ -105,21 +105,6 @@ fn request(number: u32) -> String {
     body + "]}]}]}"
 }
 
-/// The sums of a scraped page.
-fn sums_of(page: &str) -> ItemSums {
-    let mut sums = ItemSums::default();
-    for line in page.lines().filter(|line| !line.starts_with('#')) {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
-        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let pairs: Vec<(&str, &str)> =
-            labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('=')).collect();
-        let label =
-            |name: &str| pairs.iter().find(|(there, _)| *there == name).map(|(_, value)| value.trim_matches('"'));
-        sums.add(name, label, value.parse().unwrap());
-    }
-    sums
-}
-
 #[test]
 fn page_under_load_with_every_type_of_component_adds_up() {
     let dir = empty_test_dir("sum_law");

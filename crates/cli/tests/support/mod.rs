@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use otelcore::pipeline::ItemSums;
 pub use otelcore_pods::{project_root, tool};
 pub use otelcore_test_support::free_port;
 
@@ -135,6 +136,21 @@ pub fn http_request(address: &str, request: &str, body: &[u8]) -> (u16, String) 
 /// GETs a page.
 pub fn http_get(address: &str, path: &str) -> (u16, String) {
     http_request(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}"), b"")
+}
+
+/// The sums of a scraped page of own metrics.
+pub fn sums_of(page: &str) -> ItemSums {
+    let mut sums = ItemSums::default();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let pairs: Vec<(&str, &str)> =
+            labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('=')).collect();
+        let label =
+            |name: &str| pairs.iter().find(|(there, _)| *there == name).map(|(_, value)| value.trim_matches('"'));
+        sums.add(name, label, value.parse().unwrap());
+    }
+    sums
 }
 
 /// Calls `poll` until it returns a result, for half a minute at most.

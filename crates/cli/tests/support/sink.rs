@@ -66,10 +66,14 @@ impl OtlpHttpBackend {
         scopes.flat_map(|scope| scope.spans).map(|span| span.name).collect()
     }
 
+    /// The requests that have arrived since the last call: the signal and the body of each.
+    pub fn take_requests(&self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut *self.received.lock().unwrap())
+    }
+
     /// Everything that has arrived since the last call.
     pub fn take(&self) -> Vec<Value> {
-        let taken = std::mem::take(&mut *self.received.lock().unwrap());
-        taken.iter().flat_map(|(signal, body)| canonical_items(signal, body)).collect()
+        self.take_requests().iter().flat_map(|(signal, body)| canonical_items(signal, body)).collect()
     }
 }
 
