@@ -101,7 +101,12 @@ fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
             );
             break;
         }
-        assert!(Instant::now() < end + Duration::from_secs(60), "{missing} are missing:\n{}", collector.log_text());
+        let all = results.acknowledged.len();
+        assert!(
+            Instant::now() < end + Duration::from_secs(60),
+            "{missing} of {all} are missing:\n{}",
+            collector.log_text()
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(results.acknowledged.len() > 20, "{}", results.acknowledged.len());

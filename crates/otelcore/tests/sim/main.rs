@@ -33,4 +33,5 @@ mod soak;
 mod stored;
 mod tail_sampling;
 mod timing;
+mod topology_faults;
 mod zpages;

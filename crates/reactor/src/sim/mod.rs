@@ -228,7 +228,7 @@ impl Sim {
         }
     }
 
-    /// What was not delivered when a shutdown ended; `None` before that.
+    /// What was not delivered when a shutdown ended, or when the machine ended at an operation of its disk; `None` before that.
     #[must_use]
     pub fn undelivered(&self, node: NodeId) -> Option<&UndeliveredItems> {
         self.nodes[node.0].undelivered.as_ref()
@@ -293,6 +293,7 @@ impl Sim {
         let event_hash = &mut self.event_hash;
         let before_jobs = (self.meter)();
         if !world.run_jobs(world.now()) {
+            node.undelivered = Some(graph.undelivered());
             return self.crash(NodeId(index));
         }
         let before_turn = (self.meter)();
