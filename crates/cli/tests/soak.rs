@@ -44,7 +44,7 @@ const REQUESTS_PER_SECOND: u32 = 25;
 const ITEMS: usize = 20;
 /// What memory and the number of descriptors may differ by from one quarter of the run to another: a share, and a constant.
 const MEMORY_TOLERANCE: (f64, f64) = (1.05, 4.0 * 1024.0);
-const DESCRIPTOR_TOLERANCE: (f64, f64) = (1.0, 6.0);
+const DESCRIPTOR_TOLERANCE: (f64, f64) = (1.0, 2.0);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Backend {
@@ -248,10 +248,14 @@ fn usage_of(process: &Process) -> (f64, f64) {
     (memory.trim().trim_end_matches("kB").trim().parse().unwrap(), f64::from(u32::try_from(descriptors).unwrap()))
 }
 
-/// Fails where a figure's highest value in the last quarter of the run is above the one in the second quarter.
+/// Fails where a figure's median in the last quarter of the run is above the one in the second quarter: a single value depends on how
+/// busy the machine is.
 fn check_flat(what: &str, samples: &[f64], (share, constant): (f64, f64)) -> (f64, f64) {
-    let quarter =
-        |n: usize| samples[samples.len() * (n - 1) / 4..samples.len() * n / 4].iter().copied().fold(0.0, f64::max);
+    let quarter = |n: usize| {
+        let mut values = samples[samples.len() * (n - 1) / 4..samples.len() * n / 4].to_vec();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
     let (early, late) = (quarter(2), quarter(4));
     assert!(late <= early * share + constant, "{what} grew from {early} to {late}: {samples:?}");
     (early, late)
@@ -358,7 +362,7 @@ fn collector_under_load_and_faults_for_a_long_time_stays_flat_and_loses_nothing(
     let refused = sent.refused.load(Ordering::Relaxed);
     eprintln!(
         "{minutes} minutes, {} requests of {ITEMS} items: {refused} refused, {} of traces and logs acknowledged, none lost, {twice} \
-         delivered again; {reloads} reloads; highest memory in the second quarter {:.0} KiB, in the last {:.0}; descriptors {} and {}; \
+         delivered again; {reloads} reloads; median of memory in the second quarter {:.0} KiB, in the last {:.0}; descriptors {} and {}; \
          {} KiB left on disk",
         sent.next.load(Ordering::Relaxed),
         acknowledged.len(),
