@@ -6,6 +6,7 @@
 
 mod auth;
 mod backend;
+mod chart;
 mod client;
 mod connectors;
 mod delivery;

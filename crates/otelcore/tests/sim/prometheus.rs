@@ -15,7 +15,7 @@ use otelcore::pipeline::{
 use otelcore::reactor::{NodeId, Sim};
 
 use crate::backend::{SharedBackendState, backend_graph};
-use crate::fixture::{HEALTH_CHANGE, MS, RecordedLog, SEC, collector_graph, new_sim, seeds};
+use crate::fixture::{MS, RecordedLog, SEC, collector_graph, new_sim, seeds};
 
 /// How a target answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -420,52 +420,4 @@ fn target_allocator_that_fails_leaves_jobs_as_they_are() {
         world.sim.close(world.collector, 5 * SEC);
         world.sim.run_for(6 * SEC);
     }
-}
-
-/// The default configuration of the community's chart, as it is rendered.
-const CHART: &str = "
-exporters: {debug: {}}
-extensions: {health_check: {endpoint: '${env:MY_POD_IP}:13133'}}
-processors:
-  batch: {}
-  memory_limiter: {check_interval: 5s, limit_percentage: 80, spike_limit_percentage: 25}
-receivers:
-  jaeger:
-    protocols:
-      grpc: {endpoint: '${env:MY_POD_IP}:14250'}
-      thrift_compact: {endpoint: '${env:MY_POD_IP}:6831'}
-      thrift_http: {endpoint: '${env:MY_POD_IP}:14268'}
-  otlp: {protocols: {grpc: {endpoint: '${env:MY_POD_IP}:4317'}, http: {endpoint: '${env:MY_POD_IP}:4318'}}}
-  prometheus:
-    config:
-      scrape_configs:
-      - job_name: opentelemetry-collector
-        scrape_interval: 10s
-        static_configs:
-        - targets:
-          - ${env:MY_POD_IP}:8888
-  zipkin: {endpoint: '${env:MY_POD_IP}:9411'}
-service:
-  extensions: [health_check]
-  pipelines:
-    logs: {exporters: [debug], processors: [memory_limiter, batch], receivers: [otlp]}
-    metrics: {exporters: [debug], processors: [memory_limiter, batch], receivers: [otlp, prometheus]}
-    traces: {exporters: [debug], processors: [memory_limiter, batch], receivers: [otlp, jaeger, zipkin]}
-  telemetry:
-    metrics: {readers: [{pull: {exporter: {prometheus: {host: '${env:MY_POD_IP}', port: 8888}}}}]}
-";
-
-#[test]
-fn default_configuration_of_the_chart_starts_whole() {
-    // The variable is what the pod's address is in this world.
-    let (graph, log) = collector_graph(&CHART.replace("${env:MY_POD_IP}", "0.0.0.0"));
-    let mut sim = new_sim(1);
-    sim.add_node("pod", graph).unwrap();
-    sim.run_for(30 * SEC);
-    assert_eq!(log.count_with(&["Failed to scrape Prometheus endpoint", "http://0.0.0.0:8888/metrics"]), 1);
-    assert_eq!(
-        log.count_with(&[]),
-        1 + log.count_with(&[HEALTH_CHANGE]),
-        "nothing else is in the log, which has no page of own metrics here"
-    );
 }
