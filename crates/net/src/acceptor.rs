@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otelcore_config::declare::Optional;
 use otelcore_http::{CloseReason, PollResult};
 use otelcore_pipeline::{
     ConditionReport, ConditionReporter, Counter, Cx, Endpoint, Event, Listener, LogField, Logger, Metadata,
@@ -15,6 +16,8 @@ use otelcore_pipeline::{
 };
 use slab::Slab;
 
+use crate::config::LoadSkewConfig;
+use crate::load_skew::{HeavyConnection, LoadSkew};
 use crate::tls::{PLAINTEXT_ERROR, TlsError};
 
 /// What the acceptor needs of a protocol machine.
@@ -23,6 +26,9 @@ pub trait ProtocolMachine {
     fn poll_timeout(&self) -> Option<u64>;
     /// Stops taking new requests and finishes those that it has.
     fn drain(&mut self, now: u64);
+    /// Has the client connect again, without an error of any request: ends after the requests that the client has sent,
+    /// or with its next one. `reason` is a word for the log.
+    fn end_connection(&mut self, now: u64, reason: &'static str);
     /// Writes pending output, without reading.
     fn flush(&mut self, now: u64) -> PollResult;
     /// Half-closes the stream below.
@@ -36,6 +42,10 @@ impl<P> ProtocolMachine for otelcore_http::grpc::server::GrpcServerConn<Box<dyn 
 
     fn drain(&mut self, now: u64) {
         Self::drain(self, now);
+    }
+
+    fn end_connection(&mut self, now: u64, reason: &'static str) {
+        self.drain_because(now, reason);
     }
 
     fn flush(&mut self, now: u64) -> PollResult {
@@ -128,6 +138,42 @@ impl AcceptErrorReporter {
     }
 }
 
+/// Ends connections that carry more than their share (`load_skew`), and reports that.
+#[derive(Debug)]
+pub(crate) struct LoadSkewPolicy {
+    skew: LoadSkew,
+    log: Logger,
+    ended: Counter,
+    is_logged: bool,
+}
+
+impl LoadSkewPolicy {
+    /// `None` where the section is off.
+    pub(crate) fn new(config: &Optional<LoadSkewConfig>, log: &Logger, telemetry: &Telemetry) -> Option<Self> {
+        let skew = LoadSkew::new(config.get()?);
+        let help = "Connections that ended because they carried more than their share of the load";
+        let ended = telemetry.counter(MetricsLevel::Basic, "otelcore_load_skew_ended_connections", help, Vec::new());
+        Some(Self { skew, log: log.clone(), ended, is_logged: false })
+    }
+
+    fn report(&mut self, heavy: &HeavyConnection, client: Option<&Metadata>) {
+        self.ended.add(1);
+        let client = client.and_then(Metadata::client_address).map_or_else(String::new, |ip| ip.to_string());
+        let fields = [
+            ("client", LogField::Str(&client)),
+            ("percent_of_load", LogField::Float(heavy.percent)),
+            ("connections", LogField::Uint(heavy.connections)),
+        ];
+        const MESSAGE: &str =
+            "A connection carries more than its share of the load (load_skew): its client is told to connect again.";
+        if std::mem::replace(&mut self.is_logged, true) {
+            self.log.debug(MESSAGE, &fields);
+        } else {
+            self.log.info(MESSAGE, &fields);
+        }
+    }
+}
+
 struct ConnectionSlot<M> {
     machine: M,
     /// Distinguishes this connection from an earlier one in the same slot.
@@ -144,9 +190,12 @@ pub struct Acceptor<M> {
     base: u64,
     slots: Slab<ConnectionSlot<M>>,
     next_serial: u64,
+    /// How many connections have ended.
+    ended: u64,
     /// Connections that have responses to write.
     unflushed: Vec<usize>,
     error_reporter: Option<AcceptErrorReporter>,
+    load_skew: Option<LoadSkewPolicy>,
     /// The last attempt to accept a connection has failed.
     has_failed: bool,
 }
@@ -205,8 +254,10 @@ impl<M: ProtocolMachine> Acceptor<M> {
             base,
             slots: Slab::new(),
             next_serial: 0,
+            ended: 0,
             unflushed: Vec::new(),
             error_reporter: None,
+            load_skew: None,
             has_failed: false,
         }
     }
@@ -215,6 +266,13 @@ impl<M: ProtocolMachine> Acceptor<M> {
     #[must_use]
     pub fn with_error_reporter(mut self, reporter: AcceptErrorReporter) -> Self {
         self.error_reporter = Some(reporter);
+        self
+    }
+
+    /// Adds what ends connections that carry more than their share.
+    #[must_use]
+    pub(crate) fn with_load_skew(mut self, policy: Option<LoadSkewPolicy>) -> Self {
+        self.load_skew = policy;
         self
     }
 
@@ -258,6 +316,9 @@ impl<M: ProtocolMachine> Acceptor<M> {
                     let client = client_metadata(&*stream);
                     let Some(machine) = make_machine(cx, stream) else { continue };
                     accepted.push(entry.key());
+                    if let Some(policy) = &mut self.load_skew {
+                        policy.skew.open(entry.key(), cx.now().0);
+                    }
                     entry.insert(ConnectionSlot { machine, serial: self.next_serial, timer: None, client });
                     self.next_serial += 1;
                 }
@@ -311,6 +372,25 @@ impl<M: ProtocolMachine> Acceptor<M> {
         Some(&mut found.machine)
     }
 
+    /// Records requests of this many bytes together. With `load_skew`, the connection that carries too much is told to
+    /// end, if it is time to compare them; the next [`Acceptor::flush`] writes that.
+    pub(crate) fn record_requests(&mut self, slot: usize, (requests, bytes): (u64, u64), now: u64) {
+        let Some(policy) = &mut self.load_skew else { return };
+        if requests > 0
+            && let Some(heavy) = policy.skew.record(slot, requests, bytes, now)
+            && let Some(found) = self.slots.get_mut(heavy.slot)
+        {
+            policy.report(&heavy, found.client.as_deref());
+            found.machine.end_connection(now, "load_skew");
+            self.unflushed.push(heavy.slot);
+        }
+    }
+
+    /// How many connections have ended.
+    pub(crate) fn ended_connections(&self) -> u64 {
+        self.ended
+    }
+
     /// Requests an event for this connection in the next turn.
     pub fn request_ready(&self, cx: &mut Cx<'_>, slot: usize) {
         cx.request_ready(self.base + 1 + slot as u64);
@@ -338,6 +418,10 @@ impl<M: ProtocolMachine> Acceptor<M> {
             reporter.record_end(reason);
         }
         if result.closed {
+            self.ended += 1;
+            if let Some(policy) = &mut self.load_skew {
+                policy.skew.remove(slot);
+            }
             if let Some(removed) = self.slots.try_remove(slot)
                 && let Some((_, id)) = removed.timer
             {

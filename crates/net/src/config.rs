@@ -14,7 +14,7 @@ pub use http_client::{
 };
 pub use server::{
     CorsConfig, DialerConfig, EnforcementPolicyConfig, GrpcServerConfig, HttpServerConfig, HttpServerKeepaliveConfig,
-    ListenConfig, ServerKeepaliveConfig, ServerParametersConfig,
+    ListenConfig, LoadSkewConfig, ServerKeepaliveConfig, ServerParametersConfig,
 };
 
 use http::{HeaderName, HeaderValue};

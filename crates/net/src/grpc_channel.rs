@@ -5,7 +5,8 @@
 //!                 |
 //!                 +-> all addresses failed -> pause (1 s, x1.6, at most 120 s, +-20 %) -> look-up ...
 //! ```
-//! `pick_first` keeps one connection and tries the addresses in order; `round_robin` keeps one to each address and uses
+//! `pick_first` keeps one connection and tries the addresses in order; when it has ended, the addresses of a new look-up,
+//! for which it waits a second at most. `round_robin` keeps one to each address and uses
 //! them in rotation. A call waits while a connection is being made; when none can be made it fails UNAVAILABLE, unless
 //! it waits for ready. A call that the peer has certainly not processed is sent again once, without a request of the
 //! caller.
@@ -42,6 +43,8 @@ use crate::tls::{TlsClientConfig, TlsConnector};
 
 /// grpc-go's time limit for one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a channel whose connection has ended waits for the look-up before it tries the addresses that it has.
+const LOOKUP_WAIT: Duration = Duration::from_secs(1);
 const BACKOFF_BASE: f64 = 1.0;
 const BACKOFF_FACTOR: f64 = 1.6;
 const BACKOFF_MAX: f64 = 120.0;
@@ -152,6 +155,8 @@ pub struct GrpcChannel {
     /// When the name must be looked up again. The look-up is delayed, so that a name that always fails is not looked up
     /// continuously.
     resolve_at: Option<MonotonicTime>,
+    /// When subchannels without a connection connect, though the look-up has not ended.
+    connect_at: Option<MonotonicTime>,
     next_index: usize,
     /// Subchannels that are ready and may take a call.
     usable: BTreeSet<usize>,
@@ -196,6 +201,7 @@ impl GrpcChannel {
             subchannels: Vec::new(),
             is_resolving: false,
             resolve_at: None,
+            connect_at: None,
             next_index: 0,
             usable: BTreeSet::new(),
             active_count: 0,
@@ -426,6 +432,7 @@ impl GrpcChannel {
     // ---- connections --------------------------------------------------------------------------------------------
 
     fn connect_idle_subchannels(&mut self, cx: &mut Cx<'_>) {
+        self.connect_at = None;
         for index in 0..self.subchannels.len() {
             if matches!(self.subchannels[index].state, State::Idle) && !self.subchannels[index].retired {
                 self.connect(cx, index);
@@ -608,7 +615,11 @@ impl GrpcChannel {
                 subchannel.address_index = 0;
                 self.log.debug("Connection lost", &[("endpoint", LogField::Str(&self.settings.endpoint))]);
                 self.resolve(cx);
-                self.connect_idle_subchannels(cx);
+                match self.settings.balancer {
+                    // A server that ends a connection has the client look up the name: another server may be the first now.
+                    Balancer::PickFirst if self.is_resolving => self.connect_at = Some(cx.now() + LOOKUP_WAIT),
+                    Balancer::PickFirst | Balancer::RoundRobin => self.connect_idle_subchannels(cx),
+                }
             }
             State::Idle | State::TransientFailure(_) => {}
         }
@@ -620,6 +631,9 @@ impl GrpcChannel {
         let now = cx.now();
         if self.resolve_at.is_some_and(|at| at <= now) {
             self.resolve(cx);
+        }
+        if self.connect_at.is_some_and(|at| at <= now) {
+            self.connect_idle_subchannels(cx);
         }
         while let Some(index) = self.deadlines.pop_due(now) {
             let Some(subchannel) = self.subchannels.get_mut(index) else { continue };
@@ -805,7 +819,8 @@ impl GrpcChannel {
             return;
         }
         let first_waiting = self.waiting.next_deadline().filter(|by| *by != MonotonicTime::NEVER);
-        let deadline = self.deadlines.next_deadline().into_iter().chain(first_waiting).chain(self.resolve_at).min();
+        let own = self.resolve_at.into_iter().chain(self.connect_at);
+        let deadline = self.deadlines.next_deadline().into_iter().chain(first_waiting).chain(own).min();
         if deadline != self.timer.map(|(at, _)| at) {
             if let Some((_, id)) = self.timer.take() {
                 cx.cancel_timer(id);

@@ -11,7 +11,7 @@ use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Request, RequestHead
 use otelcore_http::{Admission, Bytes, CloseReason, PollResult, h2};
 use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Metadata, StartError, Stream, Telemetry};
 
-use crate::acceptor::PLAINTEXT_TO_TLS;
+use crate::acceptor::{LoadSkewPolicy, PLAINTEXT_TO_TLS};
 use crate::config::HttpServerConfig;
 use crate::tls::{TlsAcceptor, TlsServerConfig, TlsStream};
 use crate::{AcceptErrorReporter, Acceptor, ListenError, ProtocolMachine, bind};
@@ -249,6 +249,14 @@ impl<P> ProtocolMachine for HttpServerConn<P> {
         }
     }
 
+    fn end_connection(&mut self, now: u64, _: &'static str) {
+        match &mut self.0 {
+            ConnState::Http1(conn) => conn.end_with_next_request(now),
+            ConnState::Http2(conn) => conn.end_with_next_request(now),
+            ConnState::Handshake(_) | ConnState::Ended(_) => {}
+        }
+    }
+
     fn flush(&mut self, now: u64) -> PollResult {
         match &mut self.0 {
             ConnState::Handshake(_) => PollResult::default(),
@@ -276,6 +284,8 @@ pub struct HttpListener<P> {
     tls: Option<TlsAcceptor>,
     log: Logger,
     error_reporter: AcceptErrorReporter,
+    /// Until it listens.
+    load_skew: Option<LoadSkewPolicy>,
     acceptor: Option<Acceptor<HttpServerConn<P>>>,
 }
 
@@ -295,6 +305,7 @@ impl<P> HttpListener<P> {
             tls_config: settings.tls.get().cloned(),
             tls: None,
             error_reporter: AcceptErrorReporter::new(log.clone(), telemetry),
+            load_skew: LoadSkewPolicy::new(&settings.load_skew, &log, telemetry),
             log,
             acceptor: None,
         }
@@ -319,7 +330,9 @@ impl<P> HttpListener<P> {
         }
         let listen = self.listen.as_ref().map_err(|e| ListenError::Endpoint(e.to_string()))?;
         let listener = bind(cx, base, listen)?;
-        let acceptor = Acceptor::new(listener, base).with_error_reporter(self.error_reporter.clone());
+        let acceptor = Acceptor::new(listener, base)
+            .with_error_reporter(self.error_reporter.clone())
+            .with_load_skew(self.load_skew.take());
         let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);
         Ok(local_addr)
@@ -355,6 +368,18 @@ impl<P> HttpListener<P> {
     /// See [`Acceptor::get_for_response`].
     pub fn get_for_response(&mut self, slot: usize, serial: u64) -> Option<&mut HttpServerConn<P>> {
         self.acceptor.as_mut()?.get_for_response(slot, serial)
+    }
+
+    /// See `Acceptor::ended_connections`.
+    pub(crate) fn ended_connections(&self) -> u64 {
+        self.acceptor.as_ref().map_or(0, Acceptor::ended_connections)
+    }
+
+    /// See `Acceptor::record_requests`.
+    pub(crate) fn record_requests(&mut self, slot: usize, load: (u64, u64), now: u64) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.record_requests(slot, load, now);
+        }
     }
 
     /// See [`Acceptor::request_ready`].

@@ -15,6 +15,7 @@ mod http_client;
 mod http_server;
 mod idn;
 pub mod ingest;
+mod load_skew;
 mod page_server;
 mod proxy;
 mod refusal_text;

@@ -212,6 +212,7 @@ impl<B> PageServer<B> {
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
             let result = conn.poll(now, &mut AdmitAll);
             let requests: Vec<_> = std::iter::from_fn(|| conn.poll_request()).collect();
+            self.listener.record_requests(slot, (requests.len() as u64, 0), now);
             self.listener.apply_poll_result(cx, slot, &result);
             for request in requests {
                 match self.check_request(cx, &request.head) {

@@ -508,3 +508,32 @@ fn components_lists_a_connector_with_its_pairs_of_signals() {
     let wanted = "        logs-to-logs: Beta\n        metrics-to-metrics: Beta\n        traces-to-traces: Beta\n";
     assert!(text.contains(wanted), "{text}");
 }
+
+#[test]
+fn load_skew_of_servers_is_checked() {
+    let with_server = |server: &str| {
+        format!(
+            "receivers: {{otlp: {{protocols: {{{server}}}}}}}\nexporters: {{nop: }}\n\
+             service: {{pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}\n"
+        )
+    };
+    for (section, wanted) in [
+        ("{}", None),
+        ("", None),
+        ("{enabled: false}", None),
+        ("{max_ratio: 1.5, interval: 10s}", None),
+        ("{max_ratio: 1}", Some("'max_ratio' must be greater than 1")),
+        ("{interval: 10ms}", Some("'interval' must be at least 1s")),
+        ("{ratio: 3}", Some("has invalid keys")),
+    ] {
+        for protocol in ["grpc", "http"] {
+            let (code, output) = validate(&with_server(&format!("{protocol}: {{load_skew: {section}}}")), &[]);
+            let found = messages(&output);
+            let is_expected = match wanted {
+                None => code == 0 && found.is_empty(),
+                Some(wanted) => code == 1 && found.len() == 1 && found[0].contains(wanted),
+            };
+            assert!(is_expected, "{protocol} {section}: {output}");
+        }
+    }
+}

@@ -103,7 +103,7 @@ pub struct LeftOutItems {
 /// A call to make.
 #[derive(Debug)]
 pub struct NextCall<M> {
-    /// Identifies the call for [`Delivery::handle_result`].
+    /// Identifies the call for [`Delivery::handle_result`]. No other call has the same, also after this one has ended.
     pub token: u64,
     /// The signal of its items.
     pub signal: Signal,
@@ -170,6 +170,8 @@ struct PieceInfo {
 /// A message in flight.
 #[derive(Debug)]
 struct CallInFlight {
+    /// Of its token: tells the call from those that had its slot before.
+    number: u32,
     attempt: usize,
     body: Rope,
     bytes: usize,
@@ -193,6 +195,7 @@ pub struct Delivery<E: Encode> {
     encoder: E,
     attempts: Slab<DeliveryAttempt<E::Message>>,
     calls: Slab<CallInFlight>,
+    next_call: u32,
     repairs: Slab<TextRepair>,
     outgoing: VecDeque<(u64, E::Message)>,
     limits: [SizeLimit; 3],
@@ -224,6 +227,7 @@ impl<E: Encode> Delivery<E> {
             encoder,
             attempts: Slab::new(),
             calls: Slab::new(),
+            next_call: 0,
             repairs: Slab::new(),
             outgoing: VecDeque::new(),
             limits: std::array::from_fn(|_| SizeLimit::default()),
@@ -267,22 +271,29 @@ impl<E: Encode> Delivery<E> {
     /// The next call to make.
     pub fn poll_call(&mut self, now: MonotonicTime) -> Option<NextCall<E::Message>> {
         let (token, content) = self.outgoing.pop_front()?;
-        let call = usize::try_from(token).ok().and_then(|token| self.calls.get(token));
-        let attempt = call.and_then(|call| self.attempts.get(call.attempt))?;
+        let attempt = self.attempts.get(self.call(token)?.attempt)?;
         let deadline = attempt.timeout.map_or(MonotonicTime::NEVER, |timeout| now + timeout);
         Some(NextCall { token, signal: attempt.signal, content, deadline, metadata: attempt.metadata.clone() })
+    }
+
+    /// The call in flight with this token.
+    fn call(&self, token: u64) -> Option<&CallInFlight> {
+        self.calls.get(slot_of_token(token)).filter(|call| u64::from(call.number) == token >> 32)
     }
 
     /// The signal and the number of items of a call in flight.
     #[must_use]
     pub fn call_info(&self, token: u64) -> Option<(Signal, u32)> {
-        let call = self.calls.get(usize::try_from(token).ok()?)?;
+        let call = self.call(token)?;
         Some((self.attempts.get(call.attempt)?.signal, call.body.items()))
     }
 
     /// Handles the result of a call.
     pub fn handle_result(&mut self, cx: &mut Cx<'_>, token: u64, result: CallResult, outcomes: &mut Outcomes) {
-        let Some(call) = usize::try_from(token).ok().and_then(|token| self.calls.try_remove(token)) else { return };
+        if self.call(token).is_none() {
+            return;
+        }
+        let Some(call) = self.calls.try_remove(slot_of_token(token)) else { return };
         let Some(attempt) = self.attempts.get_mut(call.attempt) else { return };
         attempt.calls_in_flight -= 1;
         attempt.bytes_in_flight -= call.bytes;
@@ -413,8 +424,11 @@ impl<E: Encode> Delivery<E> {
             attempt.calls_in_flight += 1;
             attempt.bytes_in_flight += bytes;
             let is_uncuttable = uncut;
-            let call = CallInFlight { attempt: index, body, bytes, repaired, is_uncuttable, left_out };
-            self.outgoing.push_back((self.calls.insert(call) as u64, content));
+            let number = self.next_call;
+            self.next_call = number.wrapping_add(1);
+            let call = CallInFlight { number, attempt: index, body, bytes, repaired, is_uncuttable, left_out };
+            let slot = self.calls.insert(call) as u64;
+            self.outgoing.push_back((u64::from(number) << 32 | slot, content));
         }
     }
 
@@ -452,6 +466,11 @@ impl<E: Encode> Delivery<E> {
                 .warn("The peer refused text that is not UTF-8. It is sent again with U+FFFD in its place.", &fields);
         }
     }
+}
+
+/// A token is the number of its call and, in the lower half, its slot.
+fn slot_of_token(token: u64) -> usize {
+    usize::try_from(token & u64::from(u32::MAX)).unwrap_or(usize::MAX)
 }
 
 fn item_name(signal: Signal) -> &'static str {

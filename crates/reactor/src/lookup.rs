@@ -1,7 +1,7 @@
 //! One name look-up by the C library: `/etc/hosts`, `/etc/resolv.conf` with its search list, UDP and TCP. It blocks.
 //! With musl, a second query gets the addresses that its `getaddrinfo` leaves out.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use otelcore_pipeline::ResolveError;
 
@@ -26,6 +26,29 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveE
         found = musl::all_addresses(host, port, found);
     }
     if found.is_empty() { Err(ResolveError(format!("lookup {host}: no such host"))) } else { Ok(found) }
+}
+
+/// Addresses of the same kind that follow each other, in a random order; the kinds stay in theirs. The C library sorts by
+/// what it knows of routes, so that every look-up of a client would begin with the same of several equal servers,
+/// whatever order the name server chose.
+pub(crate) fn in_random_order(mut addresses: Vec<SocketAddr>, mut random: u64) -> Vec<SocketAddr> {
+    for equal in addresses.chunk_by_mut(|a, b| kind_of_address(a.ip()) == kind_of_address(b.ip())) {
+        for last in (1..equal.len()).rev() {
+            // The multiplier of Knuth's MMIX generator; its high bits are used.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            equal.swap(last, (random >> 33) as usize % (last + 1));
+        }
+    }
+    addresses
+}
+
+/// Addresses of different kinds are reached over different routes, or some of them not at all (RFC 6724).
+fn kind_of_address(ip: IpAddr) -> (bool, bool, bool, bool) {
+    let (is_link_local, is_unique_local) = match ip {
+        IpAddr::V4(v4) => (v4.is_link_local(), false),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.is_unique_local()),
+    };
+    (ip.is_ipv6(), ip.is_loopback(), is_link_local, is_unique_local)
 }
 
 /// Go's text for a server that fails or does not answer.
@@ -62,9 +85,9 @@ const AAAA: u16 = 28;
 
 /// The addresses of the wanted type in a DNS answer (RFC 1035, section 4.1), as far as it can be read.
 #[cfg(any(test, target_env = "musl"))]
-fn parse_addresses(message: &[u8], wanted_type: u16) -> Vec<std::net::IpAddr> {
+fn parse_addresses(message: &[u8], wanted_type: u16) -> Vec<IpAddr> {
     let mut rest = Cursor(message);
-    let mut read = || -> Option<Vec<std::net::IpAddr>> {
+    let mut read = || -> Option<Vec<IpAddr>> {
         rest.take(4)?;
         let (questions, answers) = (rest.u16()?, rest.u16()?);
         rest.take(4)?;
@@ -77,8 +100,8 @@ fn parse_addresses(message: &[u8], wanted_type: u16) -> Vec<std::net::IpAddr> {
             // The records before the end of a truncated answer are used.
             let Some((record_type, data)) = rest.record() else { break };
             if record_type == wanted_type {
-                let v4 = <[u8; 4]>::try_from(data).map(std::net::IpAddr::from);
-                found.extend(v4.or_else(|_| <[u8; 16]>::try_from(data).map(std::net::IpAddr::from)));
+                let v4 = <[u8; 4]>::try_from(data).map(IpAddr::from);
+                found.extend(v4.or_else(|_| <[u8; 16]>::try_from(data).map(IpAddr::from)));
             }
         }
         Some(found)
@@ -251,8 +274,8 @@ mod tests {
 
     #[test]
     fn response_with_an_alias_gives_the_addresses_after_it() {
-        assert_eq!(parse_addresses(RESPONSE, A), ["10.0.0.7".parse::<std::net::IpAddr>().unwrap()]);
-        assert_eq!(parse_addresses(RESPONSE, AAAA), ["fd00::1".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(parse_addresses(RESPONSE, A), ["10.0.0.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(parse_addresses(RESPONSE, AAAA), ["fd00::1".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]
@@ -261,6 +284,27 @@ mod tests {
             assert!(parse_addresses(&RESPONSE[..end], AAAA).is_empty(), "{end}");
         }
         assert_eq!(parse_addresses(&RESPONSE[..RESPONSE.len() - 1], A).len(), 1);
+    }
+
+    #[test]
+    fn equal_addresses_are_in_a_random_order_and_kinds_in_theirs() {
+        let parse = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let all = parse(&["[fd00::1]:1", "[fd00::2]:1", "[2001:db8::1]:1", "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]);
+        let mut first = std::collections::BTreeSet::new();
+        for seed in 0..200_u64 {
+            let found = in_random_order(all.clone(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            assert_eq!(found.iter().map(|a| kind_of_address(a.ip())).collect::<Vec<_>>(), {
+                all.iter().map(|a| kind_of_address(a.ip())).collect::<Vec<_>>()
+            });
+            let mut sorted = found.clone();
+            sorted.sort_unstable();
+            let mut expected = all.clone();
+            expected.sort_unstable();
+            assert_eq!(sorted, expected, "each address once");
+            first.insert((found[0], found[3]));
+        }
+        assert_eq!(first.len(), 6, "each of them can be the first one");
+        assert_eq!(in_random_order(Vec::new(), 1), []);
     }
 
     #[test]

@@ -269,7 +269,8 @@ impl World for RealWorld {
     }
 
     fn resolve(&mut self, key: Key, host: &str, port: u16) {
-        self.resolver.look_up(key, host, port);
+        let random = self.random();
+        self.resolver.look_up(key, host, port, random);
     }
 
     fn set_timer(&mut self, key: Key, at: MonotonicTime) -> TimerId {

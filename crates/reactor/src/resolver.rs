@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use otelcore_pipeline::{Key, ResolveError};
 
 use crate::helper_threads::HelperThreads;
-use crate::lookup::look_up;
+use crate::lookup::{in_random_order, look_up};
 use crate::waker::Waker;
 
 /// A look-up's key and result.
@@ -36,8 +36,9 @@ impl Resolver {
         Self { threads, results, result_sender, waker }
     }
 
-    /// Looks up the addresses of `host`. A literal address is answered without a thread.
-    pub(crate) fn look_up(&mut self, key: Key, host: &str, port: u16) {
+    /// Looks up the addresses of `host`. A literal address is answered without a thread. `random` decides the order of
+    /// addresses of the same kind.
+    pub(crate) fn look_up(&mut self, key: Key, host: &str, port: u16, random: u64) {
         let (result_sender, waker) = (self.result_sender.clone(), self.waker.clone());
         let send_result = move |result| {
             // Fails only when the world has ended.
@@ -49,7 +50,9 @@ impl Resolver {
         }
         let name = host.to_owned();
         let job_result = send_result.clone();
-        if let Err((_, e)) = self.threads.run(Box::new(move || job_result(look_up(&name, port)))) {
+        if let Err((_, e)) = self.threads.run(Box::new(move || {
+            job_result(look_up(&name, port).map(|addresses| in_random_order(addresses, random)));
+        })) {
             send_result(Err(ResolveError(format!("lookup {host}: {e}"))));
         }
     }

@@ -29,6 +29,13 @@ impl ProtocolMachine for PeerConn {
         }
     }
 
+    fn end_connection(&mut self, now: u64, reason: &'static str) {
+        match self {
+            Self::Grpc(conn) => conn.drain_because(now, reason),
+            Self::Http(conn) => conn.end_with_next_request(now),
+        }
+    }
+
     fn flush(&mut self, now: u64) -> PollResult {
         match self {
             Self::Grpc(conn) => conn.flush(now),

@@ -149,6 +149,12 @@ impl<T: Read + Write, P> GrpcServerConn<T, P> {
         }
     }
 
+    /// [`GrpcServerConn::drain`], with the reason that the connection ends with.
+    pub fn drain_because(&mut self, now: u64, reason: &'static str) {
+        self.drain(now);
+        self.core.set_close_reason(CloseReason::Local(reason));
+    }
+
     /// No call is in progress.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -305,10 +311,7 @@ impl<T: Read + Write, P> GrpcServerConn<T, P> {
             KeepaliveAction::None => {}
             KeepaliveAction::Ping => self.core.send_ping(),
             KeepaliveAction::PingTimeout => return self.core.end(now, CloseReason::Timeout("keepalive ping")),
-            KeepaliveAction::Drain(why) => {
-                self.drain(now);
-                self.core.set_close_reason(CloseReason::Local(why));
-            }
+            KeepaliveAction::Drain(why) => self.drain_because(now, why),
             KeepaliveAction::GraceExpired => {
                 return self.core.send_goaway(now, NO_ERROR, b"max_age", CloseReason::Local("max_age_grace"));
             }

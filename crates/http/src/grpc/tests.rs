@@ -567,6 +567,21 @@ fn drained_connection_finishes_calls_in_flight_and_refuses_new_ones() {
 }
 
 #[test]
+fn connection_drained_for_a_reason_finishes_its_calls_and_ends_with_the_reason() {
+    let mut p = ClientAndServer::connected();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
+    p.server.drain_because(p.now, "load_skew");
+    p.run_until_idle();
+    assert!(p.client.is_going_away());
+    p.echo();
+    assert!(p.take_result().is_ok());
+    p.advance_time(2 * SEC);
+    assert!(p.server_poll.closed);
+    assert_eq!(p.server_poll.close_reason, Some(CloseReason::Local("load_skew")));
+}
+
+#[test]
 fn drained_connection_without_acknowledgement_is_closed() {
     let mut raw = RawPeer::new(GrpcServerConnConfig::default());
     raw.server.drain(raw.now);

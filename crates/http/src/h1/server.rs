@@ -254,6 +254,12 @@ impl<T: Read + Write, P> H1ServerConn<T, P> {
         self.encode_responses();
     }
 
+    /// The next request is the last one: its response has `Connection: close`. An idle connection stays open for it, since
+    /// a request may be on its way.
+    pub fn end_with_next_request(&mut self, now: u64) {
+        self.age_ends_at = Some(now);
+    }
+
     /// No request is being read or processed, and no response is being sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {

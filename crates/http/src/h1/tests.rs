@@ -471,6 +471,18 @@ fn first_request_after_the_age_of_a_connection_is_its_last_one() {
 }
 
 #[test]
+fn connection_that_is_to_end_gets_one_more_request() {
+    let mut r = server();
+    r.send(post("/1", "a"));
+    assert!(!r.take_output().contains("Connection: close"));
+    r.conn.end_with_next_request(r.now);
+    r.poll();
+    assert!(!r.last_poll.shutdown_write && r.take_output().is_empty(), "it waits for the request");
+    r.send(post("/2", "b"));
+    assert!(r.take_output().contains("Connection: close") && r.last_poll.shutdown_write);
+}
+
+#[test]
 fn ages_of_connections_are_spread_by_a_tenth() {
     let cfg = HttpServerConnConfig { max_age: Some(1000), ..HttpServerConnConfig::default() };
     let ages: Vec<u64> = (0..1000).map(|now| cfg.age_ends_at(now).unwrap() - now).collect();

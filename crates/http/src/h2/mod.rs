@@ -217,6 +217,11 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         self.drain_requested = true;
     }
 
+    /// The next request is the last one: GOAWAY goes with its response.
+    pub fn end_with_next_request(&mut self, now: u64) {
+        self.age_ends_at = Some(now);
+    }
+
     /// No request is being read or processed, and no response is being sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -468,6 +468,19 @@ fn connection_whose_age_is_over_gets_one_more_request_and_goaway() {
 }
 
 #[test]
+fn connection_that_is_to_end_gets_one_more_request_and_goaway() {
+    let mut r = ClientAndServer::new();
+    let first = r.post("/", "x");
+    r.echo();
+    r.server.end_with_next_request(r.now);
+    r.run_until_idle();
+    assert_eq!((r.response(first), r.last_poll.shutdown_write), ((200, "/ 1"), false));
+    let second = r.post("/", "x");
+    r.echo();
+    assert_eq!((r.response(second), r.last_poll.shutdown_write), ((200, "/ 1"), true));
+}
+
+#[test]
 fn slow_body_gets_408_and_other_requests_continue() {
     let cfg = HttpServerConnConfig {
         read_timeout: Some(5 * SEC),

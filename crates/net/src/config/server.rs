@@ -143,6 +143,21 @@ impl ServerKeepaliveConfig {
 }
 
 config_struct! {
+    /// `load_skew` of a server: a connection that carries much more than the others is told to end, so that its client
+    /// connects again, to another server behind the same name or address.
+    #[derive(PartialEq)]
+    pub struct LoadSkewConfig {
+        /// A connection ends if it carried more than this many times the mean of the connections that had requests, and not
+        /// more than all the others together. A request is as much load as its bytes and 8 KiB.
+        #[config(above(1.0, "'max_ratio' must be greater than 1", "write 2 for twice the mean"))]
+        pub max_ratio: f64 = 2.0,
+        /// How long loads are added up before they are compared; at most one connection ends in this time.
+        #[config(at_least(GoDuration::from_secs(1), "'interval' must be at least 1s"))]
+        pub interval: Duration = Duration::from_mins(1),
+    }
+}
+
+config_struct! {
     /// A gRPC server.
     #[config(check = Self::check)]
     #[config(unsupported("middlewares", MIDDLEWARES))]
@@ -163,6 +178,9 @@ config_struct! {
         pub write_buffer_size: isize = 0,
         /// Pings, and the age of connections.
         pub keepalive: Optional<ServerKeepaliveConfig> = Optional::on(ServerKeepaliveConfig::default()),
+        /// Connections that carry much more than the others end, by GOAWAY after their calls. Off unless it is written.
+        #[config(only_if_written = true)]
+        pub load_skew: Optional<LoadSkewConfig> = Optional::on_null(LoadSkewConfig::default()),
         /// Whether the metadata of requests is kept for processors.
         pub include_metadata: bool,
         /// TLS. Without it the server is plaintext.
@@ -293,6 +311,10 @@ config_struct! {
         /// behind the same name or address too; up to a tenth more or less. Zero for no limit.
         #[config(at_least(GoDuration::ZERO, "'max_connection_age' must be non-negative"))]
         pub max_connection_age: Duration = Duration::ZERO,
+        /// Connections that carry much more than the others end, with `Connection: close` or GOAWAY in the response to their
+        /// next request. Off unless it is written.
+        #[config(only_if_written = true)]
+        pub load_skew: Optional<LoadSkewConfig> = Optional::on_null(LoadSkewConfig::default()),
         /// From collector 0.160 on: idle connections.
         #[config(only_if_written = true)]
         pub keepalive: Optional<HttpServerKeepaliveConfig> = Optional::on(HttpServerKeepaliveConfig::default()),

@@ -15,9 +15,11 @@ use crate::config::GrpcClientConfig;
 use crate::http_client::tests::{graph, log, test_proxy};
 
 /// Answers every call with its message.
+#[derive(Default)]
 struct EchoServer {
     acceptor: Option<Acceptor<GrpcServerConn<Box<dyn Stream>, ()>>>,
     config: Rc<GrpcServerConnConfig>,
+    calls: Rc<RefCell<u64>>,
 }
 
 impl Receiver for EchoServer {
@@ -35,6 +37,7 @@ impl Receiver for EchoServer {
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
             let result = conn.poll(cx.now().0, &mut AdmitAll);
             while let Some(call) = acceptor.get(slot).and_then(|(conn, _)| conn.poll_call()) {
+                *self.calls.borrow_mut() += 1;
                 if let Some(conn) = acceptor.get_for_response(slot, serial) {
                     conn.respond(call.id, call.message);
                 }
@@ -119,8 +122,7 @@ impl Receiver for BurstClient {
 /// there is no server.
 fn run_burst(count: u64, peer: &str, timeout: Duration) -> Rc<RefCell<CallCounts>> {
     let mut sim = Sim::new(7);
-    sim.add_node("far", graph(EchoServer { acceptor: None, config: Rc::new(GrpcServerConnConfig::default()) }))
-        .unwrap();
+    sim.add_node("far", graph(EchoServer::default())).unwrap();
     let d = Diagnostics::new();
     let node = from_yaml(&format!("{{endpoint: '{peer}', tls: {{insecure: true}}}}"), &d).unwrap();
     let defaults = GrpcClientConfig { balancer_name: Balancer::RoundRobin, ..GrpcClientConfig::default() };
@@ -196,8 +198,7 @@ impl Receiver for SingleCallClient {
 fn call_through_proxy(seed: u64, proxy_url: &str) -> (Vec<String>, Vec<Result<Bytes, Status>>) {
     let mut sim = Sim::new(seed);
     sim.set_window(60);
-    sim.add_node("far", graph(EchoServer { acceptor: None, config: Rc::new(GrpcServerConnConfig::default()) }))
-        .unwrap();
+    sim.add_node("far", graph(EchoServer::default())).unwrap();
     let (proxy_graph, proxy_requests) = test_proxy("Basic dTpw");
     sim.add_node("proxy", proxy_graph).unwrap();
     let d = Diagnostics::new();
@@ -239,4 +240,87 @@ fn call_that_the_proxy_refuses_fails_with_the_proxys_status() {
         "connection error: desc = \"transport: Error while dialing: proxy: CONNECT far:4317: 407 Proxy Authentication Required\""
     );
     assert!(!proxy_requests.is_empty());
+}
+
+/// Makes a call each second.
+struct SteadyClient {
+    channel: GrpcChannel,
+    results: RecordedResults,
+}
+
+const NEXT_CALL: u64 = 1 << 40;
+
+impl Receiver for SteadyClient {
+    fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        self.channel.start(cx)?;
+        cx.set_timer(NEXT_CALL, cx.now() + Duration::from_secs(1));
+        Ok(())
+    }
+
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut PipelineInput<'_>) {
+        if local == NEXT_CALL {
+            let new = UnaryRequest {
+                path: PathAndQuery::from_static("/x/Y"),
+                message: std::iter::once(Bytes::from_static(b"hello")).collect(),
+                deadline: cx.now() + Duration::from_secs(9),
+                metadata: None,
+            };
+            self.channel.start_call(cx, 0, new);
+            cx.set_timer(NEXT_CALL, cx.now() + Duration::from_secs(1));
+        } else {
+            self.channel.handle_event(cx, local, &event);
+        }
+        self.results.borrow_mut().extend(std::iter::from_fn(|| self.channel.poll_result()).map(|(_, result)| result));
+    }
+
+    fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
+    fn close(&mut self, _: &mut Cx<'_>, _: MonotonicTime) {}
+
+    fn is_closed(&self) -> bool {
+        true
+    }
+}
+
+/// A client with `pick_first`, and two servers: the name has the address of the first one, and later that of the second one.
+/// The connection ends after that, when its age is over, and look-ups take this long by then. Returns how many calls each
+/// server has got in the time after that; all of them have succeeded.
+fn calls_after_the_end_of_a_connection(lookup: Duration) -> [u64; 2] {
+    let mut sim = Sim::new(11);
+    let counts: [Rc<RefCell<u64>>; 2] = Default::default();
+    let [first, second] = [0, 1].map(|number| {
+        let mut config = GrpcServerConnConfig::default();
+        config.keepalive.max_age = (number == 0).then_some(20_000_000_000);
+        let server = EchoServer { config: Rc::new(config), calls: counts[number].clone(), ..EchoServer::default() };
+        sim.add_node(&format!("server-{number}"), graph(server)).unwrap()
+    });
+    sim.set_lookup_result("pool", Ok(vec![sim.address(first)]));
+    let d = Diagnostics::new();
+    let node = from_yaml("{endpoint: 'pool:4317', tls: {insecure: true}}", &d).unwrap();
+    let defaults = GrpcClientConfig { balancer_name: Balancer::PickFirst, ..GrpcClientConfig::default() };
+    let section = Section::new(Some(&node), "client", &d);
+    let settings = GrpcClientConfig::read_section(section, &defaults).channel().unwrap();
+    let channel = GrpcChannel::new(Rc::new(settings), None, log(), 0);
+    let results = RecordedResults::default();
+    let client = sim.add_node("client", graph(SteadyClient { channel, results: results.clone() })).unwrap();
+    sim.run_for(Duration::from_secs(10));
+    sim.set_lookup_result("pool", Ok(vec![sim.address(second)]));
+    sim.set_link_latency(client, client, lookup, lookup);
+    sim.run_for(Duration::from_secs(15));
+    counts.iter().for_each(|count| *count.borrow_mut() = 0);
+    sim.run_for(Duration::from_secs(12));
+    let results = results.borrow();
+    assert!(results.len() >= 35 && results.iter().all(Result::is_ok), "{results:?}");
+    counts.map(|count| *count.borrow())
+}
+
+#[test]
+fn channel_whose_connection_has_ended_takes_the_address_of_a_new_look_up() {
+    let [first, second] = calls_after_the_end_of_a_connection(Duration::from_millis(300));
+    assert!(first == 0 && second >= 11, "{first} {second}");
+}
+
+#[test]
+fn channel_does_not_wait_for_a_slow_look_up() {
+    let [first, second] = calls_after_the_end_of_a_connection(Duration::from_secs(60));
+    assert!(first >= 11 && second == 0, "{first} {second}");
 }

@@ -22,6 +22,7 @@ use super::requests::{
     SenderChecks, with_sender,
 };
 use super::status::{no_room_status, outcome_status, too_many_checks_status};
+use crate::acceptor::LoadSkewPolicy;
 use crate::config::GrpcServerConfig;
 use crate::tls::{TlsAcceptor, TlsServerConfig};
 use crate::{AcceptErrorReporter, Acceptor, ListenError, bind};
@@ -69,6 +70,8 @@ pub(super) struct GrpcServer<P: IngestProtocol> {
     auth: Option<Rc<dyn ServerAuth>>,
     log: Logger,
     accept_report: AcceptErrorReporter,
+    /// Until it listens.
+    load_skew: Option<LoadSkewPolicy>,
     acceptor: Option<Acceptor<GrpcConnection>>,
     incoming_bodies: IncomingBodies,
 }
@@ -152,6 +155,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
             auth: config.authenticator().map(|id| context.capabilities.get(&id)).transpose()?,
             log: context.log.clone(),
             accept_report: AcceptErrorReporter::new(context.log.clone(), context.telemetry),
+            load_skew: LoadSkewPolicy::new(&config.load_skew, &context.log, context.telemetry),
             acceptor: None,
             incoming_bodies,
         })
@@ -163,7 +167,9 @@ impl<P: IngestProtocol> GrpcServer<P> {
             self.tls_acceptor = Some(acceptor.map_err(ListenError::Certificates)?);
         }
         let listener = bind(cx, first_key, &self.listen)?;
-        let acceptor = Acceptor::new(listener, first_key).with_error_reporter(self.accept_report.clone());
+        let acceptor = Acceptor::new(listener, first_key)
+            .with_error_reporter(self.accept_report.clone())
+            .with_load_skew(self.load_skew.take());
         let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);
         Ok(local_addr)
@@ -205,13 +211,16 @@ impl<P: IngestProtocol> GrpcServer<P> {
                 cx,
             };
             let poll_result = conn.poll(now, &mut admission);
+            let mut load = (0, 0);
             while let Some(call) = conn.poll_call() {
+                load = (load.0 + 1, load.1 + call.message.len() as u64);
                 if let Some((received, check)) = self.received_request(call, connection, client.as_ref()) {
                     requests.receive(cx, input, received, check);
                 }
             }
             // A cancelled call is still settled; its response is then dropped.
             while conn.poll_cancelled().is_some() {}
+            acceptor.record_requests(slot, load, now);
             acceptor.apply_poll_result(cx, slot, &poll_result);
         }
         self.acceptor = Some(acceptor);

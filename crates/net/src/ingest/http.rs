@@ -56,8 +56,10 @@ pub(super) struct HttpServer<P: IngestProtocol> {
     first_key: u64,
     include_metadata: bool,
     incoming_bodies: IncomingBodies,
-    /// Charges for input that is not admitted yet, by slot, if it is longer than [`MAX_UNCHARGED`].
-    unadmitted_charges: BTreeMap<usize, BodyCharge>,
+    /// Charges for input that is not admitted yet, if it is longer than [`MAX_UNCHARGED`].
+    unadmitted_charges: BTreeMap<ConnectionId, BodyCharge>,
+    /// The number of connections that had ended when those charges were compared with the connections.
+    compared_at: u64,
 }
 
 /// Up to this number of bytes, input of a connection that is not admitted yet is not charged.
@@ -253,6 +255,7 @@ impl<P: IngestProtocol> HttpServer<P> {
             include_metadata: config.include_metadata,
             incoming_bodies,
             unadmitted_charges: BTreeMap::new(),
+            compared_at: 0,
         })
     }
 
@@ -281,12 +284,15 @@ impl<P: IngestProtocol> HttpServer<P> {
             let (incoming_bodies, rules, checks) = (&self.incoming_bodies, &self.rules, &mut requests.checks);
             let mut admission = RequestAdmission { input, incoming_bodies, connection, rules, checks, cx };
             let poll_result = conn.poll(now, &mut admission);
+            let mut load = (0, 0);
             while let Some(request) = conn.poll_request() {
+                load = (load.0 + 1, load.1 + request.body.len() as u64);
                 let headers = self.include_metadata.then(|| request_metadata(&request.head, client.as_ref()));
                 let metadata = (client.as_ref(), headers);
                 let (received, check) = received_request(request, connection, metadata, &self.rules, &workspace);
                 requests.receive(cx, input, received, check);
             }
+            self.listener.record_requests(slot, load, now);
             self.listener.apply_poll_result(cx, slot, &poll_result);
             self.charge_unadmitted(cx, connection, input.budget());
         }
@@ -296,13 +302,13 @@ impl<P: IngestProtocol> HttpServer<P> {
     fn charge_unadmitted(&mut self, cx: &mut Cx<'_>, connection: ConnectionId, budget: &Arc<Budget>) {
         let bytes = self.listener.get(connection.slot).map_or(0, |(conn, _)| conn.unadmitted_bytes());
         if bytes <= MAX_UNCHARGED {
-            self.unadmitted_charges.remove(&connection.slot);
+            self.unadmitted_charges.remove(&connection);
             return;
         }
-        let charged = match self.unadmitted_charges.get_mut(&connection.slot) {
+        let charged = match self.unadmitted_charges.get_mut(&connection) {
             Some(charge) => charge.grow_head(bytes as u64, cx.now()),
             None => self.incoming_bodies.add(budget, connection, bytes, cx.now()).map(|charge| {
-                self.unadmitted_charges.insert(connection.slot, charge);
+                self.unadmitted_charges.insert(connection, charge);
             }),
         };
         if charged.is_err() {
@@ -315,7 +321,7 @@ impl<P: IngestProtocol> HttpServer<P> {
         let Some(conn) = self.listener.get_for_response(connection.slot, connection.serial) else { return };
         conn.refuse_head(cx.now().0, plain_text_response(503, "data refused due to high memory usage"));
         if conn.unadmitted_bytes() <= MAX_UNCHARGED {
-            self.unadmitted_charges.remove(&connection.slot);
+            self.unadmitted_charges.remove(&connection);
         }
     }
 
@@ -327,7 +333,7 @@ impl<P: IngestProtocol> HttpServer<P> {
         matches: impl Fn(u64) -> bool,
         status: &Status,
     ) {
-        if self.unadmitted_charges.get(&connection.slot).is_some_and(|charge| matches(charge.number())) {
+        if self.unadmitted_charges.get(&connection).is_some_and(|charge| matches(charge.number())) {
             self.refuse_unadmitted(cx, connection);
         }
         if let Some(conn) = self.listener.get_for_response(connection.slot, connection.serial) {
@@ -359,6 +365,13 @@ impl<P: IngestProtocol> HttpServer<P> {
 
     pub(super) fn flush(&mut self, cx: &mut Cx<'_>) {
         self.listener.flush(cx);
+        let ended = self.listener.ended_connections();
+        if std::mem::replace(&mut self.compared_at, ended) != ended {
+            let listener = &mut self.listener;
+            self.unadmitted_charges.retain(|connection, _| {
+                listener.get(connection.slot).is_some_and(|(_, serial)| serial == connection.serial)
+            });
+        }
     }
 
     pub(super) fn close(&mut self, cx: &mut Cx<'_>) {

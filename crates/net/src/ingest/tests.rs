@@ -1,12 +1,15 @@
 //! A protocol whose bodies have one letter an item: `s` for spans, `l` for log records.
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_http::h1::{RequestHead, Response};
 use otelcore_http::{Bytes, Status};
 use otelcore_pdata::{Rope, Signal};
-use otelcore_pipeline::{BuildContext, Graph, Held, Outcome};
-use otelcore_testkit::{RecordedPayloads, TestContext, TestWorld, receiver_graph};
+use otelcore_pipeline::{BuildContext, Event, Graph, Held, MetricsLevel, Outcome};
+use otelcore_testkit::{PeerStream, RecordedPayloads, TestContext, TestWorld, receiver_graph};
 
 use super::{DecodedBody, HttpRoute, Ingest, IngestProtocol, status_response};
 use crate::config::HttpServerConfig;
@@ -158,4 +161,83 @@ fn payload_has_the_address_of_its_client_with_and_without_headers() {
         assert_eq!(metadata.client_address(), "192.0.2.1".parse().ok());
         assert_eq!(metadata.get("host") == ["h"], has_headers, "{yaml}");
     }
+}
+
+/// Sends a request of one item on a connection; returns whether the connection ends with its response.
+fn request_on(fixture: &mut Fixture, stream: &PeerStream) -> bool {
+    stream.send("POST /in HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nl");
+    fixture.world.run_graph(&mut fixture.graph);
+    let response = String::from_utf8(stream.take_received()).unwrap();
+    assert!(response.starts_with("HTTP/1.1 202"), "{response}");
+    response.contains("Connection: close")
+}
+
+/// Eight connections, of which the first two make most of the requests, for this number of seconds. Returns those that
+/// have ended; their clients do not come back.
+fn run_skewed_load(fixture: &mut Fixture, seconds: u64) -> Vec<usize> {
+    let mut streams = Vec::new();
+    for number in 0..8 {
+        let connecting = fixture.world.connect_to("localhost:8080");
+        fixture.world.run_graph(&mut fixture.graph);
+        streams.push((number, connecting.accepted().unwrap()));
+    }
+    let mut ended = Vec::new();
+    for _ in 0..seconds {
+        streams.retain(|(number, stream)| {
+            let requests = [12, 10, 1, 1, 1, 1, 1, 1][*number];
+            let is_ended = (0..requests).any(|_| request_on(fixture, stream));
+            ended.extend(Some(*number).filter(|_| is_ended));
+            !is_ended
+        });
+        fixture.world.advance(Duration::from_secs(1));
+    }
+    ended
+}
+
+#[test]
+fn connection_with_much_load_ends_with_its_next_response_and_is_counted() {
+    let mut fixture = Fixture::new("{load_skew: {interval: 10s}}");
+    let ended = run_skewed_load(&mut fixture, 45);
+    assert_eq!(ended, [0], "without it the other one has most of the load, and stays");
+    let name = "otelcore_load_skew_ended_connections";
+    let counter = fixture.context.telemetry.counter(MetricsLevel::Basic, name, "", Vec::new());
+    assert_eq!(counter.get(), 1);
+    let lines = fixture.context.log.take_lines();
+    assert_eq!(lines.iter().filter(|line| line.contains("load_skew")).count(), 1, "{lines:?}");
+}
+
+#[test]
+fn connections_stay_without_load_skew() {
+    let mut fixture = Fixture::new("{}");
+    assert_eq!(run_skewed_load(&mut fixture, 25), []);
+    let families = fixture.context.telemetry.collect();
+    assert!(families.iter().all(|family| !family.name.contains("load_skew")));
+}
+
+#[test]
+fn charge_of_a_head_that_is_not_complete_ends_with_a_connection_that_a_response_ends() {
+    let mut fixture = Fixture::new("{}");
+    let connecting = fixture.world.connect_to("localhost:8080");
+    fixture.world.run_graph(&mut fixture.graph);
+    let stream = connecting.accepted().unwrap();
+    // A body that is decoded by a job, and the beginning of the next request.
+    stream.send("POST /in HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nlllllllll");
+    stream.send(format!("POST /in HTTP/1.1\r\nHost: h\r\nX-Long: {}", "x".repeat(9000)));
+    let deliver = |fixture: &mut Fixture| {
+        for local in fixture.world.take_ready() {
+            // One of these is the receiver.
+            (1..8).for_each(|owner| fixture.graph.handle_event(&mut fixture.world, owner, local, Event::Ready));
+        }
+    };
+    deliver(&mut fixture);
+    assert_eq!(fixture.world.job_count(), 1);
+    assert!(fixture.context.budget.held() > 9000);
+    // The response can't be written; that is known before the connection has an event.
+    stream.fail(ErrorKind::BrokenPipe);
+    fixture.world.take_ready();
+    fixture.world.run_job();
+    deliver(&mut fixture);
+    assert!(stream.is_closed());
+    drop(fixture.recorded.take());
+    assert_eq!(fixture.context.budget.held(), 0);
 }

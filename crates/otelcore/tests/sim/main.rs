@@ -31,6 +31,7 @@ mod service_graph;
 mod several_collectors;
 mod shutdown;
 mod soak;
+mod spreading;
 mod stored;
 mod tail_sampling;
 mod timing;

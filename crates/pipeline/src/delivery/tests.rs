@@ -306,3 +306,28 @@ fn payload_after_the_first_failure_is_stopped_and_the_rest_is_left_for_retry() {
     );
     assert!(fixture.message_sizes.len() <= 60 + 2 * MAX_CALLS_IN_FLIGHT, "{}", fixture.message_sizes.len());
 }
+
+#[test]
+fn token_of_an_ended_call_is_of_no_other_call() {
+    let mut fixture = Fixture::new(|_: &Rope| CallResult::Delivered { rejected: 0 });
+    let Fixture { world, delivery, outcomes, .. } = &mut fixture;
+    let mut tokens = BTreeSet::new();
+    for number in 0..10 {
+        let payload = Payload { signal: Signal::Traces, body: body(&[b"a"], 1), metadata: None, held: Held::default() };
+        let id = AttemptId { signal: 0, number };
+        delivery.send(&mut Cx::new(world, 1), id, &payload, MonotonicTime::NEVER, outcomes);
+        let call = delivery.poll_call(MonotonicTime(0)).unwrap();
+        // Results of calls that have ended, such as one that a peer sends twice, change nothing.
+        for ended in &tokens {
+            let retry = CallResult::Retry { after: None, why: Error::new("late") };
+            assert_eq!(delivery.call_info(*ended), None);
+            delivery.handle_result(&mut Cx::new(world, 1), *ended, retry, outcomes);
+        }
+        assert_eq!(delivery.call_info(call.token), Some((Signal::Traces, 1)));
+        let delivered = CallResult::Delivered { rejected: 0 };
+        delivery.handle_result(&mut Cx::new(world, 1), call.token, delivered, outcomes);
+        let ended = outcomes.drain();
+        assert!(ended.len() == 1 && ended[0].0 == id, "{ended:?}");
+        assert!(tokens.insert(call.token), "given again: {}", call.token);
+    }
+}

@@ -332,7 +332,16 @@ impl Sim {
 
     /// Sets what a name resolves to, instead of the node of that name.
     pub fn set_lookup_result(&mut self, name: &str, result: Result<Vec<IpAddr>, ResolveError>) {
-        self.net.borrow_mut().names.insert(name.to_owned(), result);
+        let mut net = self.net.borrow_mut();
+        net.names.insert(name.to_owned(), result);
+        net.rotating_names.remove(name);
+    }
+
+    /// Sets the addresses of a name. Each look-up begins with another one, in turn.
+    pub fn set_rotating_lookup_result(&mut self, name: &str, addresses: Vec<IpAddr>) {
+        let mut net = self.net.borrow_mut();
+        net.names.insert(name.to_owned(), Ok(addresses));
+        net.rotating_names.insert(name.to_owned());
     }
 
     /// Sets how long bytes take between any two nodes, and how long answers of the resolver take.

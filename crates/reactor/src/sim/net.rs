@@ -151,6 +151,8 @@ pub(crate) struct SimNetwork {
     pub(crate) random: RandomSource,
     pub(crate) hosts: Vec<SimHost>,
     pub(crate) names: BTreeMap<String, Result<Vec<IpAddr>, ResolveError>>,
+    /// Names whose first address becomes the last one with each look-up.
+    pub(crate) rotating_names: BTreeSet<String>,
     pub(crate) latency: (Duration, Duration),
     pub(crate) links: BTreeMap<(usize, usize), (Duration, Duration)>,
     /// The most bytes in transit or unread in one direction of a connection.
@@ -183,6 +185,7 @@ impl SimNetwork {
             random: RandomSource(seed),
             hosts: Vec::new(),
             names: BTreeMap::new(),
+            rotating_names: BTreeSet::new(),
             latency: (Duration::from_micros(100), Duration::from_micros(500)),
             links: BTreeMap::new(),
             window: 64 << 10,
@@ -575,10 +578,17 @@ impl SimNetwork {
         self.schedule(at, NetworkEvent::LookupDone { node, process_number, key, host: host.to_owned(), port });
     }
 
-    fn look_up(&self, host: &str, port: u16) -> ResolveResult {
+    fn look_up(&mut self, host: &str, port: u16) -> ResolveResult {
         let with_port = |ips: &[IpAddr]| ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-        if let Some(known) = self.names.get(host) {
-            return known.as_ref().map(|ips| with_port(ips)).map_err(Clone::clone);
+        if let Some(known) = self.names.get_mut(host) {
+            let result = known.as_ref().map(|ips| with_port(ips)).map_err(Clone::clone);
+            if let Ok(ips) = known
+                && self.rotating_names.contains(host)
+                && !ips.is_empty()
+            {
+                ips.rotate_left(1);
+            }
+            return result;
         }
         if let Ok(ip) = host.parse() {
             return Ok(with_port(&[ip]));
