@@ -11,6 +11,8 @@ use otelcore_kafka_client::record_batch;
 use otelcore_pipeline::MonotonicTime;
 use prost::Message;
 
+use crate::kafka_coordinator::Coordinator;
+
 /// Error codes of Kafka.
 pub(crate) const UNKNOWN_TOPIC: i16 = 3;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -76,11 +78,15 @@ pub(crate) struct Cluster {
     pub(crate) is_running: Vec<bool>,
     pub(crate) topics: BTreeMap<String, Vec<Log>>,
     pub(crate) group: Group,
+    /// The members by the consumer protocol, if the brokers have it.
+    pub(crate) coordinator: Option<Coordinator>,
     pub(crate) next_producer: i64,
     /// Moves leaders and the coordinator to the brokers that follow.
     pub(crate) shift: usize,
     /// So many answers to batches are lost, and their connections end.
     pub(crate) lost_answers: u32,
+    /// So many answers to heartbeats by the consumer protocol are lost in the same way.
+    pub(crate) lost_heartbeats: u32,
     pub(crate) throttle_ms: i32,
     pub(crate) duplicates: u64,
     pub(crate) rebalances: u64,
@@ -133,8 +139,9 @@ impl Cluster {
             GroupState::Syncing => "syncing",
         };
         let members: Vec<&String> = group.members.keys().collect();
+        let epochs = self.coordinator.as_ref().map(Coordinator::epochs);
         let mut text = format!(
-            "group {state}, generation {}, members {members:?}, brokers {:?}",
+            "epochs {epochs:?}, group {state}, generation {}, members {members:?}, brokers {:?}",
             group.generation, self.is_running
         );
         for (topic, logs) in &self.topics {

@@ -15,6 +15,7 @@ mod headers;
 mod kafka;
 mod kafka_broker;
 mod kafka_cluster;
+mod kafka_coordinator;
 mod kubelet;
 mod kubernetes;
 mod kubernetes_objects;
