@@ -93,8 +93,12 @@ static PROCESS: Model = Model {
     fields: &[("serviceName", "service_name", 1, Kind::Text), ("tags", "tags", 2, Kind::Messages(&TAG))],
 };
 
-/// The span of a text, in protobuf. What follows the JSON value is ignored, as in Go.
-pub(crate) fn read_span(text: &[u8]) -> Result<Vec<u8>, String> {
+/// A span of Jaeger's model in JSON, as a message of the encoding `jaeger_json` has it, in protobuf. What follows the JSON value is ignored,
+/// as in Go.
+///
+/// # Errors
+/// It is not JSON, has a field that the model does not have, or a value that its field can't have.
+pub fn read_jaeger_json(text: &[u8]) -> Result<Vec<u8>, String> {
     let value = json::parse_first_with_integers(text)?;
     let mut out = Vec::with_capacity(text.len());
     put_message(&mut out, &SPAN, &value)?;
@@ -284,7 +288,7 @@ mod tests {
 
     #[test]
     fn span_in_json_is_the_same_span_in_protobuf() {
-        let span = read_span(SPAN.as_bytes()).unwrap();
+        let span = read_jaeger_json(SPAN.as_bytes()).unwrap();
         let mut expected = Vec::new();
         let id: Vec<u8> = (1..=16).collect();
         put_bytes_field(&mut expected, 1, &id);
@@ -324,7 +328,7 @@ mod tests {
             ("{\"tags\":[{\"vBool\":\"true\"}]}", "Span.tags: KeyValue.vBool: not a boolean"),
             ("[]", "Span is not a JSON object"),
         ] {
-            let error = read_span(text.as_bytes()).unwrap_err();
+            let error = read_jaeger_json(text.as_bytes()).unwrap_err();
             assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
@@ -332,6 +336,6 @@ mod tests {
     #[test]
     fn span_that_is_cut_anywhere_is_refused() {
         let end = SPAN.rfind('}').unwrap();
-        assert!((0..=end).all(|len| read_span(&SPAN.as_bytes()[..len]).is_err()));
+        assert!((0..=end).all(|len| read_jaeger_json(&SPAN.as_bytes()[..len]).is_err()));
     }
 }

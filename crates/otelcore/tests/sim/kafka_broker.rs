@@ -52,6 +52,9 @@ enum Answer {
     Close,
 }
 
+/// The count of an array that is not there.
+const NULL_ARRAY: [u8; 4] = [0xff; 4];
+
 const LISTENER: u64 = 0;
 const TICK: u64 = 1 << 40;
 const TICK_INTERVAL: Duration = Duration::from_millis(20);
@@ -195,7 +198,10 @@ impl Broker {
             }
             ApiKey::OffsetCommit => self.commit(now, &mut r, w),
             ApiKey::OffsetFetch => self.offset_fetch(&mut r, w),
-            api => panic!("no client sends {api:?} here"),
+            api => {
+                self.cluster.borrow().put_state(api, self.node, &mut r, &mut w);
+                Answer::Body(w)
+            }
         };
         (correlation, answer)
     }
@@ -208,7 +214,11 @@ impl Broker {
 
     fn metadata(&self, r: &mut Reader<'_>, mut w: Writer) -> Answer {
         let cluster = self.cluster.borrow();
-        let names: Vec<&str> = (0..r.count(1).unwrap()).map(|_| r.string().unwrap()).collect();
+        let is_all = r.rest().starts_with(&NULL_ARRAY);
+        let mut names: Vec<&str> = (0..r.count(1).unwrap()).map(|_| r.string().unwrap()).collect();
+        if is_all {
+            names = cluster.topics.keys().map(String::as_str).collect();
+        }
         w.i32(0);
         let running: Vec<usize> = (0..cluster.is_running.len()).filter(|i| cluster.is_running[*i]).collect();
         w.len(running.len());
@@ -426,6 +436,10 @@ impl Broker {
         let cluster = self.cluster.borrow();
         r.string().unwrap();
         let is_coordinator = cluster.broker_for(0) == self.node;
+        if r.rest().starts_with(&NULL_ARRAY) {
+            cluster.put_all_offsets(&mut w);
+            return Answer::Body(w);
+        }
         for_each_topic(r, &mut w, |r, w, topic| {
             let index = r.i32().unwrap();
             let committed = cluster.group.committed.get(&(topic.to_owned(), index)).copied();

@@ -13,6 +13,7 @@ mod fixture;
 mod forwarding;
 mod headers;
 mod kafka;
+mod kafka_admin;
 mod kafka_broker;
 mod kafka_cluster;
 mod kafka_coordinator;
