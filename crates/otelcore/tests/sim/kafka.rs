@@ -44,7 +44,15 @@ enum Protocol {
     Consumer,
 }
 
-fn gateway_yaml(protocol: Protocol) -> String {
+/// What the gateways do with spans.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Batches,
+    /// Their offsets wait until traces are decided.
+    Samples,
+}
+
+fn gateway_yaml(protocol: Protocol, work: Work) -> String {
     let options = match protocol {
         Protocol::Classic => "session_timeout: 4s\n    heartbeat_interval: 1s",
         Protocol::Consumer => "group_protocol: consumer",
@@ -57,7 +65,13 @@ fn gateway_yaml(protocol: Protocol) -> String {
         broker_list()
     );
     let exporter = otlp_exporter("retry_on_failure: {initial_interval: 100ms, max_interval: 1s, max_elapsed_time: 0s}");
-    let yaml = config_yaml("  batch: {timeout: 100ms, send_batch_size: 40}", &exporter);
+    let processor = match work {
+        Work::Batches => "  batch: {timeout: 100ms, send_batch_size: 40}",
+        Work::Samples => {
+            "  tail_sampling: {decision_wait: 2s, await_delivery: true, policies: [{name: all, type: always_sample}]}"
+        }
+    };
+    let yaml = config_yaml(processor, &exporter);
     let (_, after) = yaml.split_once("processors:\n").unwrap();
     format!("{receiver}processors:\n{after}").replace("receivers: [otlp]", "receivers: [kafka]")
 }
@@ -80,7 +94,14 @@ struct Topology {
 }
 
 impl Topology {
-    fn new(protocol: Protocol, seed: u64, agents: usize, gateways: usize, partitions: usize, requests: u64) -> Self {
+    fn new(
+        (protocol, work): (Protocol, Work),
+        seed: u64,
+        agents: usize,
+        gateways: usize,
+        partitions: usize,
+        requests: u64,
+    ) -> Self {
         let mut sim = new_sim(seed);
         let backend = SharedBackendState::default();
         let backend_node = sim.add_node("jaeger", backend_graph(&backend)).unwrap();
@@ -94,7 +115,8 @@ impl Topology {
             CollectorNode { node, yaml }
         };
         let agents: Vec<_> = (0..agents).map(|i| add(format!("agent-{i}"), agent_yaml(i % 2 == 0))).collect();
-        let gateways: Vec<_> = (0..gateways).map(|i| add(format!("gateway-{i}"), gateway_yaml(protocol))).collect();
+        let gateways: Vec<_> =
+            (0..gateways).map(|i| add(format!("gateway-{i}"), gateway_yaml(protocol, work))).collect();
         let clients = (0..agents.len()).map(|number| {
             let load = Load { client: number as u64 + 1, requests, spans: 5, interval: 40 * MS, ..Load::default() };
             let load = Load { padding: 50, retry: true, ..load };
@@ -233,7 +255,7 @@ impl Topology {
 #[test]
 fn spans_are_delivered_once_where_nothing_fails() {
     for (protocol, seed) in [Protocol::Classic, Protocol::Consumer].into_iter().zip(seeds()) {
-        let mut topology = Topology::new(protocol, seed, 2, 2, 6, 50);
+        let mut topology = Topology::new((protocol, Work::Batches), seed, 2, 2, 6, 50);
         topology.sim.run_for(30 * SEC);
         topology.check_offsets();
         topology.check_end();
@@ -245,8 +267,8 @@ fn spans_are_delivered_once_where_nothing_fails() {
 }
 
 /// Runs a topology in which everything fails again and again; the batches that came twice, and the rebalances.
-fn run_with_faults(protocol: Protocol, seed: u64) -> (u64, u64) {
-    let mut topology = Topology::new(protocol, seed, 2, 3, 6, 120);
+fn run_with_faults(gateways: (Protocol, Work), seed: u64) -> (u64, u64) {
+    let mut topology = Topology::new(gateways, seed, 2, 3, 6, 120);
     for _ in 0..40 {
         let delay = topology.sim.random() % 600;
         topology.sim.run_for(Duration::from_millis(delay));
@@ -265,10 +287,18 @@ fn run_with_faults(protocol: Protocol, seed: u64) -> (u64, u64) {
 #[test]
 fn spans_that_an_agent_acknowledged_arrive_whatever_fails() {
     for (protocol, runs, least) in [(Protocol::Classic, 5, 5), (Protocol::Consumer, 3, 30)] {
-        let runs: Vec<(u64, u64)> = seeds().take(runs).map(|seed| run_with_faults(protocol, seed)).collect();
+        let runs: Vec<(u64, u64)> =
+            seeds().take(runs).map(|seed| run_with_faults((protocol, Work::Batches), seed)).collect();
         let duplicates: u64 = runs.iter().map(|(duplicates, _)| duplicates).sum();
         let rebalances: u64 = runs.iter().map(|(_, rebalances)| rebalances).sum();
         assert!(duplicates > 0 && rebalances > least, "{duplicates} batches came twice, {rebalances} rebalances");
+    }
+}
+
+#[test]
+fn spans_that_wait_for_the_decision_about_their_trace_are_not_lost_with_a_gateway() {
+    for (protocol, seed) in [Protocol::Classic, Protocol::Consumer].into_iter().zip(seeds()) {
+        run_with_faults((protocol, Work::Samples), seed);
     }
 }
 
@@ -276,7 +306,7 @@ fn spans_that_an_agent_acknowledged_arrive_whatever_fails() {
 #[test]
 fn one_of_each_is_lost_and_nothing_that_was_acknowledged_is() {
     for seed in seeds().take(1) {
-        let mut topology = Topology::new(Protocol::Classic, seed, 64, 16, 64, 12);
+        let mut topology = Topology::new((Protocol::Classic, Work::Batches), seed, 64, 16, 64, 12);
         topology.sim.run_for(1250 * MS);
         topology.kill_broker(1);
         topology.kill_collector(5);
