@@ -82,7 +82,27 @@ fn kafka(out: &Path) {
         batch.extend_from_slice(&Workspace::new().compress(coding, [&record[..]]));
         write_seed(out, "kafka_batch", &format!("coding-{number}"), &batch);
     }
+    for (name, text) in JAEGER_JSON {
+        write_seed(out, "jaeger_json", name, text.as_bytes());
+    }
 }
+
+/// Spans of Jaeger's model with everything, with the names of protobuf, and with the first and the last times.
+const JAEGER_JSON: [(&str, &str); 4] = [
+    (
+        "whole",
+        r#"{"traceId":"AQIDBAUGBwgJCgsMDQ4PEA==","spanId":"AQIDBAUGBwg=","operationName":"get","references":[{"traceId":"AQIDBAUGBwgJCgsMDQ4PEA==","spanId":"AQIDBAUGBwg=","refType":"FOLLOWS_FROM"}],"flags":1,"startTime":"2017-01-26T21:46:31.639875Z","duration":"5.001s","tags":[{"key":"s","vStr":"\u003ca\u0026b\u003e"},{"key":"b","vType":"BOOL","vBool":true},{"key":"i","vType":"INT64","vInt64":"-7"},{"key":"n","vType":"BINARY","vBinary":"AP8H"},{"key":"f","vType":"FLOAT64","vFloat64":1.5}],"logs":[{"timestamp":"2017-01-26T21:46:31.639875001Z","fields":[]}],"process":{"serviceName":"shop","tags":[{"key":"k","vStr":"v"}]},"processId":"p1","warnings":["w"]}"#,
+    ),
+    (
+        "names-of-protobuf",
+        r#"{"trace_id":"AQIDBAUGBwg=","span_id":"AAAAAAAAAAA=","operation_name":null,"start_time":"2017-01-26T23:46:31,5+02:00","duration":"-1h2m","tags":[{"v_type":3,"v_float64":"NaN"},{"v_type":9,"v_int64":"null"},null,{"v_type":-1,"v_binary":[1,255,null]}],"process":{},"warnings":[null]}"#,
+    ),
+    ("first-time", r#"{"startTime":"0001-01-01T00:00:00Z","duration":"-2562047h47m16.854775808s"}"#),
+    (
+        "last-time",
+        r#"{"startTime":"9999-12-31T23:59:59.999999999Z","duration":"2562047h47m16.854775807s","flags":"4294967295"}"#,
+    ),
+];
 
 /// The pages of the parsers' tests, after a byte for the format and one for the length of the pieces.
 fn pages(out: &Path, root: &Path) {

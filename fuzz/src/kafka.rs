@@ -1,8 +1,13 @@
 //! A Kafka broker. Checks: a connection gives the same events and ends in the same way in one piece and divided; a batch of records is
-//! read within its limit or refused; every answer is read or refused in every version; the records of an answer have growing offsets.
+//! read within its limit or refused; every answer is read or refused in every version; the records of an answer have growing offsets; a span of
+//! `jaeger_json` that was read is written and read as the same.
 
 use bytes::Bytes;
-use otelcore_kafka_client::{ApiKey, Connection, ConnectionEvent, Credentials, ScramHash, read_any_answer, record_batch};
+use otelcore_jaeger_translation::put_span_json;
+use otelcore_kafka_client::{
+    ApiKey, Connection, ConnectionEvent, Credentials, ScramHash, read_any_answer, record_batch,
+};
+use otelcore_receiver_kafka::read_jaeger_json;
 
 use crate::input::Input;
 
@@ -113,4 +118,20 @@ fn read_fetched(data: &[u8]) {
         assert!(fetched.next_offset >= from);
         assert!(fetched.records.iter().all(|record| (from..fetched.next_offset).contains(&record.offset)));
     }
+}
+
+/// A message of the encoding `jaeger_json`. A span that was read is in proportion, and is the same when it is written and read again.
+pub fn jaeger_json(data: &[u8]) {
+    let Ok(span) = read_jaeger_json(data) else { return };
+    assert!(span.len() <= 8 * data.len(), "{} bytes of {}", span.len(), data.len());
+    let written = json_of(&span);
+    let again = read_jaeger_json(&written).unwrap_or_else(|why| panic!("{why}: {}", String::from_utf8_lossy(&written)));
+    let twice = json_of(&again);
+    assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&twice));
+}
+
+fn json_of(span: &[u8]) -> Vec<u8> {
+    let mut json = Vec::new();
+    put_span_json(&mut json, span);
+    json
 }

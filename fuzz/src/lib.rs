@@ -35,7 +35,7 @@ pub const MAX_INPUT: usize = 1 << 16;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 26] = [
+pub const TARGETS: [(&str, Target); 27] = [
     ("grpc_server", grpc_server::raw),
     ("grpc_server_frames", grpc_server::script),
     ("grpc_client", grpc_client::script),
@@ -62,6 +62,7 @@ pub const TARGETS: [(&str, Target); 26] = [
     ("kafka_batch", kafka::batch),
     ("kafka_answer", kafka::answer),
     ("kafka_fetched", kafka::fetched),
+    ("jaeger_json", kafka::jaeger_json),
 ];
 
 /// Runs the target of that name.

@@ -287,4 +287,7 @@ fn escape_html(json: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
+#[allow(unreachable_pub, dead_code, reason = "shared with other tests")]
+mod differential;
+#[cfg(test)]
 mod tests;

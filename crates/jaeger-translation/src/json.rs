@@ -222,7 +222,10 @@ impl<'o> Object<'o> {
 
     fn time(&mut self, key: &str, time: &[u8]) {
         let (seconds, nanos) = seconds_and_nanos(time);
-        let date = UtcDateTime::from_unix_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos));
+        // The first time that there is has seconds whose nanoseconds alone do not fit.
+        let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let nanos = nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        let date = UtcDateTime::from_unix_nanos(nanos);
         let (year, month, day) = (date.year, date.month, date.day);
         let text = format!(
             "\"{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{}Z\"",
@@ -357,7 +360,8 @@ mod tests {
             put_bytes_field(out, 6, &time(1, 0));
             put_bytes_field(out, 7, &time(0, 20_000));
         });
-        vec![whole, ids, short]
+        let first = message(|out| put_bytes_field(out, 6, &time(-9_223_372_037, 145_224_192)));
+        vec![whole, ids, short, first]
     }
 
     #[test]
@@ -370,9 +374,10 @@ mod tests {
     }
 
     /// What `jsonpb` of gogo/protobuf 1.3.2 makes of them with jaeger-idl 0.9.0.
-    const EXPECTED: [&str; 3] = [
+    const EXPECTED: [&str; 4] = [
         r#"{"traceId":"AQIDBAUGBwgJCgsMDQ4PEA==","spanId":"AQIDBAUGBwg=","operationName":"operation","references":[{"traceId":"CQkJCQkJCQkJCQkJCQkJCQ==","spanId":"AAAAAAAAAAM="},{"traceId":"CQkJCQkJCQkJCQkJCQkJCQ==","spanId":"AAAAAAAAAAM=","refType":"FOLLOWS_FROM"}],"flags":3,"startTime":"2017-01-26T21:46:31.639875Z","duration":"5.001s","tags":[{"key":"s","vStr":"\u003ca\u0026b\u003e\u2028\b\u0001\"\\é"},{"key":"empty"},{"key":"b","vType":"BOOL","vBool":true},{"key":"false","vType":"BOOL"},{"key":"i","vType":"INT64","vInt64":"-7"},{"key":"n","vType":"BINARY","vBinary":"AP8H"},{"key":"f","vType":"FLOAT64"},{"key":"f","vType":"FLOAT64","vFloat64":1.5},{"key":"f","vType":"FLOAT64","vFloat64":-2},{"key":"f","vType":"FLOAT64","vFloat64":1e+21},{"key":"f","vType":"FLOAT64","vFloat64":1e-7},{"key":"f","vType":"FLOAT64","vFloat64":123456},{"key":"f","vType":"FLOAT64","vFloat64":"NaN"},{"key":"f","vType":"FLOAT64","vFloat64":"Infinity"},{"key":"f","vType":"FLOAT64","vFloat64":"-Infinity"}],"logs":[{"timestamp":"2017-01-26T21:46:31.639875001Z","fields":[{"key":"s","vStr":"\u003ca\u0026b\u003e\u2028\b\u0001\"\\é"},{"key":"empty"}]}],"process":{"serviceName":"service","tags":[{"key":"s","vStr":"\u003ca\u0026b\u003e\u2028\b\u0001\"\\é"}]},"processId":"p1","warnings":["warning \u003c1\u003e"]}"#,
         r#"{"traceId":"AAAAAAAAAAAAAAAAAAAAAA==","startTime":"1969-12-31T23:59:59.000000005Z","process":{}}"#,
         r#"{"traceId":"AAAAAAAAAAAAAAAAAAAAAA==","startTime":"1970-01-01T00:00:01Z","duration":"0.000020s"}"#,
+        r#"{"traceId":"AAAAAAAAAAAAAAAAAAAAAA==","startTime":"1677-09-21T00:12:43.145224192Z"}"#,
     ];
 }

@@ -323,5 +323,9 @@ config_struct! {
         /// A trace with more bytes than this is dropped; zero for no limit.
         #[config(unit = "bytes")]
         pub maximum_trace_size_bytes: u64,
+        /// The sender of a payload gets its outcome when all of its traces are decided, and what is sampled of them is delivered or in a
+        /// queue, and not when they are in memory. For the receiver `kafka`, whose offsets then wait for that: in each `decision_wait` it
+        /// reads no more than 20,000 messages or 64 MiB, and a rebalance waits as long.
+        pub await_delivery: bool,
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Payloads that arrive while a long one is taken apart wait behind it. While later components accept nothing, decisions
 //! wait; above the bounds payloads are then refused, retryably.
+//!
+//! A payload is in custody here when it is taken apart. With `await_delivery` its sender has the outcome when all of its traces have theirs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::time::Duration;
 use otelcore_pdata::edit::EditError;
 use otelcore_pdata::{Rope, Signal, StepBudget};
 use otelcore_pipeline::{
-    Ack, Budget, BuildContext, Cx, Downstream, Error, Event, JobResult, Kept, LogField, Logger, MonotonicTime, Outcome,
-    Payload, PeriodicCount, Processor, StartError, TimerId,
+    Ack, AckPieces, Budget, BuildContext, Cx, Downstream, Error, Event, JobResult, Kept, LogField, Logger,
+    MonotonicTime, Outcome, Payload, PeriodicCount, Processor, StartError, TimerId,
 };
 
 use crate::config::{SamplingStrategy, TailSamplingConfig};
@@ -54,7 +56,25 @@ enum Intake {
     /// On a helper thread.
     Job(JobResult<Result<Vec<SpanGroup>, EditError>>, Ack, u32),
     /// The groups that are not added yet.
-    Groups(std::vec::IntoIter<SpanGroup>, Ack),
+    Groups(std::vec::IntoIter<SpanGroup>, IntakeAck),
+}
+
+/// When the sender of a payload gets the outcome.
+enum IntakeAck {
+    /// When it is taken apart.
+    Whole(Ack),
+    /// When each of its traces has one.
+    Pieces(AckPieces),
+}
+
+/// Sampled traces that are passed on, and the acks of the payloads that they came with.
+struct Sent {
+    payload: Payload,
+    acks: Vec<Ack>,
+}
+
+fn settle_all(acks: impl IntoIterator<Item = Ack>, outcome: &Outcome) {
+    acks.into_iter().for_each(|ack| ack.settle(outcome.clone()));
 }
 
 /// A decision, with the policies that made it and the spans that it is about.
@@ -92,8 +112,9 @@ pub(crate) struct TailSamplingProcessor {
     entering_spans: u64,
     decision_job: Option<DecisionJob>,
     output: Rope,
-    in_flight: BTreeMap<u64, Payload>,
-    refused: BTreeMap<u64, Payload>,
+    output_acks: Vec<Ack>,
+    in_flight: BTreeMap<u64, Sent>,
+    refused: BTreeMap<u64, Sent>,
     retry_timer: Option<TimerId>,
     next_payload: u64,
     work_left: StepBudget,
@@ -131,6 +152,7 @@ impl TailSamplingProcessor {
             entering_spans: 0,
             decision_job: None,
             output: Rope::default(),
+            output_acks: Vec::new(),
             in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
             retry_timer: None,
@@ -194,13 +216,19 @@ impl TailSamplingProcessor {
                     while !self.work_left.is_spent() {
                         let Some(group) = groups.next() else { break };
                         self.work_left.charge(WORK_PER_TRACE / 4 + group.entry.len() as u64);
-                        self.add(cx, group, downstream);
+                        let piece = match &ack {
+                            IntakeAck::Whole(_) => None,
+                            IntakeAck::Pieces(pieces) => Some(pieces.piece()),
+                        };
+                        self.add(cx, group, piece, downstream);
                     }
                     if groups.len() > 0 {
                         self.intake = Some(Intake::Groups(groups, ack));
                         return self.request_turn(cx);
                     }
-                    ack.settle(Outcome::Delivered);
+                    if let IntakeAck::Whole(ack) = ack {
+                        ack.settle(Outcome::Delivered);
+                    }
                 }
                 Some(job @ Intake::Job(..)) => {
                     self.intake = Some(job);
@@ -240,7 +268,14 @@ impl TailSamplingProcessor {
         downstream: &mut Downstream,
     ) {
         match groups {
-            Ok(groups) => self.intake = Some(Intake::Groups(groups.into_iter(), ack)),
+            Ok(groups) => {
+                let ack = if self.config.await_delivery {
+                    IntakeAck::Pieces(ack.into_pieces())
+                } else {
+                    IntakeAck::Whole(ack)
+                };
+                self.intake = Some(Intake::Groups(groups.into_iter(), ack));
+            }
             Err(error) => self.refuse_taken(ack, spans, Outcome::permanent(error.to_string()), downstream),
         }
     }
@@ -265,15 +300,16 @@ impl TailSamplingProcessor {
     }
 
     /// Adds the spans of one trace, or does with them what was decided.
-    fn add(&mut self, cx: &mut Cx<'_>, group: SpanGroup, downstream: &mut Downstream) {
+    fn add(&mut self, cx: &mut Cx<'_>, group: SpanGroup, ack: Option<Ack>, downstream: &mut Downstream) {
         let SpanGroup { trace_id: id, entry, spans, has_root } = group;
         let now = cx.now();
         self.entering_spans -= u64::from(spans);
         if self.sampled.use_id(&id) {
             self.metrics.released_sampled.add(u64::from(spans));
-            return self.emit(Rope::new(entry.into(), spans), downstream);
+            return self.emit(Rope::new(entry.into(), spans), ack, downstream);
         }
         if self.not_sampled.use_id(&id) {
+            settle_all(ack, &Outcome::Delivered);
             downstream.record_dropped("not_sampled", u64::from(spans));
             return self.metrics.released_not_sampled.add(u64::from(spans));
         }
@@ -291,12 +327,20 @@ impl TailSamplingProcessor {
         if has_root && !root_wait.is_zero() {
             self.traces.make_due_by(&id, self.tick(now).saturating_add(root_wait.as_secs() + 1));
         }
-        match self.traces.get(&id).and_then(|trace| trace.decision) {
+        let decision = self.traces.get(&id).and_then(|trace| trace.decision);
+        let mut ack = ack;
+        if decision.is_none()
+            && let Some(ack) = ack.take()
+        {
+            self.traces.add_ack(&id, ack);
+        }
+        match decision {
             Some((decision, decided)) => {
                 self.metrics.late_span_age.observe(now.since(decided).as_secs_f64().floor());
                 if decision == Decision::Sampled {
-                    self.emit(Rope::new(entry.into(), spans), downstream);
+                    self.emit(Rope::new(entry.into(), spans), ack, downstream);
                 } else {
+                    settle_all(ack, &Outcome::Delivered);
                     downstream.record_dropped("not_sampled", u64::from(spans));
                 }
             }
@@ -400,6 +444,7 @@ impl TailSamplingProcessor {
             self.policies = Policies::new(&self.config).ok();
             let fields = [("dropped_items", LogField::Uint(u64::from(spans)))];
             downstream.record_dropped("undecided", u64::from(spans));
+            settle_all(self.traces.take_acks(&id), &Outcome::permanent("a trace could not be decided"));
             return self.log.error("A trace could not be decided.", &fields);
         };
         self.end_decision(cx, &id, end, downstream);
@@ -420,14 +465,16 @@ impl TailSamplingProcessor {
         if is_early {
             self.metrics.too_early.add(1);
         }
-        let late = self.traces.take_spans(id);
+        let mut body = body;
+        body.append(self.traces.take_spans(id));
+        let acks = self.traces.take_acks(id);
         let cache = if decision == Decision::Sampled { &mut self.sampled } else { &mut self.not_sampled };
         let is_cached = cache.insert(*id);
         if decision == Decision::Sampled {
-            self.emit(body, downstream);
-            self.emit(late, downstream);
+            self.emit(body, acks, downstream);
         } else {
-            downstream.record_dropped("not_sampled", u64::from(body.items()) + u64::from(late.items()));
+            settle_all(acks, &Outcome::Delivered);
+            downstream.record_dropped("not_sampled", u64::from(body.items()));
         }
         if is_cached || is_early {
             self.forget(id, now);
@@ -452,8 +499,9 @@ impl TailSamplingProcessor {
 
     // ---- output -----------------------------------------------------------------------------------------------------
 
-    fn emit(&mut self, body: Rope, downstream: &mut Downstream) {
+    fn emit(&mut self, body: Rope, acks: impl IntoIterator<Item = Ack>, downstream: &mut Downstream) {
         self.output.append(body);
+        self.output_acks.extend(acks);
         if self.output.items() >= MAX_OUTPUT_SPANS || self.output.len() >= MAX_OUTPUT_BYTES {
             self.flush_output(downstream);
         }
@@ -469,7 +517,7 @@ impl TailSamplingProcessor {
         let number = self.next_payload;
         self.next_payload += 1;
         downstream.send(payload.clone(), downstream.new_ack(number));
-        self.in_flight.insert(number, payload);
+        self.in_flight.insert(number, Sent { payload, acks: std::mem::take(&mut self.output_acks) });
     }
 
     fn update_charge(&mut self) {
@@ -523,9 +571,9 @@ impl Processor for TailSamplingProcessor {
             }
             RETRY_KEY => {
                 self.retry_timer = None;
-                for (number, payload) in std::mem::take(&mut self.refused) {
-                    downstream.send(payload.clone(), downstream.new_ack(number));
-                    self.in_flight.insert(number, payload);
+                for (number, sent) in std::mem::take(&mut self.refused) {
+                    downstream.send(sent.payload.clone(), downstream.new_ack(number));
+                    self.in_flight.insert(number, sent);
                 }
             }
             GROUP_JOB_KEY => self.end_group_job(downstream),
@@ -536,11 +584,12 @@ impl Processor for TailSamplingProcessor {
     }
 
     fn settled(&mut self, cx: &mut Cx<'_>, number: u64, outcome: Outcome, downstream: &mut Downstream) {
-        let Some(payload) = self.in_flight.remove(&number) else { return };
-        match outcome {
+        let Some(sent) = self.in_flight.remove(&number) else { return };
+        let items = u64::from(sent.payload.items());
+        match &outcome {
             Outcome::Delivered => {}
             Outcome::Retry { after, .. } => {
-                self.refused.insert(number, payload);
+                self.refused.insert(number, sent);
                 if self.retry_timer.is_none() {
                     let at = cx.now() + after.unwrap_or_default().max(RETRY_PAUSE);
                     self.retry_timer = Some(cx.set_timer(RETRY_KEY, at));
@@ -548,17 +597,16 @@ impl Processor for TailSamplingProcessor {
                 return;
             }
             Outcome::Permanent(why) => {
-                let items = u64::from(payload.items());
                 let fields = [("error", LogField::Str(&why.message)), ("dropped_items", LogField::Uint(items))];
                 self.log.warn("Error sending spans to destination", &fields);
                 downstream.record_dropped("refused_downstream", items);
             }
             Outcome::Lost(_) => {
-                let items = u64::from(payload.items());
                 self.log.warn("Error sending spans to destination", &[("dropped_items", LogField::Uint(items))]);
                 downstream.record_dropped("refused_downstream", items);
             }
         }
+        settle_all(sent.acks, &outcome);
         self.advance(cx, downstream);
     }
 
@@ -583,7 +631,7 @@ impl Processor for TailSamplingProcessor {
 
     fn held_items(&self) -> u64 {
         let payloads = self.in_flight.values().chain(self.refused.values());
-        payloads.map(|payload| u64::from(payload.items())).sum::<u64>()
+        payloads.map(|sent| u64::from(sent.payload.items())).sum::<u64>()
             + self.entering_spans
             + self.traces.pending_spans()
             + self.decision_job.as_ref().map_or(0, |job| u64::from(job.spans))

@@ -95,6 +95,60 @@ fn trace_is_decided_after_the_wait_and_as_a_whole() {
     assert_eq!(test.world.next_timer(), None, "nothing is due any more");
 }
 
+/// The outcomes so far, by the number of their payload.
+fn outcomes(test: &mut Sampling) -> Vec<(u64, &'static str)> {
+    let name = |outcome: &Outcome| match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Retry { .. } => "retry",
+        Outcome::Permanent(_) => "permanent",
+        Outcome::Lost(_) => "lost",
+    };
+    test.take_outcomes().iter().map(|(number, outcome)| (*number, name(outcome))).collect()
+}
+
+#[test]
+fn sender_that_awaits_delivery_has_the_outcome_of_all_traces() {
+    let mut test = start(&format!("{ERRORS}await_delivery: true\n"));
+    // One trace that is not sampled, one that is and is in two payloads, and one that ends later.
+    test.process(traces(vec![span(1, "x")]));
+    test.process(traces(vec![failed(2, "a"), span(1, "y")]));
+    test.run_for(Duration::from_secs(2));
+    test.process(traces(vec![span(2, "b"), span(3, "z")]));
+    assert_eq!(outcomes(&mut test), [], "nothing is decided");
+    test.run_for(Duration::from_millis(2500));
+    assert_eq!(outcomes(&mut test), [(0, "delivered")], "the second payload has a trace that is on its way");
+    // A refusal for now is not passed on.
+    test.take_passed_on();
+    test.settle(0, Outcome::Retry { after: None, why: Error::new("full") });
+    assert_eq!(outcomes(&mut test), []);
+    test.run_for(Duration::from_millis(100));
+    test.take_passed_on();
+    test.settle(0, Outcome::Delivered);
+    assert_eq!(outcomes(&mut test), [(1, "delivered")], "the third payload has a trace that is not decided");
+    test.run_for(Duration::from_secs(3));
+    assert_eq!(outcomes(&mut test), [(2, "delivered")]);
+    // Late spans follow the decision.
+    test.process(traces(vec![span(1, "late")]));
+    test.process(traces(vec![span(2, "late"), span(1, "late")]));
+    test.run();
+    assert_eq!(outcomes(&mut test), [(3, "delivered")]);
+    test.take_passed_on();
+    test.settle(1, Outcome::permanent("no"));
+    assert_eq!(outcomes(&mut test), [(4, "permanent")]);
+    assert_eq!(test.processor.held_items(), 0);
+}
+
+#[test]
+fn traces_that_are_dropped_at_a_shutdown_are_not_acknowledged_to_a_sender_that_awaits_delivery() {
+    for (option, expected) in [("", "delivered"), ("drop_pending_traces_on_shutdown: true\n", "lost")] {
+        let mut test = start(&format!("{ERRORS}await_delivery: true\n{option}"));
+        test.process(traces(vec![span(1, "x")]));
+        assert_eq!(outcomes(&mut test), []);
+        test.call(|it, cx, downstream| it.drain(cx, downstream));
+        assert_eq!(outcomes(&mut test), [(0, expected)], "{option}");
+    }
+}
+
 #[test]
 fn late_spans_follow_the_decision() {
     for (cache, _) in [("", 0), ("decision_cache: {sampled_cache_size: 10, non_sampled_cache_size: 10}\n", 1)] {

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use otelcore_pdata::Rope;
-use otelcore_pipeline::MonotonicTime;
+use otelcore_pipeline::{Ack, MonotonicTime};
 
 /// 16 bytes; all zeros for spans without one.
 pub(crate) type TraceId = [u8; 16];
 
 /// Bytes of memory that a trace takes beside its spans, about.
 const TRACE_BYTES: u64 = 256;
+/// Bytes of memory that an ack takes, about.
+const ACK_BYTES: u64 = 96;
 
 /// What was decided about a trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Trace {
     pub(crate) spans: u64,
     /// The spans in `body`.
     held_spans: u32,
+    /// Those of payloads with its spans whose senders wait for the delivery.
+    acks: Vec<Ack>,
     /// The bytes of all its spans so far.
     pub(crate) size: u64,
     pub(crate) decision: Option<(Decision, MonotonicTime)>,
@@ -58,6 +62,7 @@ pub(crate) struct Traces {
     bytes: u64,
     pending_spans: u64,
     pending_traces: usize,
+    acks: u64,
 }
 
 impl Traces {
@@ -72,7 +77,7 @@ impl Traces {
 
     /// Bytes of memory, about.
     pub(crate) fn memory(&self) -> u64 {
-        self.bytes.saturating_add(self.by_id.len() as u64 * TRACE_BYTES)
+        self.bytes.saturating_add(self.by_id.len() as u64 * TRACE_BYTES + self.acks * ACK_BYTES)
     }
 
     /// Spans that are not decided.
@@ -100,6 +105,7 @@ impl Traces {
             body: Vec::new(),
             spans: 0,
             held_spans: 0,
+            acks: Vec::new(),
             size: 0,
             decision: None,
             due,
@@ -125,6 +131,21 @@ impl Traces {
             self.bytes += entry.len() as u64;
             self.pending_spans += u64::from(spans);
         }
+    }
+
+    /// Keeps the ack of a payload until the trace is decided.
+    pub(crate) fn add_ack(&mut self, id: &TraceId, ack: Ack) {
+        if let Some(trace) = self.by_id.get_mut(id) {
+            trace.acks.push(ack);
+            self.acks += 1;
+        }
+    }
+
+    /// Takes the acks of a trace away.
+    pub(crate) fn take_acks(&mut self, id: &TraceId) -> Vec<Ack> {
+        let acks = self.by_id.get_mut(id).map(|trace| std::mem::take(&mut trace.acks)).unwrap_or_default();
+        self.acks = self.acks.saturating_sub(acks.len() as u64);
+        acks
     }
 
     /// Makes a trace due at an earlier tick, if it is not due before.
@@ -206,6 +227,7 @@ impl Traces {
         let trace = self.by_id.remove(id)?;
         self.by_arrival.remove(&trace.number);
         self.bytes -= trace.body.len() as u64;
+        self.acks = self.acks.saturating_sub(trace.acks.len() as u64);
         self.pending_spans = self.pending_spans.saturating_sub(u64::from(trace.held_spans));
         if trace.decision.is_none() {
             self.pending_traces -= 1;

@@ -13,7 +13,7 @@ use otelcore_pdata::{Rope, Signal, Value, checked_rope, json};
 use otelcore_pipeline::Held;
 use otelcore_receivers::{DecodeError, jaeger, zipkin};
 
-use crate::jaeger_json;
+use crate::jaeger_json::read_jaeger_json;
 
 /// How telemetry is written in a message.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl MessageDecoder {
                 jaeger::decode(jaeger::BodyFormat::Protobuf, &body, held).map_err(decode_error)
             }
             MessageEncoding::JaegerJson => {
-                let span = jaeger_json::read_span(value).map_err(MessageError::Invalid)?;
+                let span = read_jaeger_json(value).map_err(MessageError::Invalid)?;
                 jaeger::decode(jaeger::BodyFormat::Protobuf, &post_spans_request(&span), held).map_err(decode_error)
             }
             MessageEncoding::Zipkin(format) => zipkin::decode(*format, value, false, held).map_err(decode_error),

@@ -1,22 +1,32 @@
 //! A span of Jaeger's model in JSON, as Go's `jsonpb` reads it: from its text to protobuf.
 //!
-//! Names of fields are accepted as in JSON and as in protobuf, integers also as strings, enums as names and numbers; a field that the
-//! model does not have is an error. Decodes no span.
+//! Names of fields are accepted as in JSON and as in protobuf, numbers also as strings, enums as names and numbers; a field that the
+//! model does not have is an error. `null` is no value, and an error where Go reads the text of it: an id, a time, a duration.
+//! Decodes no span.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use otelcore_go_text::time::{Location, Time, parse_duration, read_by_go_layout};
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use otelcore_go_text::json;
+use otelcore_go_text::time::{Location, Time, Zone, parse_duration, read_by_go_layout};
 use otelcore_pdata::Value;
 use otelcore_pdata::wire_format::{put_bytes_field, put_fixed64_field, put_varint_field};
 
 /// The layout of times.
 const RFC3339: &str = "2006-01-02T15:04:05.999999999Z07:00";
 
+/// As Go reads it: bits behind the last byte may be anything.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
+/// Seconds since 1970 of the years 1 to 9999, which are those that protobuf's times have.
+const SECONDS_OF_TIMES: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
+
 /// What a field is.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Bytes of a length.
-    Id(usize),
+    /// Bytes of one of these lengths.
+    Id(&'static [usize]),
     Text,
     Bytes,
     Bool,
@@ -40,8 +50,8 @@ struct Model {
 static SPAN: Model = Model {
     name: "Span",
     fields: &[
-        ("traceId", "trace_id", 1, Kind::Id(16)),
-        ("spanId", "span_id", 2, Kind::Id(8)),
+        ("traceId", "trace_id", 1, Kind::Id(&[16, 8])),
+        ("spanId", "span_id", 2, Kind::Id(&[8])),
         ("operationName", "operation_name", 3, Kind::Text),
         ("references", "references", 4, Kind::Messages(&REFERENCE)),
         ("flags", "flags", 5, Kind::Integer(0, u32::MAX as i64)),
@@ -57,8 +67,8 @@ static SPAN: Model = Model {
 static REFERENCE: Model = Model {
     name: "SpanRef",
     fields: &[
-        ("traceId", "trace_id", 1, Kind::Id(16)),
-        ("spanId", "span_id", 2, Kind::Id(8)),
+        ("traceId", "trace_id", 1, Kind::Id(&[16, 8])),
+        ("spanId", "span_id", 2, Kind::Id(&[8])),
         ("refType", "ref_type", 3, Kind::Enum(&["CHILD_OF", "FOLLOWS_FROM"])),
     ],
 };
@@ -83,9 +93,13 @@ static PROCESS: Model = Model {
     fields: &[("serviceName", "service_name", 1, Kind::Text), ("tags", "tags", 2, Kind::Messages(&TAG))],
 };
 
-/// The span of a text, in protobuf. What follows the JSON value is ignored, as in Go.
-pub(crate) fn read_span(text: &[u8]) -> Result<Vec<u8>, String> {
-    let value = otelcore_go_text::json::parse_first_with_integers(text)?;
+/// A span of Jaeger's model in JSON, as a message of the encoding `jaeger_json` has it, in protobuf. What follows the JSON value is ignored,
+/// as in Go.
+///
+/// # Errors
+/// It is not JSON, has a field that the model does not have, or a value that its field can't have.
+pub fn read_jaeger_json(text: &[u8]) -> Result<Vec<u8>, String> {
+    let value = json::parse_first_with_integers(text)?;
     let mut out = Vec::with_capacity(text.len());
     put_message(&mut out, &SPAN, &value)?;
     Ok(out)
@@ -101,7 +115,8 @@ fn put_message(out: &mut Vec<u8>, model: &Model, value: &Value) -> Result<(), St
     for (name, other, number, kind) in model.fields {
         let of_name = |wanted: &str| entries.iter().find(|(key, _)| key == wanted.as_bytes());
         let Some((_, value)) = of_name(name).or_else(|| of_name(other)) else { continue };
-        if !matches!(value, Value::Empty) {
+        let needs_value = matches!(kind, Kind::Id(_) | Kind::Time | Kind::Duration);
+        if needs_value || !matches!(value, Value::Empty) {
             put_field(out, *number, *kind, value).map_err(|error| format!("{}.{name}: {error}", model.name))?;
         }
     }
@@ -110,10 +125,11 @@ fn put_message(out: &mut Vec<u8>, model: &Model, value: &Value) -> Result<(), St
 
 fn put_field(out: &mut Vec<u8>, number: u32, kind: Kind, value: &Value) -> Result<(), String> {
     match kind {
-        Kind::Id(len) => {
-            let bytes = bytes_of(value)?;
-            if bytes.len() != len {
-                return Err(format!("{} bytes instead of {len}", bytes.len()));
+        Kind::Id(lengths) => {
+            let bytes = base64_of(text_of(value)?)?;
+            if !lengths.contains(&bytes.len()) {
+                let lengths: Vec<String> = lengths.iter().map(usize::to_string).collect();
+                return Err(format!("{} bytes instead of {}", bytes.len(), lengths.join(" or ")));
             }
             put_bytes_field(out, number, &bytes);
         }
@@ -124,27 +140,38 @@ fn put_field(out: &mut Vec<u8>, number: u32, kind: Kind, value: &Value) -> Resul
             _ => return Err("not a boolean".to_owned()),
         },
         Kind::Integer(least, most) => {
-            let integer = integer_of(value)?;
-            if !(least..=most).contains(&integer) {
-                return Err(format!("{integer} is out of range"));
+            if let Some(integer) = integer_of(value)? {
+                if !(least..=most).contains(&integer) {
+                    return Err(format!("{integer} is out of range"));
+                }
+                put_varint_field(out, number, integer.cast_unsigned());
             }
-            put_varint_field(out, number, integer.cast_unsigned());
         }
-        Kind::Double => put_fixed64_field(out, number, double_of(value)?.to_bits()),
+        Kind::Double => {
+            if let Some(double) = double_of(value)? {
+                put_fixed64_field(out, number, double.to_bits());
+            }
+        }
         Kind::Enum(names) => {
             let position = match value {
                 Value::String(text) => {
-                    names.iter().position(|name| name.as_bytes() == text.as_slice()).map(|at| at as u64)
+                    names.iter().position(|name| name.as_bytes() == text.as_slice()).map(|at| at as i64)
                 }
-                Value::Int(number) => u64::try_from(*number).ok(),
+                // One without a name is kept.
+                Value::Int(number) => i32::try_from(*number).ok().map(i64::from),
                 _ => None,
             };
-            put_varint_field(out, number, position.ok_or_else(|| format!("not one of {}", names.join(", ")))?);
+            let position = position.ok_or_else(|| format!("not one of {}", names.join(", ")))?;
+            put_varint_field(out, number, position.cast_unsigned());
         }
         Kind::Time => {
-            // The layout has a year, so that the present time does not matter.
-            let time = read_by_go_layout(RFC3339, text_of(value)?, &Location::utc(), &Time::from_unix_nanos(0));
+            // A time of the year 0 is taken for one without a year, and gets that of this one.
+            let year_zero = Time { seconds: SECONDS_OF_TIMES.start - 1, nanos: 0, zone: Zone::Utc };
+            let time = read_by_go_layout(RFC3339, text_of(value)?, &Location::utc(), &year_zero);
             let time = time.map_err(|error| error.to_string())?;
+            if !SECONDS_OF_TIMES.contains(&time.seconds) {
+                return Err("the year is not one of 1 to 9999".to_owned());
+            }
             put_seconds(out, number, time.seconds, time.nanos.into());
         }
         Kind::Duration => {
@@ -154,12 +181,16 @@ fn put_field(out: &mut Vec<u8>, number: u32, kind: Kind, value: &Value) -> Resul
         Kind::Message(model) => put_nested(out, number, model, value)?,
         Kind::Messages(model) => {
             for item in list_of(value)? {
-                put_nested(out, number, model, item)?;
+                match item {
+                    Value::Empty => put_bytes_field(out, number, b""),
+                    item => put_nested(out, number, model, item)?,
+                }
             }
         }
         Kind::Texts => {
             for item in list_of(value)? {
-                put_bytes_field(out, number, text_of(item)?);
+                let text = if matches!(item, Value::Empty) { b"" } else { text_of(item)? };
+                put_bytes_field(out, number, text);
             }
         }
     }
@@ -187,32 +218,51 @@ fn text_of(value: &Value) -> Result<&[u8], String> {
     }
 }
 
-fn bytes_of(value: &Value) -> Result<Vec<u8>, String> {
-    STANDARD.decode(text_of(value)?).map_err(|error| format!("invalid base64: {error}"))
+fn base64_of(text: &[u8]) -> Result<Vec<u8>, String> {
+    BASE64.decode(text).map_err(|error| format!("invalid base64: {error}"))
 }
 
-fn integer_of(value: &Value) -> Result<i64, String> {
+/// Base64 that may have line ends, or a list of bytes.
+fn bytes_of(value: &Value) -> Result<Vec<u8>, String> {
+    let Value::Array(items) = value else {
+        let text: Vec<u8> = text_of(value)?.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        return base64_of(&text);
+    };
+    let byte_of = |item: &Value| match item {
+        Value::Empty => Ok(0),
+        Value::Int(byte) => u8::try_from(*byte).map_err(|_| "not a byte".to_owned()),
+        _ => Err("not a byte".to_owned()),
+    };
+    items.iter().map(byte_of).collect()
+}
+
+/// `None` for a string that is `null`.
+fn integer_of(value: &Value) -> Result<Option<i64>, String> {
     match value {
-        Value::Int(integer) => Ok(*integer),
-        Value::String(text) => {
-            std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| "not an integer".to_owned())
-        }
+        Value::Int(integer) => Ok(Some(*integer)),
+        Value::String(text) => match json::parse_first_with_integers(text)? {
+            Value::Empty => Ok(None),
+            Value::Int(integer) if json::parse(text).is_ok() => Ok(Some(integer)),
+            _ => Err("not an integer".to_owned()),
+        },
         _ => Err("not an integer".to_owned()),
     }
 }
 
-fn double_of(value: &Value) -> Result<f64, String> {
+/// `None` for a string that is `null`.
+fn double_of(value: &Value) -> Result<Option<f64>, String> {
     match value {
-        Value::Int(integer) => Ok(*integer as f64),
-        Value::Double(double) => Ok(*double),
+        Value::Int(integer) => Ok(Some(*integer as f64)),
+        Value::Double(double) => Ok(Some(*double)),
         Value::String(text) => match text.as_slice() {
-            b"NaN" => Ok(f64::NAN),
-            b"Infinity" => Ok(f64::INFINITY),
-            b"-Infinity" => Ok(f64::NEG_INFINITY),
-            text => std::str::from_utf8(text)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| "not a number".to_owned()),
+            b"NaN" => Ok(Some(f64::NAN)),
+            b"Infinity" => Ok(Some(f64::INFINITY)),
+            b"-Infinity" => Ok(Some(f64::NEG_INFINITY)),
+            text => match json::parse(text)? {
+                Value::Empty => Ok(None),
+                Value::Double(double) => Ok(Some(double)),
+                _ => Err("not a number".to_owned()),
+            },
         },
         _ => Err("not a number".to_owned()),
     }
@@ -238,7 +288,7 @@ mod tests {
 
     #[test]
     fn span_in_json_is_the_same_span_in_protobuf() {
-        let span = read_span(SPAN.as_bytes()).unwrap();
+        let span = read_jaeger_json(SPAN.as_bytes()).unwrap();
         let mut expected = Vec::new();
         let id: Vec<u8> = (1..=16).collect();
         put_bytes_field(&mut expected, 1, &id);
@@ -260,7 +310,13 @@ mod tests {
     fn span_that_go_refuses_is_refused() {
         for (text, expected) in [
             ("{\"x\":1}", "unknown field \"x\" in Span"),
-            ("{\"traceId\":\"AQ==\"}", "Span.traceId: 1 bytes instead of 16"),
+            ("{\"traceId\":\"AQ==\"}", "Span.traceId: 1 bytes instead of 16 or 8"),
+            ("{\"spanId\":null}", "Span.spanId: not a string"),
+            ("{\"duration\":null}", "Span.duration: not a string"),
+            ("{\"startTime\":\"0000-12-31T23:59:59Z\"}", "Span.startTime: the year is not one of 1 to 9999"),
+            ("{\"flags\":\"1 2\"}", "Span.flags: not an integer"),
+            ("{\"tags\":[{\"vFloat64\":\"inf\"}]}", "Span.tags: KeyValue.vFloat64: "),
+            ("{\"tags\":[{\"vBinary\":[256]}]}", "Span.tags: KeyValue.vBinary: not a byte"),
             ("{\"traceId\":1}", "Span.traceId: not a string"),
             ("{\"flags\":-1}", "Span.flags: -1 is out of range"),
             ("{\"flags\":1.5}", "Span.flags: not an integer"),
@@ -272,7 +328,7 @@ mod tests {
             ("{\"tags\":[{\"vBool\":\"true\"}]}", "Span.tags: KeyValue.vBool: not a boolean"),
             ("[]", "Span is not a JSON object"),
         ] {
-            let error = read_span(text.as_bytes()).unwrap_err();
+            let error = read_jaeger_json(text.as_bytes()).unwrap_err();
             assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
@@ -280,6 +336,6 @@ mod tests {
     #[test]
     fn span_that_is_cut_anywhere_is_refused() {
         let end = SPAN.rfind('}').unwrap();
-        assert!((0..=end).all(|len| read_span(&SPAN.as_bytes()[..len]).is_err()));
+        assert!((0..=end).all(|len| read_jaeger_json(&SPAN.as_bytes()[..len]).is_err()));
     }
 }

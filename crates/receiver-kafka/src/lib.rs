@@ -17,3 +17,4 @@ mod window;
 
 pub use config::KafkaReceiverConfig;
 pub use factory::KafkaReceiverFactory;
+pub use jaeger_json::read_jaeger_json;

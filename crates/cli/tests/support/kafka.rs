@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 
 /// The encodings that exporters and receivers are tested with, each with a signal.
-pub(crate) const ENCODINGS: [(&str, &str); 10] = [
+pub(crate) const ENCODINGS: [(&str, &str); 11] = [
     ("traces", "otlp_proto"),
     ("traces", "otlp_json"),
     ("traces", "jaeger_proto"),
+    ("traces", "jaeger_json"),
     ("traces", "zipkin_proto"),
     ("traces", "zipkin_json"),
     ("logs", "otlp_proto"),

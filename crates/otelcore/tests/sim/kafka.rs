@@ -14,6 +14,7 @@ use crate::client::{ClientResults, Load, client_graph};
 use crate::fixture::{MS, SEC, collector_graph, config_yaml, new_sim, otlp_exporter, seeds};
 use crate::kafka_broker::broker_graph;
 use crate::kafka_cluster::{Cluster, SharedCluster};
+use crate::kafka_coordinator::Coordinator;
 
 const BROKERS: usize = 3;
 const EXTENSIONS: &str =
@@ -36,16 +37,41 @@ fn agent_yaml(has_storage: bool) -> String {
     if has_storage { yaml.replace("service:\n", EXTENSIONS) } else { yaml }
 }
 
-fn gateway_yaml() -> String {
+/// How the gateways share partitions: among themselves, or as the brokers say (KIP-848).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Classic,
+    Consumer,
+}
+
+/// What the gateways do with spans.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Batches,
+    /// Their offsets wait until traces are decided.
+    Samples,
+}
+
+fn gateway_yaml(protocol: Protocol, work: Work) -> String {
+    let options = match protocol {
+        Protocol::Classic => "session_timeout: 4s\n    heartbeat_interval: 1s",
+        Protocol::Consumer => "group_protocol: consumer",
+    };
     let receiver = format!(
-        "receivers:\n  kafka:\n    brokers: [{}]\n    group_id: gateways\n    initial_offset: earliest\n    session_timeout: 4s\n    \
-         heartbeat_interval: 1s\n    metadata: {{refresh_interval: 5s}}\n    traces: {{topics: [spans]}}\n    \
+        "receivers:\n  kafka:\n    brokers: [{}]\n    group_id: gateways\n    initial_offset: earliest\n    {options}\n    \
+         metadata: {{refresh_interval: 5s}}\n    traces: {{topics: [spans]}}\n    \
          autocommit: {{interval: 200ms}}\n    \
          error_backoff: {{enabled: true, initial_interval: 100ms, max_interval: 1s, max_elapsed_time: 0s}}\n",
         broker_list()
     );
     let exporter = otlp_exporter("retry_on_failure: {initial_interval: 100ms, max_interval: 1s, max_elapsed_time: 0s}");
-    let yaml = config_yaml("  batch: {timeout: 100ms, send_batch_size: 40}", &exporter);
+    let processor = match work {
+        Work::Batches => "  batch: {timeout: 100ms, send_batch_size: 40}",
+        Work::Samples => {
+            "  tail_sampling: {decision_wait: 2s, await_delivery: true, policies: [{name: all, type: always_sample}]}"
+        }
+    };
+    let yaml = config_yaml(processor, &exporter);
     let (_, after) = yaml.split_once("processors:\n").unwrap();
     format!("{receiver}processors:\n{after}").replace("receivers: [otlp]", "receivers: [kafka]")
 }
@@ -68,11 +94,19 @@ struct Topology {
 }
 
 impl Topology {
-    fn new(seed: u64, agents: usize, gateways: usize, partitions: usize, requests: u64) -> Self {
+    fn new(
+        (protocol, work): (Protocol, Work),
+        seed: u64,
+        agents: usize,
+        gateways: usize,
+        partitions: usize,
+        requests: u64,
+    ) -> Self {
         let mut sim = new_sim(seed);
         let backend = SharedBackendState::default();
         let backend_node = sim.add_node("jaeger", backend_graph(&backend)).unwrap();
         let cluster = Cluster::new(BROKERS, "spans", partitions);
+        cluster.borrow_mut().coordinator = (protocol == Protocol::Consumer).then(Coordinator::default);
         let brokers = (0..BROKERS)
             .map(|number| sim.add_node(&format!("kafka-{number}"), broker_graph(&cluster, number)).unwrap());
         let brokers = brokers.collect();
@@ -81,7 +115,8 @@ impl Topology {
             CollectorNode { node, yaml }
         };
         let agents: Vec<_> = (0..agents).map(|i| add(format!("agent-{i}"), agent_yaml(i % 2 == 0))).collect();
-        let gateways: Vec<_> = (0..gateways).map(|i| add(format!("gateway-{i}"), gateway_yaml())).collect();
+        let gateways: Vec<_> =
+            (0..gateways).map(|i| add(format!("gateway-{i}"), gateway_yaml(protocol, work))).collect();
         let clients = (0..agents.len()).map(|number| {
             let load = Load { client: number as u64 + 1, requests, spans: 5, interval: 40 * MS, ..Load::default() };
             let load = Load { padding: 50, retry: true, ..load };
@@ -150,6 +185,7 @@ impl Topology {
                 self.backend.borrow_mut().next_responses = std::iter::repeat_n(response, detail as usize & 7).collect();
             }
         }
+        self.cluster.borrow_mut().disturb_members(detail >> 24);
         for number in 0..BROKERS {
             if self.sim.random() & 1 == 0 {
                 self.start_broker(number);
@@ -218,8 +254,8 @@ impl Topology {
 
 #[test]
 fn spans_are_delivered_once_where_nothing_fails() {
-    for seed in seeds().take(2) {
-        let mut topology = Topology::new(seed, 2, 2, 6, 50);
+    for (protocol, seed) in [Protocol::Classic, Protocol::Consumer].into_iter().zip(seeds()) {
+        let mut topology = Topology::new((protocol, Work::Batches), seed, 2, 2, 6, 50);
         topology.sim.run_for(30 * SEC);
         topology.check_offsets();
         topology.check_end();
@@ -230,32 +266,47 @@ fn spans_are_delivered_once_where_nothing_fails() {
     }
 }
 
+/// Runs a topology in which everything fails again and again; the batches that came twice, and the rebalances.
+fn run_with_faults(gateways: (Protocol, Work), seed: u64) -> (u64, u64) {
+    let mut topology = Topology::new(gateways, seed, 2, 3, 6, 120);
+    for _ in 0..40 {
+        let delay = topology.sim.random() % 600;
+        topology.sim.run_for(Duration::from_millis(delay));
+        topology.check_offsets();
+        topology.inject_fault();
+    }
+    topology.heal();
+    topology.sim.run_for(180 * SEC);
+    topology.check_offsets();
+    topology.check_end();
+    let cluster = topology.cluster.borrow();
+    let epoch = cluster.coordinator.as_ref().and_then(|coordinator| coordinator.epochs().into_iter().max());
+    (cluster.duplicates, epoch.map_or(cluster.rebalances, |epoch| epoch as u64))
+}
+
 #[test]
 fn spans_that_an_agent_acknowledged_arrive_whatever_fails() {
-    let (mut duplicates, mut rebalances) = (0, 0);
-    for seed in seeds().take(5) {
-        let mut topology = Topology::new(seed, 2, 3, 6, 120);
-        for _ in 0..40 {
-            let delay = topology.sim.random() % 600;
-            topology.sim.run_for(Duration::from_millis(delay));
-            topology.check_offsets();
-            topology.inject_fault();
-        }
-        topology.heal();
-        topology.sim.run_for(180 * SEC);
-        topology.check_offsets();
-        topology.check_end();
-        duplicates += topology.cluster.borrow().duplicates;
-        rebalances += topology.cluster.borrow().rebalances;
+    for (protocol, runs, least) in [(Protocol::Classic, 5, 5), (Protocol::Consumer, 3, 30)] {
+        let runs: Vec<(u64, u64)> =
+            seeds().take(runs).map(|seed| run_with_faults((protocol, Work::Batches), seed)).collect();
+        let duplicates: u64 = runs.iter().map(|(duplicates, _)| duplicates).sum();
+        let rebalances: u64 = runs.iter().map(|(_, rebalances)| rebalances).sum();
+        assert!(duplicates > 0 && rebalances > least, "{duplicates} batches came twice, {rebalances} rebalances");
     }
-    assert!(duplicates > 0 && rebalances > 5, "{duplicates} batches came twice, {rebalances} rebalances");
+}
+
+#[test]
+fn spans_that_wait_for_the_decision_about_their_trace_are_not_lost_with_a_gateway() {
+    for (protocol, seed) in [Protocol::Classic, Protocol::Consumer].into_iter().zip(seeds()) {
+        run_with_faults((protocol, Work::Samples), seed);
+    }
 }
 
 /// The size of a real one: 64 agents, 3 brokers, 16 gateways.
 #[test]
 fn one_of_each_is_lost_and_nothing_that_was_acknowledged_is() {
     for seed in seeds().take(1) {
-        let mut topology = Topology::new(seed, 64, 16, 64, 12);
+        let mut topology = Topology::new((Protocol::Classic, Work::Batches), seed, 64, 16, 64, 12);
         topology.sim.run_for(1250 * MS);
         topology.kill_broker(1);
         topology.kill_collector(5);

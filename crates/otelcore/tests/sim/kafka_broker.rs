@@ -1,6 +1,6 @@
 //! Brokers of Kafka: nodes of the simulated world that answer the requests of producers and of the members of one group.
 //!
-//! The versions of requests are the lowest that the client has.
+//! The versions of requests are the lowest that the client has, apart from those of the consumer protocol.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -17,6 +17,7 @@ use crate::kafka_cluster::{
     GroupState, Member, NOT_COORDINATOR, NOT_LEADER, REBALANCE_IN_PROGRESS, SharedCluster, UNKNOWN_MEMBER,
     UNKNOWN_TOPIC,
 };
+use crate::kafka_coordinator;
 
 /// A request whose answer waits.
 enum Waiting {
@@ -50,6 +51,9 @@ enum Answer {
     /// The connection ends.
     Close,
 }
+
+/// The count of an array that is not there.
+const NULL_ARRAY: [u8; 4] = [0xff; 4];
 
 const LISTENER: u64 = 0;
 const TICK: u64 = 1 << 40;
@@ -131,8 +135,15 @@ impl Broker {
         let (key, version, correlation) = (r.i16().unwrap(), r.i16().unwrap(), r.i32().unwrap());
         r.nullable_string().unwrap();
         let api = ApiKey::ALL.into_iter().find(|api| *api as i16 == key).unwrap();
-        assert!(api == ApiKey::ApiVersions || version == api.implemented().min, "{api:?}");
-        let mut w = Writer::new(false);
+        assert!(api == ApiKey::ApiVersions || version == self.version(api), "{api:?}");
+        let is_flexible = api != ApiKey::ApiVersions && api.is_flexible(version);
+        let mut w = Writer::new(is_flexible);
+        if is_flexible {
+            assert_eq!(r.i8(), Ok(0));
+            r = Reader::new(r.rest(), true);
+            w.no_tags();
+        }
+        let has_consumer_protocol = self.cluster.borrow().coordinator.is_some();
         let answer = match api {
             ApiKey::ApiVersions => {
                 // A version that is not there is answered in the lowest one.
@@ -141,8 +152,12 @@ impl Broker {
                 for api in ApiKey::ALL {
                     w.i16(api as i16);
                     w.i16(0);
-                    w.i16(api.implemented().min);
+                    w.i16(self.version(api));
                 }
+                Answer::Body(w)
+            }
+            ApiKey::Metadata if has_consumer_protocol => {
+                self.cluster.borrow().put_metadata_with_ids(&mut r, &mut w);
                 Answer::Body(w)
             }
             ApiKey::Metadata => self.metadata(&mut r, w),
@@ -169,16 +184,41 @@ impl Broker {
             ApiKey::JoinGroup => self.join(now, &mut r),
             ApiKey::SyncGroup => self.sync(now, &mut r),
             ApiKey::Heartbeat | ApiKey::LeaveGroup => self.heartbeat(now, &mut r, api == ApiKey::LeaveGroup, w),
+            ApiKey::ConsumerGroupHeartbeat => {
+                let is_lost = self.cluster.borrow_mut().group_heartbeat(self.node, now, &mut r, &mut w);
+                if is_lost { Answer::Close } else { Answer::Body(w) }
+            }
+            ApiKey::OffsetCommit if has_consumer_protocol => {
+                self.cluster.borrow_mut().commit_of_member(self.node, &mut r, &mut w);
+                Answer::Body(w)
+            }
+            ApiKey::OffsetFetch if has_consumer_protocol => {
+                self.cluster.borrow().committed_of_group(self.node, &mut r, &mut w);
+                Answer::Body(w)
+            }
             ApiKey::OffsetCommit => self.commit(now, &mut r, w),
             ApiKey::OffsetFetch => self.offset_fetch(&mut r, w),
-            api => panic!("no client sends {api:?} here"),
+            api => {
+                self.cluster.borrow().put_state(api, self.node, &mut r, &mut w);
+                Answer::Body(w)
+            }
         };
         (correlation, answer)
     }
 
+    /// The version of a request that this broker has.
+    fn version(&self, api: ApiKey) -> i16 {
+        let needed = self.cluster.borrow().coordinator.as_ref().and_then(|_| kafka_coordinator::version(api));
+        needed.unwrap_or(api.implemented().min)
+    }
+
     fn metadata(&self, r: &mut Reader<'_>, mut w: Writer) -> Answer {
         let cluster = self.cluster.borrow();
-        let names: Vec<&str> = (0..r.count(1).unwrap()).map(|_| r.string().unwrap()).collect();
+        let is_all = r.rest().starts_with(&NULL_ARRAY);
+        let mut names: Vec<&str> = (0..r.count(1).unwrap()).map(|_| r.string().unwrap()).collect();
+        if is_all {
+            names = cluster.topics.keys().map(String::as_str).collect();
+        }
         w.i32(0);
         let running: Vec<usize> = (0..cluster.is_running.len()).filter(|i| cluster.is_running[*i]).collect();
         w.len(running.len());
@@ -396,6 +436,10 @@ impl Broker {
         let cluster = self.cluster.borrow();
         r.string().unwrap();
         let is_coordinator = cluster.broker_for(0) == self.node;
+        if r.rest().starts_with(&NULL_ARRAY) {
+            cluster.put_all_offsets(&mut w);
+            return Answer::Body(w);
+        }
         for_each_topic(r, &mut w, |r, w, topic| {
             let index = r.i32().unwrap();
             let committed = cluster.group.committed.get(&(topic.to_owned(), index)).copied();
@@ -461,7 +505,9 @@ impl Receiver for Broker {
             TICK => {
                 cx.set_timer(TICK, cx.now() + TICK_INTERVAL);
                 if self.cluster.borrow().broker_for(0) == self.node {
-                    self.cluster.borrow_mut().advance_group(cx.now());
+                    let mut cluster = self.cluster.borrow_mut();
+                    cluster.advance_group(cx.now());
+                    cluster.advance_coordinator(cx.now());
                 }
                 let keys: Vec<u64> = self.connections.keys().copied().collect();
                 keys.into_iter().for_each(|key| self.serve(cx.now(), key));

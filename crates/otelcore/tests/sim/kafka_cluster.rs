@@ -7,9 +7,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otelcore_kafka_client::record_batch;
+use otelcore_kafka_client::{Compression, Record, record_batch};
 use otelcore_pipeline::MonotonicTime;
 use prost::Message;
+
+use crate::kafka_coordinator::Coordinator;
 
 /// Error codes of Kafka.
 pub(crate) const UNKNOWN_TOPIC: i16 = 3;
@@ -76,11 +78,17 @@ pub(crate) struct Cluster {
     pub(crate) is_running: Vec<bool>,
     pub(crate) topics: BTreeMap<String, Vec<Log>>,
     pub(crate) group: Group,
+    /// The members by the consumer protocol, if the brokers have it.
+    pub(crate) coordinator: Option<Coordinator>,
+    /// The groups that are listed.
+    pub(crate) listed_groups: Vec<String>,
     pub(crate) next_producer: i64,
     /// Moves leaders and the coordinator to the brokers that follow.
     pub(crate) shift: usize,
     /// So many answers to batches are lost, and their connections end.
     pub(crate) lost_answers: u32,
+    /// So many answers to heartbeats by the consumer protocol are lost in the same way.
+    pub(crate) lost_heartbeats: u32,
     pub(crate) throttle_ms: i32,
     pub(crate) duplicates: u64,
     pub(crate) rebalances: u64,
@@ -133,8 +141,9 @@ impl Cluster {
             GroupState::Syncing => "syncing",
         };
         let members: Vec<&String> = group.members.keys().collect();
+        let epochs = self.coordinator.as_ref().map(Coordinator::epochs);
         let mut text = format!(
-            "group {state}, generation {}, members {members:?}, brokers {:?}",
+            "epochs {epochs:?}, group {state}, generation {}, members {members:?}, brokers {:?}",
             group.generation, self.is_running
         );
         for (topic, logs) in &self.topics {
@@ -185,6 +194,16 @@ impl Cluster {
         log.end += spans.len() as i64;
         log.batches.push(Batch { base, bytes, spans });
         0
+    }
+
+    /// Appends messages of any content to the first partition of a topic, in one batch.
+    #[allow(dead_code, reason = "used by the test of steps")]
+    pub(crate) fn append_messages(&mut self, topic: &str, records: &[Record], compression: Compression) {
+        let log = &mut self.topics.get_mut(topic).unwrap()[0];
+        let mut bytes = record_batch::encode_batch(records, compression).to_vec();
+        bytes[..8].copy_from_slice(&log.end.to_be_bytes());
+        log.batches.push(Batch { base: log.end, bytes, spans: vec![Vec::new(); records.len()] });
+        log.end += records.len() as i64;
     }
 
     /// The end of a partition, and its batches from that with an offset on; at least one if there is one.

@@ -7,6 +7,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod counter;
+mod kafka;
+#[path = "../sim/kafka_admin.rs"]
+mod kafka_admin;
+#[path = "../sim/kafka_broker.rs"]
+mod kafka_broker;
+#[path = "../sim/kafka_cluster.rs"]
+#[allow(dead_code, reason = "shared with the tests of the simulated world")]
+mod kafka_cluster;
+#[path = "../sim/kafka_coordinator.rs"]
+#[allow(dead_code, reason = "shared with the tests of the simulated world")]
+mod kafka_coordinator;
 mod peers;
 #[path = "../../../../benches/harness/src/worst.rs"]
 mod worst;
@@ -231,15 +242,26 @@ fn collector(yaml: &str) -> Graph {
 
 /// Which limit a shape exceeds in a row, if any. Adds a line to the report of the row.
 fn exceeded_limit(row: &Scenario, shape: &Shape, report: &mut String) -> Option<String> {
+    let exceeded = exceeded_by_sizes(shape.name, row.max_body(), &|bytes| row.run(shape, bytes), report);
+    exceeded.map(|why| format!("{shape:?}: {why}"))
+}
+
+/// Which limit the runs of growing sizes exceed, if any. Adds a line to the report.
+fn exceeded_by_sizes(
+    name: &str,
+    max_bytes: usize,
+    run: &dyn Fn(usize) -> RunResult,
+    report: &mut String,
+) -> Option<String> {
     if !COUNTING {
-        let RunResult { result, .. } = row.run(shape, 4 << 10);
-        return result.err().map(|why| format!("{}: {why}", shape.name));
+        let RunResult { result, .. } = run(4 << 10);
+        return result.err();
     }
     let mut violations = Vec::new();
     // Doubled from 16 KiB to 1 MiB. It ends early where growth is bad: larger sizes would take hours.
     let (mut totals, mut growth, mut last) = (Vec::new(), Vec::new(), ComputedUnits::default());
     for bytes in (14..=20).map(|bits| 1 << bits) {
-        let RunResult { work, result } = row.run(shape, bytes);
+        let RunResult { work, result } = run(bytes);
         if let Err(why) = result {
             violations.push(format!("{bytes} bytes are not taken: {why}"));
             break;
@@ -258,9 +280,9 @@ fn exceeded_limit(row: &Scenario, shape: &Shape, report: &mut String) -> Option<
     }
     let mut whole = None;
     if violations.is_empty() {
-        let RunResult { work, result } = row.run(shape, row.max_body());
+        let RunResult { work, result } = run(max_bytes);
         if let Err(why) = result {
-            violations.push(format!("{} bytes are not taken: {why}", row.max_body()));
+            violations.push(format!("{max_bytes} bytes are not taken: {why}"));
         }
         if work.longest_turn > LONGEST_TURN {
             violations.push(format!("a turn takes {} million steps", work.longest_turn / 1_000_000));
@@ -272,12 +294,22 @@ fn exceeded_limit(row: &Scenario, shape: &Shape, report: &mut String) -> Option<
         whole.map_or((f64::NAN, f64::NAN, 0), |work| (million(work.total), million(work.longest_turn), work.turns));
     *report += &format!(
         "  {:<26} {:>8.1} {:>5.2} {turn:>9.2} {total:>9.1} {turns:>7}{}\n",
-        shape.name,
+        name,
         million(last.total),
         growth.last().unwrap_or(&f64::NAN),
         if violations.is_empty() { "" } else { "  <--" },
     );
-    (!violations.is_empty()).then(|| format!("{shape:?}: {}", violations.join("; ")))
+    (!violations.is_empty()).then(|| violations.join("; "))
+}
+
+/// Checks runs of growing sizes.
+fn check_sizes(name: &str, max_bytes: usize, run: &dyn Fn(usize) -> RunResult) {
+    let mut report = String::new();
+    let exceeded = exceeded_by_sizes(name, max_bytes, run, &mut report);
+    if COUNTING {
+        eprint!("{report}");
+    }
+    assert!(exceeded.is_none(), "{name}: {}", exceeded.unwrap_or_default());
 }
 
 /// Checks every shape of the signals, and the shape that a search from each signal's slowest shape finds.

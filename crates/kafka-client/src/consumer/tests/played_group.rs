@@ -7,16 +7,18 @@ use std::time::Duration;
 use otelcore_pipeline::MonotonicTime;
 use otelcore_testkit::PeerStream;
 
+#[path = "coordinator.rs"]
+mod coordinator;
 #[path = "played_admin.rs"]
 mod played_admin;
 #[path = "played_classic.rs"]
 mod played_classic;
-#[path = "played_coordinator.rs"]
-mod played_coordinator;
 #[path = "played_logs.rs"]
 mod played_logs;
 
-use super::kafka::{ApiKey, Compression, Reader, Writer};
+use super::kafka;
+use coordinator::{Coordinator, GroupTopic};
+use kafka::{ApiKey, Compression, Reader, Writer};
 
 pub(super) const GROUP: &str = "group";
 
@@ -83,7 +85,7 @@ pub(super) struct PlayedGroup {
     pub(super) committed: BTreeMap<(String, i32), i64>,
     pub(super) rebalances: usize,
     /// The members of the consumer protocol.
-    pub(super) assigned: played_coordinator::AssignedMembers,
+    pub(super) assigned: Coordinator,
 }
 
 pub(super) struct PlayedCluster {
@@ -189,7 +191,7 @@ impl PlayedCluster {
     /// Answers what has arrived, and what time has made due; returns whether there was something.
     pub(super) fn play(&mut self, now: MonotonicTime) -> bool {
         self.now = now;
-        self.remove_silent_members();
+        self.group.assigned.remove_silent_members(now, self.session_timeout);
         let mut has_played = self.advance_group();
         for (at, end, frame) in std::mem::take(&mut self.fetches) {
             self.connections[at].is_blocked = false;
@@ -341,7 +343,15 @@ impl PlayedCluster {
                     w.len(0);
                 }
             }
-            ApiKey::ConsumerGroupHeartbeat => self.put_heartbeat(node, &mut r, &mut w, error),
+            ApiKey::ConsumerGroupHeartbeat => {
+                assert_eq!(r.string(), Ok(GROUP));
+                let error = if error == 0 && node != self.group.coordinator { 16 } else { error };
+                let topic = |(name, logs): (&String, &Vec<Log>)| -> GroupTopic {
+                    (name.clone(), topic_id(name, self.creation), logs.len() as i32)
+                };
+                let topics: Vec<GroupTopic> = self.topics.iter().map(topic).collect();
+                self.group.assigned.answer((self.now, error, self.throttle_ms), &topics, &mut r, &mut w);
+            }
             ApiKey::OffsetCommit => self.put_commit(node, &mut r, version, &mut w, error),
             ApiKey::OffsetFetch => self.put_offset_fetch(node, &mut r, version, &mut w, error),
             ApiKey::ListGroups => self.put_list_groups(node, version, &mut w, error),
