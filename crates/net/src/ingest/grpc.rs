@@ -180,10 +180,11 @@ impl<P: IngestProtocol> GrpcServer<P> {
         let Some(mut acceptor) = self.acceptor.take() else { return };
         let (config, tls_acceptor) = (&self.config, &mut self.tls_acceptor);
         let make_connection = |cx: &mut Cx<'_>, stream: Box<dyn Stream>| {
-            let stream = match tls_acceptor {
+            let mut stream = match tls_acceptor {
                 None => stream,
                 Some(tls) => Box::new(tls.accept(cx, stream)?),
             };
+            stream.set_protocol("gRPC");
             Some(GrpcServerConn::new(stream, config.clone(), cx.now().0, cx.random()))
         };
         for slot in acceptor.handle_event(cx, local, event, make_connection) {
