@@ -18,6 +18,7 @@ pub mod ingest;
 mod page_server;
 mod proxy;
 mod refusal_text;
+mod request_metrics;
 mod scraper;
 mod sender;
 

@@ -106,7 +106,8 @@ impl ComponentType for ZPagesFactory {
 
     fn create(&self, config: &ZPagesConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let auth = config.server.authenticator(context.capabilities)?;
-        let server = PageServer::new(&config.server, auth, context.log.clone(), context.telemetry);
+        let server = PageServer::new(&config.server, auth, context.log.clone(), context.telemetry)
+            .with_request_metrics(&config.server, context.telemetry);
         let view = context.capabilities.of_service::<CollectorView>();
         let view = view.ok_or_else(|| StartError::Config("zpages runs only in a service".to_owned()))?;
         view.recent_log().keep();
