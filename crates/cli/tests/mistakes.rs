@@ -77,6 +77,7 @@ impl Collector {
 
 #[test]
 fn error_of_an_exporter_is_followed_by_what_to_write_once() {
+    // At an address of this machine where no other test listens.
     let closed = free_port();
     let plain = server(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     // An alert of TLS 1.2: handshake failure.
@@ -98,7 +99,7 @@ fn error_of_an_exporter_is_followed_by_what_to_write_once() {
         ("OC706", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{not_found}\"}}")),
         ("OC707", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{page}\"}}")),
         ("OC708", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{coding}\"}}")),
-        ("OC710", "otlp_grpc", format!("{{endpoint: \"127.0.0.1:{closed}\", {plaintext}}}")),
+        ("OC710", "otlp_grpc", format!("{{endpoint: \"127.0.0.73:{closed}\", {plaintext}}}")),
         ("OC711", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{forbidden}\"}}")),
         ("OC712", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{of_1994}\"}}")),
     ] {

@@ -136,7 +136,7 @@ impl LivePage<'_> {
         html.raw("<section><h2 id=\"h-graph\">Pipelines</h2>\n");
         let opened: Vec<&str> = drawing.opened.iter().map(|(key, _)| key.as_str()).collect();
         if drawing.is_large {
-            html.raw("<p id=\"groups\">Many components: those of one kind and signal are drawn as one. A click on it shows them. ");
+            html.raw("<p id=\"groups\">Many components: those of one kind and signal are drawn as one. A click on one shows its members. ");
             for (key, name) in &drawing.opened {
                 let others: Vec<&str> = opened.iter().copied().filter(|one| one != key).collect();
                 html.raw("<a href=\"").text(&self.address(&others)).raw("\">Close the ");
