@@ -72,12 +72,34 @@ service:
 `;
 }
 
-export async function startCollector(folder) {
+// Many pipelines of each signal, each with components of its own.
+function manyPipelines(ports, count) {
+  const each = (line) => Array.from({ length: count }, (_, i) => line(i)).join("\n");
+  const signal = (i) => ["traces", "metrics", "logs"][i % 3];
+  return `receivers:
+  otlp: {protocols: {grpc: {endpoint: "127.0.0.1:${ports.grpc}"}}}
+processors:
+  memory_limiter: {check_interval: 1s, limit_mib: 256}
+${each((i) => `  batch/${i}: {timeout: 200ms}`)}
+exporters:
+  otlp_grpc/away: {endpoint: "127.0.0.1:${ports.closed}", tls: {insecure: true}, sending_queue: {queue_size: 50}}
+${each((i) => `  nop/${i}:`)}
+extensions:
+  zpages: {endpoint: "127.0.0.1:${ports.page}"}
+service:
+  extensions: [zpages]
+  telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: ${ports.metrics}}}}}]}}
+  pipelines:
+${each((i) => `    ${signal(i)}/${i}: {receivers: [otlp], processors: [memory_limiter, batch/${i}], exporters: [nop/${i}${i % 10 ? "" : ", otlp_grpc/away"}]}`)}
+`;
+}
+
+export async function startCollector(folder, pipelines = 0) {
   const ports = {};
   for (const name of ["grpc", "prometheus", "closed", "page", "metrics"]) ports[name] = await freePort();
-  const path = join(folder, "config.yaml");
-  writeFileSync(path, configuration(ports));
-  const log = openSync(join(folder, "log"), "w");
+  const path = join(folder, `config-${pipelines}.yaml`), logPath = join(folder, `log-${pipelines}`);
+  writeFileSync(path, pipelines ? manyPipelines(ports, pipelines) : configuration(ports));
+  const log = openSync(logPath, "w");
   const child = spawn(otelcore, [`--config=${path}`], { stdio: ["ignore", log, log] });
   processes.add(child);
   const collector = {
@@ -85,7 +107,7 @@ export async function startCollector(folder) {
     page: `http://127.0.0.1:${ports.page}/`,
     endpoint: `http://127.0.0.1:${ports.grpc}`,
     metrics: `http://127.0.0.1:${ports.metrics}/metrics`,
-    log: () => readFileSync(join(folder, "log"), "utf8"),
+    log: () => readFileSync(logPath, "utf8"),
     // CPU time of all of its threads, in seconds.
     cpu: () => readdirSync(`/proc/${child.pid}/task`).reduce(
       (sum, thread) => sum + Number(readFileSync(`/proc/${child.pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]) / 1e9, 0),

@@ -169,6 +169,63 @@ async function clicks(browser, collector, graph) {
   });
 }
 
+async function connections(browser, collector) {
+  await test("connections_are_shown_with_their_peers_and_bytes", async () => {
+    const { page, close } = await open(browser, collector);
+    const row = page.locator("#connections tr", { hasText: `listens at ${new URL(collector.endpoint).host}` });
+    await row.waitFor();
+    await eventually("a client of gRPC", async () => /gRPC/.test(await row.innerText()) && /received/.test(await row.innerText()));
+    const received = await row.innerText();
+    await eventually("more bytes", async () => await row.innerText() !== received);
+    await page.locator("#h-connections").scrollIntoViewIfNeeded();
+    await close();
+    return (await row.innerText().catch(() => received)).replaceAll(/\s+/g, " ").slice(0, 120);
+  });
+}
+
+// A graph that does not fit: groups, which are opened with and without a script.
+async function groups(browser, collector) {
+  const size = async (url) => {
+    const markup = await text(url);
+    assert.ok(Buffer.byteLength(markup) < MAX_PAGE, `${url}: ${Buffer.byteLength(markup)} bytes`);
+    return Buffer.byteLength(markup);
+  };
+  for (const script of [true, false]) {
+    await test(`many_components_are_groups_that_open_${script ? "with" : "without"}_a_script`, async () => {
+      const { page, close } = await open(browser, collector, { script });
+      if (script) await page.locator("#connection", { hasText: "live" }).waitFor();
+      const group = page.locator("a.group.exporter").first(), name = await group.locator("text").first().textContent();
+      assert.match(name, /^\d+ exporters/);
+      if (script) {
+        await eventually("a group that carries items", async () => await page.locator("g.edge.flows").count() > 0);
+        await page.waitForTimeout(4000);
+        await picture(page, "page-groups-desktop-light");
+        await accessibility(page);
+      }
+      const before = await page.locator("a.node:not(.group)").count();
+      await group.focus();
+      await page.keyboard.press("Enter");
+      await page.waitForURL(/open=exporter/);
+      assert.ok(await page.locator("a.node:not(.group)").count() > before, "its members are drawn");
+      if (script) await accessibility(page);
+      await page.getByRole("link", { name: /^Close the/ }).first().click();
+      await page.waitForURL((url) => !/open=/.test(url.search));
+      await page.getByLabel("Search").fill("nop/77");
+      await page.getByRole("button", { name: "Show", exact: true }).click();
+      await page.waitForURL(/q=nop/);
+      assert.ok(await page.locator("tr th", { hasText: "nop/77" }).first().isVisible());
+      await close();
+      return name.trim();
+    });
+  }
+  await test("page_of_many_components_is_small", async () => {
+    const sizes = [await size(collector.page)];
+    const key = /open=([a-z.0-9-]+)/.exec(await text(collector.page))[1];
+    for (const query of [`?open=${key}`, "?q=batch", "?pipeline=3", "?q=nop%2F1&pipeline=1"]) sizes.push(await size(collector.page + query));
+    return `${(Math.max(...sizes) / 1024).toFixed(1)} KiB at most`;
+  });
+}
+
 async function withoutScript(browser, collector, graph) {
   for (const size of Object.keys(SIZES)) {
     await test(`page_without_a_script_on_${size}_has_the_numbers_of_the_moment`, async () => {
@@ -211,9 +268,14 @@ try {
   const load = startLoad(collector, 200);
   await looks(browser, collector, "load");
   await clicks(browser, collector, graph);
+  await connections(browser, collector);
   await withoutScript(browser, collector, graph);
   await load.stop();
   await numbers(browser, collector, graph);
+  const many = await startCollector(folder, 300);
+  const loadOfMany = startLoad(many, 50);
+  await groups(browser, many);
+  await loadOfMany.stop();
 } catch (error) {
   failures++;
   console.log(`FAIL ${error.stack}`);

@@ -15,7 +15,7 @@ import pages
 from pages import DOCS, DOCUMENTS, ROOT
 
 TABLES_OF_CONTENTS = {
-    "Start": ["start", "coming-from-go", "recipes/*"],
+    "Start": ["start", "coming-from-go", "embedding", "recipes/*"],
     "Use": ["live-page", "command-line", "own-metrics", "guarantees", "security", "performance", "ottl"],
     "Reference": ["reference/README", "reference/codes", "from-go/*", "differences"],
     "Work on it": ["architecture", "adding-a-component", "contributing", "benches", "deploying", "changelog"],

@@ -1,5 +1,6 @@
 """Tests of the tools of the manual: what they find, and what they leave alone."""
 
+import fnmatch
 import tempfile
 import unittest
 from pathlib import Path
@@ -49,6 +50,12 @@ class Check(unittest.TestCase):
 
 
 class Site(unittest.TestCase):
+    def test_every_page_of_the_site_is_in_a_table_of_contents(self):
+        listed = [entry for entries in assemble.TABLES_OF_CONTENTS.values() for entry in entries] + ["index", "reference/*"]
+        pages = [place.removesuffix(".md") for place in assemble.site_pages().values()]
+        missing = [page for page in pages if not any(fnmatch.fnmatchcase(page, entry) for entry in listed)]
+        self.assertEqual(missing, [])
+
     def test_link_leads_to_a_page_of_the_site_or_to_the_repository(self):
         assembly = assemble.Assembly(Path("/site"))
         page = pages.DOCS / "recipes" / "c.md"

@@ -59,6 +59,17 @@ impl Collector {
         self.process.log_text().lines().filter(|line| line.contains(&format!("\"{code}\""))).count()
     }
 
+    /// The lines with the code, and those of any code of exporters, once a name could be looked up.
+    fn wait_for_name_error(&self) -> bool {
+        let mut is_looked_up = true;
+        wait_until("a name that is not found", || {
+            // Without a name server nothing is known of the name.
+            is_looked_up = !self.process.log_text().contains("server misbehaving");
+            (self.lines_with("OC709") > 0 || !is_looked_up).then(String::new)
+        });
+        is_looked_up
+    }
+
     fn wait_for(&self, code: &str) {
         wait_until(code, || (self.lines_with(code) > 0).then(String::new));
     }
@@ -66,6 +77,7 @@ impl Collector {
 
 #[test]
 fn error_of_an_exporter_is_followed_by_what_to_write_once() {
+    // At an address of this machine where no other test listens.
     let closed = free_port();
     let plain = server(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     // An alert of TLS 1.2: handshake failure.
@@ -87,7 +99,7 @@ fn error_of_an_exporter_is_followed_by_what_to_write_once() {
         ("OC706", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{not_found}\"}}")),
         ("OC707", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{page}\"}}")),
         ("OC708", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{coding}\"}}")),
-        ("OC710", "otlp_grpc", format!("{{endpoint: \"127.0.0.1:{closed}\", {plaintext}}}")),
+        ("OC710", "otlp_grpc", format!("{{endpoint: \"127.0.0.73:{closed}\", {plaintext}}}")),
         ("OC711", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{forbidden}\"}}")),
         ("OC712", "otlp_http", format!("{{endpoint: \"http://127.0.0.1:{of_1994}\"}}")),
     ] {
@@ -101,6 +113,96 @@ fn error_of_an_exporter_is_followed_by_what_to_write_once() {
         assert_eq!(collector.lines_with(code), 1, "{}", collector.process.log_text());
         assert_eq!(collector.process.log_text().matches("\"OC7").count(), 1, "{}", collector.process.log_text());
     }
+}
+
+#[test]
+fn name_of_a_destination_that_is_not_found_is_named_once() {
+    let keys = "{endpoint: \"http://otelcore-test.invalid:4318\", retry_on_failure: {initial_interval: 50ms, max_interval: 50ms}}";
+    let collector = collector("mistake-name", "otlp_http", keys);
+    let address = format!("127.0.0.1:{}", collector.http);
+    for _ in 0..3 {
+        http_request(&address, POST, &span_request("a"));
+    }
+    if !collector.wait_for_name_error() {
+        return eprintln!("there is no name server; a name that is not found is not tried");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(collector.lines_with("OC709"), 1, "{}", collector.process.log_text());
+}
+
+/// A request of OTLP/JSON with a metric `work` of a service.
+fn metric(service: &str, data: &str) -> Vec<u8> {
+    format!(
+        "{{\"resourceMetrics\":[{{\"resource\":{{\"attributes\":[{{\"key\":\"service.name\",\"value\":{{\"stringValue\":\"{service}\"}}}}]}},\
+         \"scopeMetrics\":[{{\"metrics\":[{{\"name\":\"work\",{data}}}]}}]}}]}}"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn metric_that_is_refused_for_its_type_is_named_once() {
+    let (http, page) = (free_port(), free_port());
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{http}\"}}}}}}}}\n\
+         exporters: {{prometheus: {{endpoint: \"127.0.0.1:{page}\"}}}}\n\
+         service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{metrics: {{receivers: [otlp], exporters: [prometheus]}}}}}}\n"
+    );
+    let folder = empty_test_dir("mistake-type");
+    let path = folder.join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut command = Command::new(otelcore());
+    let mut process = Process::start(command.arg(format!("--config={}", path.display())), &folder.join("log"));
+    wait_for_listener(&format!("127.0.0.1:{http}"), &mut process);
+    let collector = Collector { process, grpc: 0, http };
+    let head = "POST /v1/metrics HTTP/1.0\r\nHost: x\r\nContent-Type: application/json";
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let gauge = format!("\"gauge\":{{\"dataPoints\":[{{\"timeUnixNano\":\"{now}\",\"asDouble\":1}}]}}");
+    let histogram = format!(
+        "\"histogram\":{{\"aggregationTemporality\":2,\"dataPoints\":[{{\"timeUnixNano\":\"{now}\",\"count\":\"1\",\"sum\":1,\"bucketCounts\":[\"1\"]}}]}}"
+    );
+    for _ in 0..3 {
+        for (service, data) in [("cart", &gauge), ("shop", &histogram)] {
+            assert_eq!(http_request(&format!("127.0.0.1:{http}"), head, &metric(service, data)).0, 200);
+        }
+        let (_, shown) = http_get(&format!("127.0.0.1:{page}"), "/metrics");
+        assert!(shown.contains("work{") && !shown.contains("work_bucket"), "{shown}");
+    }
+    collector.wait_for("OC603");
+    assert_eq!(collector.lines_with("OC603"), 1, "{}", collector.process.log_text());
+    let explained = Command::new(otelcore()).args(["explain", "OC603"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&explained.stdout).contains("What to do"), "{explained:?}");
+}
+
+#[test]
+fn pipeline_that_nothing_reaches_for_a_minute_is_named_once() {
+    let (port, page) = (free_port(), free_port());
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\n\
+         exporters: {{nop: }}\n\
+         service: {{telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {page}}}}}}}}}]}}}}, \
+         pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}, logs: {{receivers: [otlp], exporters: [nop]}}}}}}\n"
+    );
+    let folder = empty_test_dir("mistake-idle");
+    let path = folder.join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut command = Command::new(otelcore());
+    let mut process = Process::start(command.arg(format!("--config={}", path.display())), &folder.join("log"));
+    let address = format!("127.0.0.1:{port}");
+    wait_for_listener(&address, &mut process);
+    assert_eq!(http_request(&address, POST, &span_request("a")).0, 200);
+    let started = std::time::Instant::now();
+    let lines = || {
+        let log = process.log_text();
+        log.lines()
+            .filter(|line| line.contains("Nothing has reached this pipeline"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    while lines().is_empty() && started.elapsed() < Duration::from_mins(3) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let lines = lines();
+    assert!(lines.len() == 1 && lines[0].contains("\"pipeline\": \"logs\""), "{lines:?}: {}", process.log_text());
 }
 
 #[test]

@@ -22,10 +22,7 @@ const RECORD: &str = "data/own-metrics-of-go.tsv";
 const LEVELS: [&str; 3] = ["basic", "normal", "detailed"];
 
 /// Families of the Go collector that are not here, each with the reason.
-const ABSENT: [(&str, &str); 5] = [
-    ("http_client_", "of Go's library otelhttp; see DIFFERENCES.md"),
-    ("http_server_", "of Go's library otelhttp; see DIFFERENCES.md"),
-    ("rpc_", "of Go's library otelgrpc; see DIFFERENCES.md"),
+const ABSENT: [(&str, &str); 2] = [
     ("promhttp_", "of Go's library of Prometheus, about its own page"),
     ("otelcol_process_runtime_total_alloc_bytes", "no allocator counts it"),
 ];

@@ -139,6 +139,77 @@ fn top_prints_the_tables_once_where_the_output_is_no_terminal() {
     assert!(output.status.code() == Some(1) && text(&output).contains("connection refused"), "{}", text(&output));
 }
 
+/// A tmux server with one window, ended with this.
+struct Terminal {
+    socket: std::path::PathBuf,
+    width: usize,
+}
+
+impl Terminal {
+    /// Runs a command of the shell in a window of this width. `None` where there is no tmux.
+    fn open(name: &str, width: usize, command: &str) -> Option<Self> {
+        let socket = empty_test_dir(name).join("tmux");
+        let terminal = Self { socket, width };
+        let columns = width.to_string();
+        // What follows keeps the window, with what was written, after the command.
+        let command = format!("trap : INT; {command}; echo done: $?; sleep 600");
+        let args = ["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", "40", &command];
+        terminal.tmux(&args)?;
+        Some(terminal)
+    }
+
+    fn tmux(&self, args: &[&str]) -> Option<String> {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(&self.socket).args(args).env("LC_ALL", "C.UTF-8").env("TERM", "xterm").env_remove("TMUX");
+        let output = command.output().ok()?;
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        Some(text(&output))
+    }
+
+    /// What the window shows, once it has all of these.
+    fn wait_for(&self, parts: &[&str]) -> String {
+        let mut shown = String::new();
+        wait_until(&format!("{parts:?}"), || {
+            shown = self.tmux(&["capture-pane", "-p"]).unwrap();
+            parts.iter().all(|part| shown.contains(part)).then(String::new)
+        });
+        assert!(shown.lines().all(|line| line.chars().count() <= self.width), "{shown}");
+        shown
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
+    }
+}
+
+#[test]
+fn programs_fit_terminals_of_80_and_of_200_columns() {
+    let collector = collector("tmux");
+    let (binary, page, grpc) = (otelcore(), collector.page, collector.grpc);
+    let binary = binary.display();
+    for width in [80, 200] {
+        let send = format!("{binary} send --endpoint=127.0.0.1:{grpc} --rate=200 --duration=120s");
+        let Some(sending) = Terminal::open(&format!("tmux-send-{width}"), width, &send) else {
+            return eprintln!("tmux is not installed; nothing is run in a terminal");
+        };
+        let top =
+            Terminal::open(&format!("tmux-top-{width}"), width, &format!("{binary} top 127.0.0.1:{page}")).unwrap();
+        let shown = top.wait_for(&["receiver otlp", "traces:batch->nop", "KiB", "listens at"]);
+        assert!(!shown.contains("done:"), "it goes on: {shown}");
+        // A row is one line: none of it is on the next one.
+        let rows = shown.lines().filter(|line| line.starts_with("traces:batch->nop")).count();
+        assert_eq!(rows, 1, "{shown}");
+        top.tmux(&["send-keys", "C-c"]).unwrap();
+        top.wait_for(&["done: 0"]);
+        let tap = format!("{binary} tap 'batch->nop' --url=http://127.0.0.1:{page} --limit=3");
+        let tap = Terminal::open(&format!("tmux-tap-{width}"), width, &tap).unwrap();
+        tap.wait_for(&["# ", "done: 0"]);
+        sending.wait_for(&["accepted"]);
+    }
+}
+
 #[test]
 fn configuration_is_drawn_explained_and_annotated() {
     let folder = empty_test_dir("explain");

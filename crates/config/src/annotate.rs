@@ -2,20 +2,45 @@
 //!
 //! Owns the form. A value comes from a place in a source, from variables that an expression at that place names, or is a default.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use crate::node::ConfigNode;
+use crate::node::{ConfigNode, SourceLocation};
 use crate::print::{self, EffectiveValue};
 
 /// Where comments begin, unless a line is longer.
 const COMMENT_COLUMN: usize = 60;
 
-/// The whole configuration. `root` is what was read, before defaults. `redact` hides secrets.
+/// Where the values of a configuration are written: of what was read, before defaults, only the keys and their places.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ValueOrigins {
+    place: SourceLocation,
+    /// Of the entries of a map.
+    entries: BTreeMap<Arc<str>, Self>,
+}
+
+impl ValueOrigins {
+    /// The places of this tree. Its depth is bounded when it is parsed.
+    #[must_use]
+    pub fn of(node: &ConfigNode) -> Self {
+        let entries = node.as_map().into_iter().flat_map(|map| map.iter());
+        let entries = entries.map(|entry| (entry.key.clone(), Self::of(&entry.node))).collect();
+        Self { place: node.origin.clone(), entries }
+    }
+}
+
+/// The whole configuration. `redact` hides secrets. `None`: it would have more than `limit` bytes.
 #[must_use]
-pub fn to_annotated_yaml(effective: &EffectiveValue, root: &ConfigNode, redact: bool) -> String {
+pub fn to_annotated_yaml(
+    effective: &EffectiveValue,
+    origins: &ValueOrigins,
+    redact: bool,
+    limit: usize,
+) -> Option<String> {
     let mut out = String::new();
-    put(&mut out, effective, Some(root), redact, 0, false);
-    out
+    put(&mut out, effective, Some(origins), redact, limit, 0, false);
+    (out.len() <= limit).then_some(out)
 }
 
 /// The entries of a map. `has_other_keys`: the section that this map is in has keys with other names than the effective
@@ -23,28 +48,32 @@ pub fn to_annotated_yaml(effective: &EffectiveValue, root: &ConfigNode, redact: 
 fn put(
     out: &mut String,
     value: &EffectiveValue,
-    node: Option<&ConfigNode>,
+    origins: Option<&ValueOrigins>,
     redact: bool,
+    limit: usize,
     indent: usize,
     has_other_keys: bool,
 ) {
     let EffectiveValue::Map(map) = value else { return };
-    let written = node.and_then(ConfigNode::as_map);
+    let written = origins.map(|origins| &origins.entries);
     let has_other_keys =
-        has_other_keys || written.is_some_and(|written| written.iter().any(|entry| !map.contains_key(&*entry.key)));
+        has_other_keys || written.is_some_and(|written| written.keys().any(|key| !map.contains_key(&**key)));
     for (key, value) in map {
-        let entry = written.and_then(|written| written.get(key));
+        if out.len() > limit {
+            return;
+        }
+        let entry = written.and_then(|written| written.get(key.as_str()));
         let key = print::to_yaml(&EffectiveValue::Str(key.clone()), false);
         let line = format!("{:indent$}{}:", "", key.trim_end());
         let comment = match entry {
-            Some(entry) => origin(&entry.node),
+            Some(entry) => origin(&entry.place),
             None if has_other_keys => "default, or from an older key of this section".to_owned(),
             None => "default".to_owned(),
         };
         match value {
             EffectiveValue::Map(inner) if !inner.is_empty() => {
                 let _ = writeln!(out, "{line}");
-                put(out, value, entry.map(|entry| &entry.node), redact, indent + 4, has_other_keys);
+                put(out, value, entry, redact, limit, indent + 4, has_other_keys);
             }
             value => {
                 let text = print::to_yaml(value, redact);
@@ -69,8 +98,7 @@ fn put_commented(out: &mut String, line: &str, comment: &str) {
 }
 
 /// Where a value is written, and the variables that it is made of.
-fn origin(node: &ConfigNode) -> String {
-    let origin = &node.origin;
+fn origin(origin: &SourceLocation) -> String {
     let line = origin.text.line(origin.line).unwrap_or_default();
     let from: String = line.chars().skip(usize::try_from(origin.column.saturating_sub(1)).unwrap_or(0)).collect();
     let names = expressions(&from);
@@ -120,7 +148,9 @@ mod tests {
             ("d", list),
             ("e", EffectiveValue::Opaque("hunter2".to_owned())),
         ]);
-        let text = to_annotated_yaml(&effective, &root, true);
+        let origins = ValueOrigins::of(&root);
+        assert_eq!(to_annotated_yaml(&effective, &origins, true, 100), None, "it is longer");
+        let text = to_annotated_yaml(&effective, &origins, true, usize::MAX).unwrap();
         let lines: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let expected = [

@@ -30,7 +30,7 @@ mod suggest;
 mod wildcard;
 mod yaml;
 
-pub use annotate::to_annotated_yaml;
+pub use annotate::{ValueOrigins, to_annotated_yaml};
 pub use convert::Integer;
 pub use diagnostics::{Diagnostic, DiagnosticDraft, DiagnosticKind, Diagnostics, MAX_SHOWN, Severity};
 pub use duration::GoDuration;

@@ -82,7 +82,8 @@ impl PrometheusExporter {
                 config.server.authenticator(build.capabilities)?,
                 log.clone(),
                 build.telemetry,
-            ),
+            )
+            .with_request_metrics(&config.server, build.telemetry),
             dropped: Some(dropped),
             registry: None,
             formats: if config.enable_open_metrics {

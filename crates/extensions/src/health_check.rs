@@ -104,7 +104,8 @@ impl ComponentType for HealthCheckFactory {
     type Config = HealthCheckConfig;
 
     fn create(&self, config: &HealthCheckConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let pages = PageServer::new(&config.server, None, context.log.clone(), context.telemetry);
+        let pages = PageServer::new(&config.server, None, context.log.clone(), context.telemetry)
+            .with_request_metrics(&config.server, context.telemetry);
         let extension =
             HealthCheckExtension { config: config.clone(), pages, log: context.log.clone(), ready_since: None };
         Ok(Component::Extension(Box::new(extension)))

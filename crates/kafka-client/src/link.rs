@@ -89,7 +89,7 @@ impl Link {
     /// A connection to an address has begun.
     pub(crate) fn open(
         &mut self,
-        stream: Box<dyn Stream>,
+        mut stream: Box<dyn Stream>,
         client_id: &str,
         pinned: Option<KafkaRelease>,
         (nonce, max_records): (String, usize),
@@ -99,6 +99,7 @@ impl Link {
         connection.accept_records(max_records);
         self.address_deadline = deadline;
         self.derivation = None;
+        stream.set_protocol("Kafka");
         self.open = Some(OpenLink { stream, connection, was_reached: false });
     }
 

@@ -502,6 +502,7 @@ impl GrpcChannel {
 
     fn open_stream(&mut self, cx: &mut Cx<'_>, index: usize, address: &PeerAddr) -> Result<Box<dyn Stream>, String> {
         let mut stream = cx.connect(self.base + 1 + index as u64, address).map_err(|e| e.to_string())?;
+        stream.set_protocol("gRPC");
         if let (Some(proxy), GrpcTarget::Host { host, port }) = (&self.proxy, &self.settings.target) {
             if proxy.is_https()
                 && let Some(tls) = self.tls.proxy.borrow_mut().as_mut()

@@ -18,6 +18,9 @@ use crate::{AcceptErrorReporter, Acceptor, ListenError, ProtocolMachine, bind};
 
 /// The time limit of a TLS handshake, in nanoseconds, if the settings have none: grpc-go's connection timeout.
 const DEFAULT_HANDSHAKE_TIMEOUT: u64 = 120_000_000_000;
+/// What [`Stream::set_protocol`] is told.
+const HTTP1: &str = "HTTP/1.1";
+const HTTP2: &str = "HTTP/2";
 /// The response of Go's net/http to HTTP without TLS on a TLS port.
 const HTTP_ON_TLS_PORT_RESPONSE: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
@@ -52,7 +55,8 @@ impl<P> std::fmt::Debug for HttpServerConn<P> {
 }
 
 impl<P> HttpServerConn<P> {
-    fn new_plaintext(io: Box<dyn Stream>, config: Rc<HttpServerConnConfig>, now: u64) -> Self {
+    fn new_plaintext(mut io: Box<dyn Stream>, config: Rc<HttpServerConnConfig>, now: u64) -> Self {
+        io.set_protocol(HTTP1);
         Self(ConnState::Http1(Box::new(H1ServerConn::new(io, config, now))))
     }
 
@@ -82,9 +86,13 @@ impl<P> HttpServerConn<P> {
         let ConnState::Handshake(mut handshake) = previous else { return };
         self.0 = match handshake.tls.handshake() {
             Ok(_) if handshake.tls.alpn() == Some(b"h2") => {
+                handshake.tls.set_protocol(HTTP2);
                 ConnState::Http2(Box::new(h2::H2ServerConn::new(Box::new(handshake.tls), handshake.config, now)))
             }
-            Ok(_) => ConnState::Http1(Box::new(H1ServerConn::new(Box::new(handshake.tls), handshake.config, now))),
+            Ok(_) => {
+                handshake.tls.set_protocol(HTTP1);
+                ConnState::Http1(Box::new(H1ServerConn::new(Box::new(handshake.tls), handshake.config, now)))
+            }
             Err(e) if e.kind() == ErrorKind::WouldBlock && now < handshake.deadline => ConnState::Handshake(handshake),
             Err(e) if e.kind() == ErrorKind::WouldBlock => ConnState::Ended(CloseReason::Timeout("TLS handshake")),
             Err(e) => match handshake.tls.into_plain_http() {

@@ -19,6 +19,7 @@ mod load_skew;
 mod page_server;
 mod proxy;
 mod refusal_text;
+mod request_metrics;
 mod scraper;
 mod sender;
 

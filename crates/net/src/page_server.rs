@@ -13,6 +13,7 @@ use otelcore_http::{AdmitAll, Bytes};
 use otelcore_pipeline::{Authentication, CredentialCheck, Cx, Event, Logger, ServerAuth, Telemetry};
 
 use crate::config::{CorsConfig, HttpServerConfig};
+use crate::request_metrics::{HttpServerMetrics, HttpServerRequest};
 use crate::{CredentialChecks, HttpListener, ListenError, PendingCheck};
 
 /// A page: an HTTP response.
@@ -96,13 +97,41 @@ struct StreamedPage<B> {
     body: B,
     /// Its head has been sent.
     head_sent: bool,
+    measured: MeasuredResponse,
+}
+
+/// What is measured of a response that is made piece by piece.
+struct MeasuredResponse {
+    noted: HttpServerRequest,
+    status: u16,
+    bytes: usize,
+}
+
+impl MeasuredResponse {
+    fn note(&mut self, step: &PageStep) {
+        self.bytes += match step {
+            PageStep::Page(page) | PageStep::Head(page) => {
+                self.status = page.status;
+                page.body.iter().map(|part| part.len()).sum()
+            }
+            PageStep::Data(piece) | PageStep::LastData(piece) => piece.len(),
+            PageStep::Pending | PageStep::Wait | PageStep::Abort => 0,
+        };
+    }
+}
+
+/// A request, and what is noted of it where requests are measured.
+struct PageRequest {
+    id: RequestId,
+    head: RequestHead,
+    noted: HttpServerRequest,
 }
 
 /// A request whose credentials are being checked.
 struct UncheckedRequest {
     slot: usize,
     serial: u64,
-    request: Request<()>,
+    request: PageRequest,
     /// The request waits until this is dropped.
     _check: PendingCheck<u64>,
 }
@@ -134,6 +163,7 @@ pub struct PageServer<B = ()> {
     pieces_left: u32,
     /// Another turn has been requested.
     turn_requested: bool,
+    metrics: HttpServerMetrics,
 }
 
 impl<B> std::fmt::Debug for PageServer<B> {
@@ -177,7 +207,15 @@ impl<B> PageServer<B> {
             streamed: VecDeque::new(),
             pieces_left: MAX_PIECES_PER_TURN,
             turn_requested: false,
+            metrics: HttpServerMetrics::default(),
         }
+    }
+
+    /// Counts requests in own metrics at the level `detailed`, as the Go collector does for the servers of components.
+    #[must_use]
+    pub fn with_request_metrics(mut self, settings: &HttpServerConfig, telemetry: &Telemetry) -> Self {
+        self.metrics = HttpServerMetrics::new(telemetry, settings.tls.get().is_some());
+        self
     }
 
     /// Binds the socket under `base`, and returns the address that it is bound to.
@@ -214,10 +252,11 @@ impl<B> PageServer<B> {
             let requests: Vec<_> = std::iter::from_fn(|| conn.poll_request()).collect();
             self.listener.record_requests(slot, (requests.len() as u64, 0), now);
             self.listener.apply_poll_result(cx, slot, &result);
-            for request in requests {
+            for Request { id, head, .. } in requests {
+                let request = PageRequest { noted: self.metrics.begin(cx, &head), id, head };
                 match self.check_request(cx, &request.head) {
-                    RequestCheck::Passed => self.respond_checked(cx, slot, serial, &request, handler),
-                    RequestCheck::Respond(page) => self.respond(slot, serial, &request, page),
+                    RequestCheck::Passed => self.respond_checked(cx, slot, serial, request, handler),
+                    RequestCheck::Respond(page) => self.respond(cx, slot, serial, request, page),
                     RequestCheck::Pending(check) => self.enqueue_check(cx, slot, serial, request, check),
                 }
             }
@@ -229,8 +268,8 @@ impl<B> PageServer<B> {
                 continue;
             }
             match &*result {
-                Ok(()) => self.respond_checked(cx, slot, serial, &request, handler),
-                Err(refused) => self.respond(slot, serial, &request, unauthorized(&refused.0)),
+                Ok(()) => self.respond_checked(cx, slot, serial, request, handler),
+                Err(refused) => self.respond(cx, slot, serial, request, unauthorized(&refused.0)),
             }
         }
         self.listener.flush(cx);
@@ -253,7 +292,7 @@ impl<B> PageServer<B> {
         cx: &mut Cx<'_>,
         slot: usize,
         serial: u64,
-        request: &Request<()>,
+        mut request: PageRequest,
         handler: &mut P,
     ) {
         let response = match redirect_to_clean_path(&request.head) {
@@ -261,11 +300,18 @@ impl<B> PageServer<B> {
             None if self.is_full() => PageResponse::Whole(too_many_requests()),
             None => handler.respond(cx, &request.head),
         };
+        if !matches!(&response, PageResponse::Whole(page) if page.status == 404)
+            && let Some(noted) = &mut request.noted
+        {
+            noted.set_route(request.head.path());
+        }
         match response {
-            PageResponse::Whole(page) => self.respond(slot, serial, request, page),
+            PageResponse::Whole(page) => self.respond(cx, slot, serial, request, page),
             PageResponse::Streamed(body) => {
                 let headers = self.response_fields(&request.head, false);
-                self.streamed.push_back(StreamedPage { slot, serial, id: request.id, headers, body, head_sent: false });
+                let measured = MeasuredResponse { noted: request.noted, status: 200, bytes: 0 };
+                let (id, head_sent) = (request.id, false);
+                self.streamed.push_back(StreamedPage { slot, serial, id, headers, body, head_sent, measured });
             }
         }
     }
@@ -276,11 +322,11 @@ impl<B> PageServer<B> {
         cx: &mut Cx<'_>,
         slot: usize,
         serial: u64,
-        request: Request<()>,
+        request: PageRequest,
         check: Box<dyn CredentialCheck>,
     ) {
         if self.is_full() {
-            return self.respond(slot, serial, &request, too_many_requests());
+            return self.respond(cx, slot, serial, request, too_many_requests());
         }
         let number = self.next_unchecked;
         self.next_unchecked += 1;
@@ -290,14 +336,15 @@ impl<B> PageServer<B> {
             }
             Err(too_many) => {
                 let page = Response::text(503, format!("{too_many}\n")).header("X-Content-Type-Options", "nosniff");
-                self.respond(slot, serial, &request, page);
+                self.respond(cx, slot, serial, request, page);
             }
         }
     }
 
     /// Sends a whole page as the response to a request.
-    fn respond(&mut self, slot: usize, serial: u64, request: &Request<()>, mut page: Page) {
+    fn respond(&mut self, cx: &Cx<'_>, slot: usize, serial: u64, request: PageRequest, mut page: Page) {
         page.headers.extend(self.response_fields(&request.head, page.status == 204));
+        self.metrics.end(cx, &request.noted, &page);
         if let Some(conn) = self.listener.get_for_response(slot, serial) {
             conn.respond(request.id, page);
         }
@@ -353,6 +400,9 @@ impl<B> PageServer<B> {
             }
             if self.send_step(cx, &mut streamed, step) {
                 self.streamed.push_back(streamed);
+            } else if let Some(noted) = &streamed.measured.noted {
+                let MeasuredResponse { status, bytes, .. } = streamed.measured;
+                self.metrics.record(noted, cx.now(), status, bytes);
             }
             self.listener.flush(cx);
         }
@@ -361,6 +411,7 @@ impl<B> PageServer<B> {
     /// Sends the result of a step on the page's connection. True if more follows.
     fn send_step(&mut self, cx: &mut Cx<'_>, streamed: &mut StreamedPage<B>, step: PageStep) -> bool {
         let (id, now) = (streamed.id, cx.now().0);
+        streamed.measured.note(&step);
         let Some(conn) = self.listener.get_for_response(streamed.slot, streamed.serial) else { return false };
         match step {
             PageStep::Page(mut page) if !streamed.head_sent => {

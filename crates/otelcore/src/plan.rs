@@ -13,7 +13,7 @@ use std::sync::Arc;
 use otelcore_config::declare::ConfigValue;
 use otelcore_config::{
     ComponentId, ConfigNode, DiagnosticKind as Mistake, Diagnostics, EffectiveValue, FeatureGates, PipelineId, Section,
-    steps, to_annotated_yaml,
+    ValueOrigins, steps,
 };
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
@@ -59,8 +59,8 @@ pub struct Plan {
     pub(crate) telemetry: TelemetryConfig,
     trees: ConfigTrees,
     effective: Arc<EffectiveValue>,
-    /// The same for the live page, which needs the places; empty without one.
-    annotated: Arc<str>,
+    /// Where its values are written, for the live page; `None` without one.
+    origins: Option<Arc<ValueOrigins>>,
     gates: FeatureGates,
 }
 
@@ -129,7 +129,7 @@ impl Plan {
         }
         let effective = Arc::new(recorder.snapshot());
         let has_live_page = started_extensions.iter().any(|id| id.ty == "zpages");
-        let annotated = if has_live_page { to_annotated_yaml(&effective, root, true) } else { String::new() };
+        let origins = has_live_page.then(|| Arc::new(ValueOrigins::of(root)));
         let [receivers, processors, exporters, connectors, extensions] =
             [receivers, processors, exporters, connectors, extensions].map(valid_components);
         Some(Self {
@@ -145,7 +145,7 @@ impl Plan {
             telemetry,
             trees: ConfigTrees::new(root),
             effective,
-            annotated: annotated.into(),
+            origins,
             gates: gates.clone(),
         })
     }
@@ -202,7 +202,7 @@ impl Plan {
             extensions: self.started_extensions.clone(),
             feature_gates: self.gates.clone(),
             config: self.effective.clone(),
-            annotated_config: self.annotated.clone(),
+            origins: self.origins.clone(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use otelcore_config::{ComponentId, EffectiveValue, FeatureGates, PipelineId};
+use otelcore_config::{ComponentId, EffectiveValue, FeatureGates, PipelineId, ValueOrigins};
 use otelcore_pdata::Signal;
 
 use crate::{Budget, Capability, RecentLog, StatusTable, Taps, Telemetry};
@@ -60,8 +60,8 @@ pub struct CollectorDescription {
     pub feature_gates: FeatureGates,
     /// Every key with its value; secrets are marked as such ([`EffectiveValue::Opaque`]).
     pub config: Arc<EffectiveValue>,
-    /// The same as YAML, each value with where it came from, secrets redacted; empty where no extension shows it.
-    pub annotated_config: Arc<str>,
+    /// Where its values are written; `None` where no extension shows it.
+    pub origins: Option<Arc<ValueOrigins>>,
 }
 
 #[derive(Debug)]

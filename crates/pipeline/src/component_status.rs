@@ -187,6 +187,12 @@ impl StatusTable {
         self.lock().values().map(|component| component.entry.clone()).collect()
     }
 
+    /// The kind and the id of each component by its owner number in the graph.
+    #[must_use]
+    pub fn owners(&self) -> BTreeMap<u32, (&'static str, String)> {
+        self.lock().iter().map(|(owner, found)| (*owner, (found.entry.kind, found.entry.id.clone()))).collect()
+    }
+
     pub(crate) fn clear(&self) {
         self.lock().clear();
     }

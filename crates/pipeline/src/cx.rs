@@ -6,8 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::{
-    DatagramSocket, Endpoint, FileSystem, JobResult, Key, Listener, MemorySample, MonotonicTime, Notifier, PeerAddr,
-    ProcessSample, StatusReport, StatusTable, Stream, TimerId, TooManyFileJobs, WallTime, World,
+    ConnectionLimits, DatagramSocket, Endpoint, FileSystem, JobResult, Key, Listener, MemorySample, MonotonicTime,
+    Notifier, OpenConnections, PeerAddr, ProcessSample, StatusReport, StatusTable, Stream, TimerId, TooManyFileJobs,
+    WallTime, World,
 };
 
 /// Access to the [`World`] for one component. The component uses local numbers; they become [`Key`]s with its owner
@@ -221,6 +222,11 @@ impl<'w> Cx<'w> {
         if let Some(statuses) = self.statuses {
             statuses.report(self.owner, part, report, self.world.wall_time());
         }
+    }
+
+    /// See [`World::connections`]. Those of every component.
+    pub fn connections(&mut self, limits: ConnectionLimits) -> OpenConnections {
+        self.world.connections(limits)
     }
 
     /// See [`World::env_var`].

@@ -26,6 +26,7 @@ mod component;
 mod component_status;
 mod component_type;
 mod condition;
+mod connections;
 mod cx;
 mod datagram;
 mod delivery;
@@ -73,6 +74,7 @@ pub use component_status::{
 };
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
+pub use connections::{ConnectionGroup, ConnectionLimits, OpenConnection, OpenConnections, SocketRole};
 pub use cx::Cx;
 pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
 pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, LeftOutItems, NextCall};

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{DatagramSocket, FileJob, FileSystem, MonotonicTime, TooManyFileJobs, WallTime};
+use crate::{
+    ConnectionLimits, DatagramSocket, FileJob, FileSystem, MonotonicTime, OpenConnections, TooManyFileJobs, WallTime,
+};
 
 /// The recipient of an event: the component, and a number that the component chose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -85,6 +87,14 @@ pub trait Stream: io::Read + io::Write {
     fn event_key(&self) -> Option<u64> {
         None
     }
+
+    /// Notes which protocol it carries, for [`World::connections`]: `gRPC`, `HTTP/1.1`. Layers pass it on.
+    fn set_protocol(&mut self, protocol: &'static str) {
+        let _ = protocol;
+    }
+
+    /// Notes that it is encrypted, for [`World::connections`].
+    fn set_encrypted(&mut self) {}
 
     /// Half-closes for writing, so that the peer reads what was sent and then the end of the stream.
     fn shutdown_write(&mut self);
@@ -272,6 +282,12 @@ pub trait World {
     /// The error that the system reports, in Go's form.
     fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
         Err(io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory")))
+    }
+    /// The sockets that are open now, within `limits`. Takes time for each of them, so it is asked only for people who look. A world
+    /// without sockets of a system has none.
+    fn connections(&mut self, limits: ConnectionLimits) -> OpenConnections {
+        let _ = limits;
+        OpenConnections::default()
     }
     /// A variable of the process's environment, for settings that the Go collector reads there: proxies.
     fn env_var(&self, name: &str) -> Option<String> {

@@ -6,6 +6,7 @@
 //! [`Sim`] is a network of graphs without any system resource: a simulated clock that advances to the next event,
 //! connections as queues in memory, faults that a test injects, and every random choice drawn from a seed.
 
+mod connections;
 mod event_loop;
 mod files;
 mod forks;

@@ -11,10 +11,11 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use otelcore_pipeline::{
-    DatagramSocket, Endpoint, FileJob, Graph, Job, Key, Listener, MemorySample, MonotonicTime, Notifier, PeerAddr,
-    ProcessSample, StartError, Stream, TimerId, TooManyFileJobs, WallTime, World,
+    ConnectionLimits, DatagramSocket, Endpoint, FileJob, Graph, Job, Key, Listener, MemorySample, MonotonicTime,
+    Notifier, OpenConnections, PeerAddr, ProcessSample, StartError, Stream, TimerId, TooManyFileJobs, WallTime, World,
 };
 
+use crate::connections;
 use crate::files::FileJobs;
 use crate::forks::TrackedFd;
 use crate::jobs::Jobs;
@@ -314,6 +315,10 @@ impl World for RealWorld {
         let bytes = os::read_file(path).map_err(|e| io::Error::new(e.kind(), e.to_string()))?;
         self.files_read.insert(path.to_owned(), is_read_once.then(|| bytes.clone()));
         Ok(bytes)
+    }
+
+    fn connections(&mut self, limits: ConnectionLimits) -> OpenConnections {
+        connections::describe(&self.sources, limits)
     }
 
     fn env_var(&self, name: &str) -> Option<String> {

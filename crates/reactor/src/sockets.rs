@@ -21,14 +21,23 @@ use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream, error_with_te
 use slab::Slab;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::connections::{StreamEnd, StreamFacts};
 use crate::forks::TrackedFd;
 use crate::os::error_text;
+
+/// What a token belongs to.
+#[derive(Debug)]
+pub(crate) struct EventSource {
+    pub(crate) key: Key,
+    /// `None` for what is no stream.
+    pub(crate) stream: Option<StreamFacts>,
+}
 
 /// The key of each token. Tokens below [`FIRST_TOKEN`] belong to the loop.
 #[derive(Debug)]
 pub(crate) struct EventSources {
     registry: TrackedFd<Registry>,
-    keys: RefCell<Slab<Key>>,
+    pub(crate) keys: RefCell<Slab<EventSource>>,
     /// The sockets that are bound, by slot.
     pub(crate) bound: RefCell<BTreeMap<usize, BoundSocket>>,
     /// The change of the graph that is under way.
@@ -40,8 +49,15 @@ pub(crate) struct EventSources {
 pub(crate) struct BoundSocket {
     pub(crate) address: BoundAddress,
     fd: RawFd,
-    owner: u32,
+    pub(crate) owner: u32,
     use_of_socket: SocketUse,
+}
+
+impl BoundSocket {
+    /// Whether its handle gets what arrives.
+    pub(crate) fn is_used(&self) -> bool {
+        matches!(self.use_of_socket, SocketUse::Own | SocketUse::Replacing)
+    }
 }
 
 /// Who uses a bound socket. Several handles may refer to one socket of the system.
@@ -65,7 +81,7 @@ struct Handover {
 }
 
 /// What a socket is bound to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum BoundAddress {
     Tcp(SocketAddr),
     Udp(SocketAddr),
@@ -82,7 +98,7 @@ impl EventSources {
     }
 
     pub(crate) fn key(&self, token: Token) -> Option<Key> {
-        self.keys.borrow().get(token.0.checked_sub(FIRST_TOKEN)?).copied()
+        self.keys.borrow().get(token.0.checked_sub(FIRST_TOKEN)?).map(|source| source.key)
     }
 
     /// From now on sockets of these owners may be taken over.
@@ -157,7 +173,7 @@ impl EventSources {
     }
 
     fn register(&self, source: &mut impl Source, key: Key, interest: Interest) -> io::Result<usize> {
-        let slot = self.keys.borrow_mut().insert(key);
+        let slot = self.keys.borrow_mut().insert(EventSource { key, stream: None });
         match self.registry.register(source, Token(slot + FIRST_TOKEN), interest) {
             Ok(()) => Ok(slot),
             Err(e) => {
@@ -199,9 +215,27 @@ impl<S: Source + AsRawFd> Registered<S> {
         bound.insert(self.slot, BoundSocket { address, fd, owner: key.owner, use_of_socket });
     }
 
+    /// Notes what is known of it as a stream.
+    pub(crate) fn set_stream(&self, end: StreamEnd, peer: Option<SocketAddr>) {
+        let fd = self.socket.as_raw_fd();
+        if let Some(source) = self.sources.keys.borrow_mut().get_mut(self.slot) {
+            source.stream = Some(StreamFacts::new(end, peer, fd));
+        }
+    }
+
     /// Whether another handle gets what arrives at the socket.
     pub(crate) fn is_replaced(&self) -> bool {
         self.sources.is_replaced(self.slot)
+    }
+}
+
+impl<S: AsRawFd> Registered<S> {
+    fn change_stream(&self, change: impl FnOnce(&mut StreamFacts)) {
+        if let Some(stream) =
+            self.sources.keys.borrow_mut().get_mut(self.slot).and_then(|source| source.stream.as_mut())
+        {
+            change(stream);
+        }
     }
 }
 
@@ -250,8 +284,8 @@ pub(crate) fn listen(sources: &Rc<EventSources>, key: Key, endpoint: &Endpoint) 
             let file_id = file_id(path);
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
             socket.set_bound(BoundAddress::Unix(path.clone()), key, replaced);
-            let pid = std::process::id();
-            Ok(Box::new(UnixListening { socket, owner: key.owner, path: path.clone(), file_id, pid }))
+            let (pid, address) = (std::process::id(), Rc::new(BoundAddress::Unix(path.clone())));
+            Ok(Box::new(UnixListening { socket, owner: key.owner, path: path.clone(), address, file_id, pid }))
         }
     }
 }
@@ -281,7 +315,8 @@ fn listen_at_host(sources: &Rc<EventSources>, key: Key, host: &str, port: u16) -
     };
     let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
     socket.set_bound(BoundAddress::Tcp(local), key, replaced);
-    Ok(Box::new(TcpListening { socket, owner: key.owner, local_addr: local }))
+    let address = Rc::new(BoundAddress::Tcp(local));
+    Ok(Box::new(TcpListening { socket, owner: key.owner, local_addr: local, address }))
 }
 
 /// The addresses that a socket for this host may have: for an empty one every address of both families, or of IPv4 alone.
@@ -461,12 +496,14 @@ pub(crate) fn connect(sources: &Rc<EventSources>, key: Key, peer: &PeerAddr) -> 
             let socket = TrackedFd::open(|| mio::net::TcpStream::connect(*addr)).map_err(connect_error)?;
             set_tcp_options(&socket);
             let socket = Registered::new(socket, key, both, sources)?;
+            socket.set_stream(StreamEnd::Dialled(BoundAddress::Tcp(*addr)), Some(*addr));
             Ok(Box::new(SocketStream { socket, peer: addr.to_string() }))
         }
         PeerAddr::Unix(path) => {
             let connect_error = |e: io::Error| go_error("dial", "unix", &path.display(), "connect: ", &e);
             let socket = TrackedFd::open(|| mio::net::UnixStream::connect(path)).map_err(connect_error)?;
             let socket = Registered::new(socket, key, both, sources)?;
+            socket.set_stream(StreamEnd::Dialled(BoundAddress::Unix(path.clone())), None);
             Ok(Box::new(SocketStream { socket, peer: path.display().to_string() }))
         }
     }
@@ -485,6 +522,8 @@ struct TcpListening {
     socket: Registered<mio::net::TcpListener>,
     owner: u32,
     local_addr: SocketAddr,
+    /// The same for the streams that it accepts.
+    address: Rc<BoundAddress>,
 }
 
 impl Listener for TcpListening {
@@ -498,6 +537,7 @@ impl Listener for TcpListening {
         set_tcp_options(&socket);
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
+        socket.set_stream(StreamEnd::Accepted(self.address.clone()), from);
         Ok(Box::new(SocketStream { socket, peer: from.map(|peer| peer.to_string()).unwrap_or_default() }))
     }
 
@@ -511,6 +551,8 @@ struct UnixListening {
     socket: Registered<mio::net::UnixListener>,
     owner: u32,
     path: PathBuf,
+    /// The same for the streams that it accepts.
+    address: Rc<BoundAddress>,
     /// Device and inode number of the file that was bound, to recognise a file that has replaced it.
     file_id: Option<(u64, u64)>,
     pid: u32,
@@ -525,6 +567,7 @@ impl Listener for UnixListening {
         let socket = accepted.map_err(|e| accept_error("unix", &self.path.display(), e))?;
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
+        socket.set_stream(StreamEnd::Accepted(self.address.clone()), None);
         Ok(Box::new(SocketStream { socket, peer: String::new() }))
     }
 
@@ -559,7 +602,15 @@ where
     }
 
     fn event_key(&self) -> Option<u64> {
-        self.socket.sources.keys.borrow().get(self.socket.slot).map(|key| key.local)
+        self.socket.sources.keys.borrow().get(self.socket.slot).map(|source| source.key.local)
+    }
+
+    fn set_protocol(&mut self, protocol: &'static str) {
+        self.socket.change_stream(|stream| stream.protocol = protocol);
+    }
+
+    fn set_encrypted(&mut self) {
+        self.socket.change_stream(|stream| stream.is_encrypted = true);
     }
 
     fn shutdown_write(&mut self) {

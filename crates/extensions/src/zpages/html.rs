@@ -68,6 +68,11 @@ impl Html {
         self.raw("</tbody></table>\n")
     }
 
+    /// The number of bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The whole text.
     pub(super) fn finish(self) -> String {
         self.0

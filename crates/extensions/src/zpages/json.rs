@@ -12,21 +12,21 @@ use super::state::{NodeState, Snapshot};
 
 /// A text of JSON that is being written.
 #[derive(Debug, Default)]
-struct Json {
+pub(super) struct Json {
     out: Vec<u8>,
     /// An element or member has been written since the last bracket was opened.
     needs_comma: bool,
 }
 
 impl Json {
-    fn begin(&mut self, bracket: u8) -> &mut Self {
+    pub(super) fn begin(&mut self, bracket: u8) -> &mut Self {
         self.comma();
         self.out.push(bracket);
         self.needs_comma = false;
         self
     }
 
-    fn end(&mut self, bracket: u8) -> &mut Self {
+    pub(super) fn end(&mut self, bracket: u8) -> &mut Self {
         self.out.push(bracket);
         self.needs_comma = true;
         self
@@ -38,14 +38,14 @@ impl Json {
         }
     }
 
-    fn key(&mut self, key: &str) -> &mut Self {
+    pub(super) fn key(&mut self, key: &str) -> &mut Self {
         self.string(key);
         self.out.push(b':');
         self.needs_comma = false;
         self
     }
 
-    fn string(&mut self, text: &str) -> &mut Self {
+    pub(super) fn string(&mut self, text: &str) -> &mut Self {
         self.comma();
         put_json_string_with(&mut self.out, text.as_bytes(), |c| match c {
             '<' => Some("\\u003c"),
@@ -67,7 +67,7 @@ impl Json {
     }
 
     /// A number, `null`, `true` or `false`.
-    fn value(&mut self, value: impl std::fmt::Display) -> &mut Self {
+    pub(super) fn value(&mut self, value: impl std::fmt::Display) -> &mut Self {
         self.comma();
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -76,11 +76,17 @@ impl Json {
         self
     }
 
-    fn optional(&mut self, value: Option<impl std::fmt::Display>) -> &mut Self {
+    pub(super) fn optional(&mut self, value: Option<impl std::fmt::Display>) -> &mut Self {
         match value {
             Some(value) => self.value(value),
             None => self.value("null"),
         }
+    }
+
+    /// What was written.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.out.clone()).unwrap()
     }
 }
 
@@ -151,6 +157,9 @@ pub(super) fn state_json(snapshot: &Snapshot) -> Vec<u8> {
     json.key("held_bytes").value(memory.held).key("kept_bytes").value(memory.kept);
     json.key("limit_bytes").optional(memory.limit);
     json.key("admission_limit_bytes").optional(memory.admission_limit).end(b'}');
+    if let Some(connections) = &snapshot.connections {
+        connections.put(&mut json);
+    }
     json.key("next_log").value(snapshot.next_log).end(b'}');
     json.out
 }

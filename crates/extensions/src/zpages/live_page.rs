@@ -3,42 +3,44 @@
 //! Owns its markup; style and script are parts of the document. Everything is in the document as it is served, so that it can be
 //! read without a script; the script renews it.
 
+use otelcore_config::to_annotated_yaml;
 use otelcore_pipeline::{CollectorDescription, ComponentStatusEntry, RecentLogRecord};
 
 use super::graph::{ComponentGraph, NodeKind};
+use super::grouping::{Drawing, View};
 use super::html::Html;
 use super::json::{graph_json, status_name, time_text};
 use super::layout::Place;
 use super::picture::{SHAPES, shape_of, write_picture};
 use super::state::{NodeState, Snapshot};
+use super::text::{bytes, query_pair, shortened};
 
-/// The most rows of a table; the data interface has all.
-const MAX_ROWS: usize = 400;
-
-/// The longest configuration that is a part of the page, in bytes; the data interface has all.
-const MAX_CONFIG: usize = 64 << 10;
+/// The most bytes of the page, and of its parts that grow with the configuration; the data interface has all.
+const MAX_PAGE: usize = 150 << 10;
+const MAX_TABLE: usize = 26 << 10;
+const MAX_TABLE_OF_MANY: usize = 18 << 10;
+const MAX_LOG: usize = 8 << 10;
+const MAX_GRAPH: usize = 10 << 10;
+const MAX_PIPELINES: usize = 3 << 10;
+/// The most characters of an error in a row; the data interface has all.
+const MAX_MESSAGE: usize = 300;
+/// What follows the configuration: the script, and some lines.
+const REST_OF_PAGE: usize = include_str!("page.js").len() + MAX_GRAPH + 2048;
 
 /// What the page shows.
 pub(super) struct LivePage<'a> {
     pub(super) description: &'a CollectorDescription,
     pub(super) graph: &'a ComponentGraph,
-    pub(super) places: Option<&'a [Place]>,
+    /// What of it is drawn, and where.
+    pub(super) drawing: &'a Drawing,
+    pub(super) places: &'a [Place],
+    /// What the reader has chosen.
+    pub(super) view: &'a View,
     pub(super) snapshot: &'a Snapshot,
     /// The log and whether the configuration is shown. `None`: the page can be read from other machines without `auth`.
     pub(super) log: Option<&'a [RecentLogRecord]>,
     /// The value by which the browser knows that style and script are of this server.
     pub(super) nonce: &'a str,
-}
-
-/// A number of bytes for people.
-fn bytes(value: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    let mut rest = value as f64 / 1024.0;
-    let mut unit = 0;
-    while rest >= 1024.0 && unit + 1 < UNITS.len() {
-        (rest, unit) = (rest / 1024.0, unit + 1);
-    }
-    if value < 1024 { format!("{value} B") } else { format!("{rest:.1} {}", UNITS[unit]) }
 }
 
 impl LivePage<'_> {
@@ -50,28 +52,12 @@ impl LivePage<'_> {
         if !self.snapshot.is_counted {
             html.raw("<p>Own metrics are off (<code>service::telemetry::metrics::level: none</code>), so items are not counted.</p>\n");
         }
-        html.raw("<form id=\"controls\" role=\"search\" hidden><label>Search <input id=\"search\" type=\"search\" autocomplete=\"off\"></label>");
-        html.raw("<label>Pipeline <select id=\"pipeline\"><option value=\"\">all</option>");
-        for (index, pipeline) in self.description.pipelines.iter().enumerate() {
-            html.raw("<option value=\"").number(index).raw("\">").text(&pipeline.id.to_string()).raw("</option>");
-        }
-        html.raw("</select></label></form>\n<p id=\"no-script\">Load the page again for new numbers.</p>\n");
-        html.raw("<section><h2 id=\"h-graph\">Pipelines</h2>\n");
-        match self.places {
-            Some(places) => {
-                html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-graph\">\n");
-                write_picture(&mut html, self.graph, places, self.snapshot);
-                html.raw("</div>\n<p class=\"dim\">Circle: works. Triangle: fails, and may recover. Square: fails until it is changed. ");
-                html.raw("Ring: starts. Bar: does not run. A thick line carries items now.</p>\n");
-            }
-            None => {
-                html.raw("<p>There are too many components for a picture, or none; the tables have all.</p>\n");
-            }
-        }
-        html.raw("</section>\n");
+        self.write_controls(&mut html);
+        self.write_graph(&mut html);
         self.write_nodes(&mut html);
         self.write_edges(&mut html);
         self.write_sample(&mut html);
+        self.write_connections(&mut html);
         self.write_memory(&mut html);
         self.write_log(&mut html);
         self.write_config(&mut html);
@@ -82,7 +68,9 @@ impl LivePage<'_> {
         html.raw("</p>\n</main>\n<script type=\"application/json\" id=\"graph-data\" nonce=\"")
             .raw(self.nonce)
             .raw("\">");
-        html.raw(&String::from_utf8_lossy(&graph_json(self.snapshot.generation, self.description, self.graph)));
+        let graph = graph_json(self.snapshot.generation, self.description, self.graph);
+        // The script asks for a long one.
+        html.raw(if graph.len() > MAX_GRAPH { "null" } else { str::from_utf8(&graph).unwrap_or("null") });
         html.raw("</script>\n<script nonce=\"").raw(self.nonce).raw("\">").raw(include_str!("page.js"));
         html.raw("</script>\n</body></html>\n");
         html.finish()
@@ -96,7 +84,11 @@ impl LivePage<'_> {
         html.raw(include_str!("page.css"))
             .raw("</style></head>\n<body data-next-log=\"")
             .number(self.snapshot.next_log);
-        html.raw("\">\n").raw(SHAPES).raw("<header><h1>").text(&description.command);
+        html.raw("\" data-generation=\"").number(self.snapshot.generation);
+        html.raw(if self.drawing.is_large { "\" data-large=\"\">\n" } else { "\">\n" })
+            .raw(SHAPES)
+            .raw("<header><h1>")
+            .text(&description.command);
         html.raw(" <span class=\"dim\">").text(&description.version).raw("</span></h1>\n<ul class=\"facts\">");
         html.raw("<li>up <b id=\"uptime\">").number(self.snapshot.uptime.as_secs()).raw(" s</b></li>");
         html.raw("<li>CPU <b id=\"cpu\">–</b></li><li>memory <b id=\"m-resident\">");
@@ -104,6 +96,83 @@ impl LivePage<'_> {
         html.text(&self.health()).raw("</b></li><li class=\"dim\" id=\"connection\">as of ");
         html.text(&time_text(self.snapshot.unix_ms.saturating_mul(1_000_000)));
         html.raw("</li></ul><p class=\"sr\" id=\"announce\" role=\"status\"></p></header>\n");
+    }
+
+    /// Searching. In a large graph the server does it, with and without a script.
+    fn write_controls(&self, html: &mut Html) {
+        html.raw("<form id=\"controls\" role=\"search\"").raw(if self.drawing.is_large { ">" } else { " hidden>" });
+        html.raw("<label>Search <input id=\"search\" name=\"q\" type=\"search\" autocomplete=\"off\" value=\"")
+            .text(&self.view.text);
+        html.raw(
+            "\"></label><label>Pipeline <select id=\"pipeline\" name=\"pipeline\"><option value=\"\">all</option>",
+        );
+        let start = html.len();
+        for (index, pipeline) in self.description.pipelines.iter().enumerate() {
+            let is_chosen = self.view.pipeline == Some(index);
+            if html.len() - start > MAX_PIPELINES && !is_chosen {
+                continue;
+            }
+            html.raw("<option value=\"").number(index).raw(if is_chosen { "\" selected>" } else { "\">" });
+            html.text(&shortened(&pipeline.id.to_string(), 80)).raw("</option>");
+        }
+        html.raw("</select></label>").raw(if self.drawing.is_large { "<button>Show</button>" } else { "" });
+        html.raw("</form>\n<p id=\"no-script\">Load the page again for new numbers.</p>\n");
+    }
+
+    /// The address of this page with these groups open.
+    fn address(&self, open: &[&str]) -> String {
+        let mut query = query_pair("q", &self.view.text);
+        if let Some(pipeline) = self.view.pipeline {
+            query.push_str(&format!("&pipeline={pipeline}"));
+        }
+        for key in open {
+            query.push_str(&format!("&{}", query_pair("open", key)));
+        }
+        format!("?{query}")
+    }
+
+    fn write_graph(&self, html: &mut Html) {
+        let drawing = self.drawing;
+        html.raw("<section><h2 id=\"h-graph\">Pipelines</h2>\n");
+        let opened: Vec<&str> = drawing.opened.iter().map(|(key, _)| key.as_str()).collect();
+        if drawing.is_large {
+            html.raw("<p id=\"groups\">Many components: those of one kind and signal are drawn as one. A click on one shows its members. ");
+            for (key, name) in &drawing.opened {
+                let others: Vec<&str> = opened.iter().copied().filter(|one| one != key).collect();
+                html.raw("<a href=\"").text(&self.address(&others)).raw("\">Close the ");
+                html.text(name).raw("</a> ");
+            }
+            if *self.view != View::default() {
+                html.raw("<a href=\"?\">Show all</a>");
+            }
+            html.raw("</p>\n");
+        }
+        if drawing.nodes.is_empty() {
+            html.raw("<p>There is no component").raw(if drawing.is_large { " that was searched for" } else { "" });
+            html.raw(".</p>\n</section>\n");
+            return;
+        }
+        html.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-graph\">\n");
+        let open_group = |key: &str| self.address(&[&opened[..], &[key]].concat());
+        write_picture(html, drawing, self.places, self.snapshot, &open_group);
+        html.raw("</div>\n<p class=\"dim\">Circle: works. Triangle: fails, and may recover. Square: fails until it is changed. ");
+        html.raw("Ring: starts. Bar: does not run. A thick line carries items now.");
+        if drawing.omitted_nodes + drawing.omitted_edges > 0 {
+            html.raw(" Not drawn for want of room: ").number(drawing.omitted_nodes).raw(" components or groups, ");
+            html.number(drawing.omitted_edges).raw(" lines.");
+        }
+        html.raw("</p>\n</section>\n");
+    }
+
+    fn write_connections(&self, html: &mut Html) {
+        html.raw("<section><h2 id=\"h-connections\">Connections</h2>\n");
+        match &self.snapshot.connections {
+            Some(connections) => {
+                connections.write(html);
+                html.raw("</section>\n");
+            }
+            None => self.write_hidden(html, "list of connections"),
+        }
     }
 
     /// How many components have each status.
@@ -135,9 +204,16 @@ impl LivePage<'_> {
             html.raw("<th scope=\"col\" class=\"").raw(class).raw("\">").raw(name).raw("</th>");
         }
         html.raw("</tr></thead><tbody>\n");
-        let components = self.graph.nodes.iter().zip(&self.snapshot.nodes).enumerate();
-        for (index, (node, state)) in components.filter(|(_, (node, _))| node.kind != NodeKind::Pipeline).take(MAX_ROWS)
-        {
+        let (start, mut shown) = (html.len(), 0);
+        let rows = self.rows_of_nodes();
+        for index in &rows {
+            let (Some(node), Some(state)) = (self.graph.nodes.get(*index), self.snapshot.nodes.get(*index)) else {
+                continue;
+            };
+            if html.len() - start > self.max_table() {
+                break;
+            }
+            shown += 1;
             html.raw("<tr id=\"n")
                 .number(index)
                 .raw("\"><th scope=\"row\">")
@@ -157,14 +233,38 @@ impl LivePage<'_> {
             html.raw("</tr>\n");
         }
         html.raw("</tbody></table></div>\n");
-        self.write_omitted(html, self.graph.nodes.len());
+        write_omitted(html, shown, rows.len());
         html.raw("</section>\n");
     }
 
-    fn write_omitted(&self, html: &mut Html, rows: usize) {
-        if rows > MAX_ROWS {
-            html.raw("<p>Further rows are left out here; <a href=\"/api/v1/state\">/api/v1/state</a> has all.</p>\n");
+    /// The components by number, in the order of the table: of a large graph those that are drawn, then those that fail.
+    fn rows_of_nodes(&self) -> Vec<usize> {
+        let has_row = |index: &usize| self.graph.nodes[*index].kind != NodeKind::Pipeline;
+        let mut rows: Vec<usize> = (0..self.graph.nodes.len()).filter(has_row).collect();
+        if self.drawing.is_large {
+            let single = self.drawing.single_nodes();
+            let fails = |index: usize| {
+                self.snapshot.nodes.get(index).is_some_and(|state| matches!(shape_of(state), "bad" | "warn"))
+            };
+            rows.sort_by_key(|index| (!single.contains(index), !fails(*index)));
         }
+        rows
+    }
+
+    /// Of a graph that is drawn without groups every row has room.
+    fn max_table(&self) -> usize {
+        if self.drawing.is_large { MAX_TABLE_OF_MANY } else { MAX_TABLE }
+    }
+
+    /// The edges by number, in the order of the table.
+    fn rows_of_edges(&self) -> Vec<usize> {
+        let mut rows: Vec<usize> = (0..self.graph.edges.len()).collect();
+        if self.drawing.is_large {
+            let single: std::collections::BTreeSet<usize> =
+                self.drawing.edges.iter().filter(|members| members.len() == 1).flatten().copied().collect();
+            rows.sort_by_key(|index| !single.contains(index));
+        }
+        rows
     }
 
     fn write_edges(&self, html: &mut Html) {
@@ -176,7 +276,16 @@ impl LivePage<'_> {
             <th scope=\"col\" class=\"n\">Items</th><th scope=\"col\">Sample</th></tr></thead><tbody>\n",
         );
         let name = |node: usize| self.graph.nodes.get(node).map_or("", |node| node.id.as_str());
-        for (index, (edge, items)) in self.graph.edges.iter().zip(&self.snapshot.edges).enumerate().take(MAX_ROWS) {
+        let (start, mut shown) = (html.len(), 0);
+        let rows = self.rows_of_edges();
+        for index in &rows {
+            let (Some(edge), Some(items)) = (self.graph.edges.get(*index), self.snapshot.edges.get(*index)) else {
+                continue;
+            };
+            if html.len() - start > self.max_table() {
+                break;
+            }
+            shown += 1;
             let pipeline = self.description.pipelines.get(edge.pipeline).map(|pipeline| pipeline.id.to_string());
             html.raw("<tr id=\"e").number(index).raw("\"><th scope=\"row\">").text(name(edge.from)).raw("</th>");
             html.cell(name(edge.to)).cell(edge.signal.name()).cell(&pipeline.unwrap_or_default());
@@ -196,7 +305,7 @@ impl LivePage<'_> {
             html.raw("</td></tr>\n");
         }
         html.raw("</tbody></table></div>\n");
-        self.write_omitted(html, self.graph.edges.len());
+        write_omitted(html, shown, rows.len());
         html.raw("</section>\n");
     }
 
@@ -256,13 +365,17 @@ impl LivePage<'_> {
         let Some(log) = self.log else { return self.write_hidden(html, "log") };
         html.raw("<div class=\"scroll tall\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-log\"><table class=\"log\"><caption>The last records, the newest first</caption>");
         html.raw("<thead><tr><th scope=\"col\">Time</th><th scope=\"col\">Level</th><th scope=\"col\">Component</th><th scope=\"col\">Record</th></tr></thead><tbody id=\"log\">\n");
+        let start = html.len();
         for record in log.iter().rev() {
+            if html.len() - start > MAX_LOG {
+                break;
+            }
             html.raw("<tr class=\"")
                 .raw(record.level.name())
                 .raw("\">")
                 .cell(&time_text(record.time.0))
                 .cell(record.level.name());
-            html.cell(&record.component).cell(&record.text).raw("</tr>\n");
+            html.cell(&record.component).cell(&shortened(&record.text, 2000)).raw("</tr>\n");
         }
         html.raw("</tbody></table></div>\n");
         if log.is_empty() {
@@ -276,13 +389,18 @@ impl LivePage<'_> {
         if self.log.is_none() {
             return self.write_hidden(html, "configuration");
         }
-        let config = &self.description.annotated_config;
-        if config.len() > MAX_CONFIG {
+        let room = MAX_PAGE.saturating_sub(html.len() + REST_OF_PAGE);
+        let origins = self.description.origins.as_ref();
+        let config = origins.and_then(|origins| to_annotated_yaml(&self.description.config, origins, true, room));
+        // With its escapes it may be longer.
+        let mut text = Html::default();
+        text.text(config.as_deref().unwrap_or_default());
+        if config.is_none() || text.len() > room {
             html.raw("<p>It is long: <a href=\"/api/v1/config\">/api/v1/config</a>.</p></section>\n");
             return;
         }
         html.raw("<details><summary>Every key with its value, and where that came from; secrets are left out</summary><pre tabindex=\"0\">");
-        html.text(config).raw("</pre></details></section>\n");
+        html.raw(&text.finish()).raw("</pre></details></section>\n");
     }
 
     fn write_hidden(&self, html: &mut Html, what: &str) {
@@ -290,6 +408,17 @@ impl LivePage<'_> {
             .raw(what)
             .raw(" is shown at a loopback address or with <code>auth</code> only. This page can be read ");
         html.raw("from other machines without it.</p></section>\n");
+    }
+}
+
+fn write_omitted(html: &mut Html, shown: usize, rows: usize) {
+    if shown < rows {
+        html.raw("<p>")
+            .number(shown)
+            .raw(" of ")
+            .number(rows)
+            .raw(" rows are here. Open a group, search, or choose a pipeline for ");
+        html.raw("others; <a href=\"/api/v1/state\">/api/v1/state</a> has all.</p>\n");
     }
 }
 
@@ -313,14 +442,17 @@ fn write_counts(html: &mut Html, state: &NodeState) {
     html.raw("</td><td class=\"msg\" data-k=\"message\">");
     match &state.status {
         Some(status) if !status.message.is_empty() => {
-            html.text(&status.message).raw(" (since ").text(&time_text(status.changed_at.0));
+            html.text(&shortened(&status.message, MAX_MESSAGE)).raw(" (since ").text(&time_text(status.changed_at.0));
             if let Some(count) = status.last_error.as_ref().map(|last| last.count).filter(|count| *count > 1) {
                 html.raw(", ").number(count).raw(" times");
             }
             html.raw(")");
         }
         Some(ComponentStatusEntry { last_error: Some(last), .. }) => {
-            html.raw("works again; before: ").text(&last.message).raw(" (").text(&time_text(last.at.0));
+            html.raw("works again; before: ")
+                .text(&shortened(&last.message, MAX_MESSAGE))
+                .raw(" (")
+                .text(&time_text(last.at.0));
             if last.count > 1 {
                 html.raw(", ").number(last.count).raw(" times");
             }
@@ -333,22 +465,78 @@ fn write_counts(html: &mut Html, state: &NodeState) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::zpages::layout;
-    use crate::zpages::tests::example;
+    use std::sync::Arc;
 
-    fn page(log: Option<&[RecentLogRecord]>) -> String {
-        let description = example();
-        let graph = ComponentGraph::new(&description);
-        let places = layout::place(&graph);
+    use otelcore_pipeline::{LogEntry, LogField, LogLevel, LogSink, Logger, RecentLog};
+
+    use super::*;
+    use crate::zpages::connections::Connections;
+    use crate::zpages::layout;
+    use crate::zpages::tests::{example, large_example};
+
+    struct AllRecords;
+
+    impl LogSink for AllRecords {
+        fn enabled(&self, _: LogLevel) -> bool {
+            true
+        }
+        fn log(&self, _: &LogEntry<'_>) {}
+    }
+
+    fn page_of(description: &CollectorDescription, view: &View, log: Option<&[RecentLogRecord]>) -> String {
+        let graph = ComponentGraph::new(description);
+        let drawing = Drawing::new(&graph, view);
+        let places = layout::place(&drawing.graph);
         let snapshot = Snapshot {
             nodes: vec![NodeState::default(); graph.nodes.len()],
             edges: vec![Some(5); graph.edges.len()],
             is_counted: true,
+            connections: log.map(|_| Connections::default()),
             ..Snapshot::default()
         };
-        let places = places.as_deref();
-        LivePage { description: &description, graph: &graph, places, snapshot: &snapshot, log, nonce: "abc" }.write()
+        let page = LivePage {
+            description,
+            graph: &graph,
+            drawing: &drawing,
+            places: &places,
+            view,
+            snapshot: &snapshot,
+            log,
+            nonce: "abc",
+        };
+        page.write()
+    }
+
+    fn page(log: Option<&[RecentLogRecord]>) -> String {
+        page_of(&example(), &View::default(), log)
+    }
+
+    #[test]
+    fn page_of_many_components_is_bounded_and_groups_can_be_opened_without_a_script() {
+        let description = large_example(1000);
+        let text = "<".repeat(1024);
+        let recent = RecentLog::new(Arc::new(AllRecords), || 0);
+        recent.keep();
+        (0..100).for_each(|_| Logger::new(recent.clone()).info("record", &[("text", LogField::Str(&text))]));
+        let log = recent.records();
+        assert_eq!(log.len(), 100);
+        let all = page_of(&description, &View::default(), Some(&log));
+        let (_, rest) = all.split_once("?q=&amp;open=receiver").unwrap();
+        let key = format!("receiver{}", rest.split('"').next().unwrap());
+        let many_small = CollectorDescription { pipelines: large_example(7).pipelines, ..example() };
+        let page = page_of(&many_small, &View::default(), Some(&log));
+        assert!(page.len() < MAX_PAGE && !page.contains("rows are here"), "{}", page.len());
+        for query in ["", "q=debug", "q=debug%2F77", "pipeline=3", &format!("open={key}"), "open=exporter-traces-4"] {
+            let view = View::parse(query, 1000);
+            let page = page_of(&description, &view, Some(&log));
+            assert!(page.len() < MAX_PAGE, "{query}: {}", page.len());
+            assert!(
+                page.contains("<svg role=\"group\"") && page.contains("rows are here") || query == "pipeline=3",
+                "{query}"
+            );
+        }
+        let opened = page_of(&description, &View::parse(&format!("open={key}"), 1000), Some(&log));
+        assert!(opened.contains("Close the ") && opened.contains("aria-label=\"otlp/"), "{key}");
     }
 
     #[test]
@@ -373,10 +561,5 @@ mod tests {
         assert!(local.contains("# yaml::1") && local.contains("# yaml::2"), "each value has its place");
         let open = page(None);
         assert!(!open.contains("here&gt;") && open.contains("The configuration is shown at a loopback address"));
-    }
-
-    #[test]
-    fn bytes_have_a_unit() {
-        assert_eq!([0, 1023, 1024, 3 << 20, 5 << 40].map(bytes), ["0 B", "1023 B", "1.0 KiB", "3.0 MiB", "5.0 TiB"]);
     }
 }

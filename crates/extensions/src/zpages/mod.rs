@@ -5,8 +5,10 @@
 //! watched; only the last records of the own log are kept before. Edges are counted while a client watches, and samples of telemetry
 //! are made while one asks for them. It never changes the collector.
 
+mod connections;
 mod debug_pages;
 mod graph;
+mod grouping;
 mod host_check;
 mod html;
 mod json;
@@ -17,6 +19,7 @@ mod sample_job;
 mod sample_text;
 mod samples;
 mod state;
+mod text;
 mod watchers;
 
 use std::rc::Rc;
@@ -33,9 +36,10 @@ use otelcore_pipeline::{
     EdgePlace, Event, Extension, ListenAddress, MonotonicTime, ReadFile, ServedProtocol, StartError,
 };
 
+use self::connections::Connections;
 use self::graph::ComponentGraph;
+use self::grouping::{Drawing, View};
 use self::host_check::HostCheck;
-use self::layout::Place;
 use self::live_page::LivePage;
 use self::samples::{SampleRequest, SampleStream, Samples};
 use self::state::Snapshot;
@@ -102,7 +106,8 @@ impl ComponentType for ZPagesFactory {
 
     fn create(&self, config: &ZPagesConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let auth = config.server.authenticator(context.capabilities)?;
-        let server = PageServer::new(&config.server, auth, context.log.clone(), context.telemetry);
+        let server = PageServer::new(&config.server, auth, context.log.clone(), context.telemetry)
+            .with_request_metrics(&config.server, context.telemetry);
         let view = context.capabilities.of_service::<CollectorView>();
         let view = view.ok_or_else(|| StartError::Config("zpages runs only in a service".to_owned()))?;
         view.recent_log().keep();
@@ -179,7 +184,6 @@ struct KnownGraph {
     generation: u64,
     description: Arc<CollectorDescription>,
     graph: ComponentGraph,
-    places: Option<Vec<Place>>,
     /// Where each edge is in the running graph.
     edge_places: Vec<Option<EdgePlace>>,
 }
@@ -298,7 +302,7 @@ impl Pages {
     fn page(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Page {
         let (_, description) = self.view.description();
         let page = match head.path() {
-            "/" => return self.live_page(cx),
+            "/" => return self.live_page(cx, head),
             "/debug/servicez" => debug_pages::service_page(&description, cx.wall_time(), cx.sample_process().uptime),
             "/debug/pipelinez" => debug_pages::pipelines_page(&description),
             "/debug/extensionz" => debug_pages::extensions_page(&description),
@@ -322,23 +326,28 @@ impl Pages {
             }
             _ => return not_found(),
         };
-        html_page(page, "style-src 'unsafe-inline'")
+        html_page(page, "'none'", "style-src 'unsafe-inline'")
     }
 
-    fn live_page(&mut self, cx: &mut Cx<'_>) -> Page {
+    fn live_page(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Page {
         let (known, state) = (self.graph(), self.state(cx));
         let log = self.shows_details.then(|| self.view.recent_log().records());
         let nonce = format!("{:016x}{:016x}", cx.random(), cx.random());
+        let view = View::parse(head.query().unwrap_or_default(), known.graph.pipelines.len());
+        let drawing = Drawing::new(&known.graph, &view);
+        let places = layout::place(&drawing.graph);
         let page = LivePage {
             description: &known.description,
             graph: &known.graph,
-            places: known.places.as_deref(),
+            drawing: &drawing,
+            places: &places,
+            view: &view,
             snapshot: &state.snapshot,
             log: log.as_deref(),
             nonce: &nonce,
         };
         let policy = format!("style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'");
-        html_page(page.write(), &policy)
+        html_page(page.write(), "'self'", &policy)
     }
 
     /// The graph of the configuration that runs.
@@ -348,9 +357,8 @@ impl Pages {
             return known.clone();
         }
         let graph = ComponentGraph::new(&description);
-        let places = layout::place(&graph);
         let edge_places = graph.edges.iter().map(|edge| graph.place(&description, edge)).collect();
-        let known = Rc::new(KnownGraph { generation, description, graph, places, edge_places });
+        let known = Rc::new(KnownGraph { generation, description, graph, edge_places });
         // A state of another graph has other nodes.
         (self.graph, self.state) = (Some(known.clone()), None);
         known
@@ -371,6 +379,7 @@ impl Pages {
             let counts = |place: &Option<EdgePlace>| self.view.taps().counts(place.as_ref()?);
             snapshot.passed = known.edge_places.iter().map(counts).collect();
         }
+        snapshot.connections = self.shows_details.then(|| Connections::read(cx, &self.view));
         let json = json::state_json(&snapshot).into();
         let state = Rc::new(KnownState { read_at: cx.now(), snapshot, json });
         self.state = Some(state.clone());
@@ -398,9 +407,10 @@ fn foreign_host(host: &str) -> Page {
     with_headers(Page::text(403, text))
 }
 
-fn html_page(text: String, policy: &str) -> Page {
+/// A page with forms to `forms`.
+fn html_page(text: String, forms: &str, policy: &str) -> Page {
     let policy = format!(
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; {policy}"
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action {forms}; frame-ancestors 'none'; {policy}"
     );
     with_headers(Page::new(200, "text/html; charset=utf-8", text)).header("Content-Security-Policy", policy)
 }

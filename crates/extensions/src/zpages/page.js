@@ -1,12 +1,23 @@
 "use strict";
-(() => {
-const graph = JSON.parse(document.getElementById("graph-data").textContent);
+(async () => {
 const byId = (id) => document.getElementById(id);
+const isLarge = document.body.dataset.large !== undefined;
+let graph = JSON.parse(byId("graph-data").textContent);
+// A long one is not in the page.
+if (!graph) graph = await fetch("api/v1/graph").then((response) => response.json()).catch(() => null);
+if (!graph || String(graph.generation) !== document.body.dataset.generation) { setTimeout(() => location.reload(), 5000); return; }
 const HISTORY = 60;
 const SHAPES = {ok: "ok", recoverable_error: "warn", permanent_error: "bad", starting: "wait"};
 let previous = null, nextLog = Number(document.body.dataset.nextLog), failures = 0;
 const history = graph.edges.map(() => []);
 const said = new Map();
+/** Groups of nodes or edges of the picture, with the numbers of their members. */
+const groups = (kind) => [...document.querySelectorAll(kind + "[data-m]")].filter((one) => one.dataset.m !== "")
+  .map((drawn) => ({drawn, values: [], members: drawn.dataset.m.split(" ").flatMap((run) => {
+    const [first, step, count] = run.split(":").map(Number);
+    return Array.from({length: count}, (_, n) => first + step * n);
+  })}));
+const nodeGroups = groups("a"), edgeGroups = groups("g");
 
 const units = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
 function short(value) {
@@ -36,6 +47,33 @@ function errorText(node) {
   return last ? "works again; before: " + last.message + " (" + time(last.unix_ms) + times + ")" : "";
 }
 
+function setUse(parent, shape) {
+  const use = parent.querySelector("use");
+  if (use && use.dataset.shape !== shape) { use.dataset.shape = shape; use.setAttribute("href", "#s-" + shape); }
+}
+function setShape(drawn, shape) {
+  drawn.classList.toggle("bad", shape === "bad");
+  drawn.classList.toggle("warn", shape === "warn");
+  setUse(drawn, shape);
+}
+function setLabel(drawn, label) {
+  if (drawn.getAttribute("aria-label") === label) return;
+  drawn.setAttribute("aria-label", label);
+  put(drawn.querySelector("title"), label);
+}
+function showGroup({drawn, members}, nodes) {
+  const counts = new Map();
+  for (const member of members) {
+    const name = nodes[member] && nodes[member].status;
+    if (name) counts.set(name, (counts.get(name) || 0) + 1);
+  }
+  const shapes = new Set([...counts.keys()].map((name) => SHAPES[name] || "off"));
+  setShape(drawn, ["bad", "warn", "wait", "ok"].find((shape) => shapes.has(shape)) || "off");
+  const [title, signals] = [...drawn.querySelectorAll("text")].map((one) => one.textContent.trim());
+  const words = [...counts].map(([name, count]) => count + " " + name.replace("_", " ")).join(", ");
+  setLabel(drawn, title + " " + signals + (words ? ": " + words : ""));
+}
+
 function showNode(index, node, before, seconds) {
   const row = byId("n" + index);
   if (!row) return;
@@ -50,21 +88,15 @@ function showNode(index, node, before, seconds) {
   const name = node.status || "none", shape = SHAPES[name] || "off";
   const words = name.replace("_", " ");
   put(row.querySelector("[data-k=status] span"), words);
-  for (const use of [row.querySelector("use"), document.querySelector("#g" + index + " use")]) {
-    if (use && use.dataset.shape !== shape) { use.dataset.shape = shape; use.setAttribute("href", "#s-" + shape); }
-  }
+  setUse(row, shape);
   put(cell("message"), errorText(node));
   const drawn = byId("g" + index);
   if (drawn) {
-    drawn.classList.toggle("bad", shape === "bad");
-    drawn.classList.toggle("warn", shape === "warn");
+    setShape(drawn, shape);
     const { id, kind } = graph.nodes[index], shown = drawn.querySelector("text").textContent.trim();
-    const label = shown + " " + kind + (node.status ? ": " + words : "") + (node.message ? ", " + node.message : "") +
+    const label = shown + " " + kind + (node.status ? ": " + words : "") + (node.message ? ", " + node.message.slice(0, 120) : "") +
       (shown === id ? "" : ", " + id);
-    if (drawn.getAttribute("aria-label") !== label) {
-      drawn.setAttribute("aria-label", label);
-      put(drawn.querySelector("title"), label);
-    }
+    setLabel(drawn, label);
   }
   const was = said.get(index);
   said.set(index, name);
@@ -86,7 +118,25 @@ function showEdge(index, items, before, passed, passedBefore, seconds) {
     put(row.querySelector("[data-k=rate]"), items === null ? "" : perSecond(value));
     put(row.querySelector("[data-k=bytes]"), bytesRate === null ? "" : bytes(Math.round(bytesRate)) + "/s");
   }
-  const drawn = byId("p" + index);
+  drawEdge(byId("p" + index), values, value, items);
+}
+
+/** The items of a group of edges in a second: the sum of those that are counted. */
+function showEdgeGroup(group, state, seconds) {
+  let sum = null;
+  for (const index of group.members) {
+    const passed = (of) => of && of.passed && of.passed[index] ? of.passed[index].items : null, items = state.edges[index];
+    const value = items !== null && items !== undefined ? rate(items, previous && previous.edges[index], seconds)
+      : rate(passed(state), passed(previous), seconds);
+    if (value !== null) sum = (sum || 0) + value;
+  }
+  if (sum === null) return;
+  group.values.push(sum);
+  if (group.values.length > HISTORY) group.values.shift();
+  drawEdge(group.drawn, group.values, sum, 0);
+}
+
+function drawEdge(drawn, values, value, items) {
   if (!drawn) return;
   drawn.classList.toggle("flows", value > 0);
   put(drawn.querySelector("text"), items === null ? "" : value === null ? short(items) : perSecond(value));
@@ -104,6 +154,9 @@ function show(state) {
   state.nodes.forEach((node, i) => showNode(i, node, previous && previous.nodes[i], seconds));
   const passed = (of, i) => (of && of.passed ? of.passed[i] : null);
   state.edges.forEach((items, i) => showEdge(i, items, previous && previous.edges[i], passed(state, i), passed(previous, i), seconds));
+  nodeGroups.forEach((group) => showGroup(group, state.nodes));
+  edgeGroups.forEach((group) => showEdgeGroup(group, state, seconds));
+  if (state.connections) showConnections(state.connections);
   put(byId("uptime"), duration(state.uptime_ms));
   const cpu = previous ? rate(state.cpu_seconds, previous.cpu_seconds, seconds) : null;
   if (cpu !== null) put(byId("cpu"), (cpu * 100).toFixed(1) + " %");
@@ -118,6 +171,41 @@ function show(state) {
   put(byId("health"), Object.entries(counts).map(([name, n]) => n + " " + name.replace("_", " ")).join(", "));
   if (state.next_log > nextLog) readLog(state.next_log);
   previous = state;
+}
+
+/** Rows of connections, changed in place where the row is of the same listener or destination. */
+function showConnections({groups, omitted}) {
+  const body = byId("connections"), shown = groups.slice(0, 50);
+  if (!body) return;
+  while (body.rows.length > shown.length) body.deleteRow(-1);
+  shown.forEach((group, i) => {
+    let row = body.rows[i];
+    if (!row) {
+      row = body.insertRow();
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.append("", document.createElement("span"));
+      head.lastChild.className = "dim";
+      row.append(head);
+      for (const name of ["", "n", "", ""]) row.insertCell().className = name;
+    }
+    const [head, where, count, protocol, peers] = row.cells, name = (group.id || "own telemetry") + " ";
+    if (head.firstChild.data !== name) head.firstChild.data = name;
+    put(head.lastChild, group.kind);
+    put(where, (group.role === "listener" ? "listens at " : "connects to ") + group.address +
+      (group.network === "tcp" ? "" : " (" + group.network + ")"));
+    put(count, String(group.count));
+    const protocols = [...new Set(group.oldest.map((open) => open.protocol).filter(Boolean))].sort();
+    if (group.oldest.some((open) => open.encrypted)) protocols.push("TLS");
+    put(protocol, protocols.join(", "));
+    const lines = group.oldest.map((open) => [open.peer, duration(open.age_ms)].filter(Boolean).join(", ") +
+      (open.received_bytes === null ? "" : ", " + bytes(open.received_bytes) + " received, " + bytes(open.sent_bytes) + " sent"));
+    if (group.count > group.oldest.length) lines.push("and " + (group.count - group.oldest.length) + " more");
+    while (peers.children.length > lines.length) peers.lastElementChild.remove();
+    lines.forEach((line, n) => put(peers.children[n] || peers.appendChild(document.createElement("div")), line));
+  });
+  const more = omitted + groups.length - shown.length;
+  put(byId("connections-more"), more > 0 ? "There are " + more + " further listeners and destinations." : "");
 }
 
 async function readLog(next) {
@@ -317,11 +405,16 @@ if (byId("sample")) {
   byId("sample-form").addEventListener("submit", (event) => { event.preventDefault(); if (lookedAt !== null) lookAt(lookedAt); });
   byId("sample-stop").addEventListener("click", () => { stopLook(); put(byId("sample-state"), "stopped"); });
 }
-byId("search").addEventListener("input", filter);
-byId("pipeline").addEventListener("change", filter);
-byId("controls").addEventListener("submit", (event) => event.preventDefault());
+if (isLarge) {
+  // The server searches.
+  byId("pipeline").addEventListener("change", () => byId("controls").requestSubmit());
+} else {
+  byId("search").addEventListener("input", filter);
+  byId("pipeline").addEventListener("change", filter);
+  byId("controls").addEventListener("submit", (event) => event.preventDefault());
+  filter();
+}
 byId("controls").hidden = false;
 byId("no-script").hidden = true;
-filter();
 watch();
 })();

@@ -10,6 +10,7 @@ use otelcore_pipeline::{
     CollectorView, ComponentStatusEntry, Cx, EdgeCounts, MetricFamily, MetricsLevel, SeriesSample, SeriesValue,
 };
 
+use super::connections::Connections;
 use super::graph::{ComponentGraph, CountSource, CountedEnd, Node, NodeKind};
 
 /// Counts of items of one component. `None`: it is not counted.
@@ -24,6 +25,10 @@ pub(super) struct ItemCounts {
 }
 
 impl ItemCounts {
+    /// It is not counted.
+    pub(super) const NONE: Self =
+        Self { incoming: None, outgoing: None, refused: None, dropped: None, failed: None, held: None };
+
     /// The short names of the counts, which the script of the live page knows too, and the counts.
     pub(super) fn named(&self) -> [(&'static str, Option<u64>); 6] {
         [
@@ -82,6 +87,8 @@ pub(super) struct Snapshot {
     /// What has passed each edge since somebody watches; empty while nobody does.
     pub(super) passed: Vec<Option<EdgeCounts>>,
     pub(super) memory: MemoryState,
+    /// `None` where other machines read the page without `auth`.
+    pub(super) connections: Option<Connections>,
     /// The number of the next record of the log.
     pub(super) next_log: u64,
 }
@@ -133,6 +140,7 @@ impl Snapshot {
             edges,
             passed: Vec::new(),
             memory,
+            connections: None,
             next_log: view.recent_log().records().last().map_or(0, |record| record.number + 1),
         }
     }

@@ -4,9 +4,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use otelcore_config::{
-    ComponentId, Diagnostics, EffectiveValue, FeatureGates, PipelineId, from_yaml, to_annotated_yaml,
-};
+use otelcore_config::{ComponentId, Diagnostics, EffectiveValue, FeatureGates, PipelineId, ValueOrigins, from_yaml};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     CollectorDescription, ConnectorDescription, Extension, NoopLogSink, PipelineDescription, RecentLog, StatusTable,
@@ -73,9 +71,20 @@ pub(super) fn example() -> CollectorDescription {
         connectors: vec![connector],
         extensions: ids(&["zpages", "health_check"]),
         feature_gates: FeatureGates::default(),
-        annotated_config: to_annotated_yaml(&config, &root, true).into(),
+        origins: Some(Arc::new(ValueOrigins::of(&root))),
         config: Arc::new(config),
     }
+}
+
+/// A collector with this many pipelines, each with a receiver, two processors and an exporter.
+pub(super) fn large_example(pipelines: usize) -> CollectorDescription {
+    let pipelines = (0..pipelines).map(|i| {
+        let signal = Signal::ALL[i % Signal::ALL.len()];
+        let (receiver, exporter) = (format!("otlp/{i}"), format!("debug/{i}"));
+        let id = format!("{}/{i}", signal.name());
+        pipeline(&id, signal, &[&receiver], &["memory_limiter", "batch"], &[&exporter, "otlp/backup"])
+    });
+    CollectorDescription { pipelines: pipelines.collect(), connectors: Vec::new(), ..example() }
 }
 
 /// The extension with its `World`.

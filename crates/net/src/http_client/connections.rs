@@ -138,9 +138,10 @@ impl HttpClient {
     ) -> Result<(MaybeTlsStream, Rc<Cell<bool>>), ConnectError> {
         let key = self.conn_key(index);
         let Some(origin) = self.origins.get(number) else { return Err(ConnectError::Fatal("no site".to_owned())) };
-        let io = cx
+        let mut io = cx
             .connect(key, &PeerAddr::Ip(peer))
             .map_err(|e| ConnectError::AddressFailed(with_proxy_prefix(origin, &e.to_string())))?;
+        io.set_protocol("HTTP/1.1");
         let (socket, connected) = ConnectTracker::new(io);
         let stream = match &origin.proxy {
             None if !origin.https => MaybeTlsStream::Plain(Box::new(socket)),

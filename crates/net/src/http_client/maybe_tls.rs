@@ -61,6 +61,14 @@ impl Stream for ConnectTracker {
         self.io.event_key()
     }
 
+    fn set_protocol(&mut self, protocol: &'static str) {
+        self.io.set_protocol(protocol);
+    }
+
+    fn set_encrypted(&mut self) {
+        self.io.set_encrypted();
+    }
+
     fn shutdown_write(&mut self) {
         self.io.shutdown_write();
     }

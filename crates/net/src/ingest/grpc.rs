@@ -11,7 +11,8 @@ use otelcore_http::grpc::server::{
 use otelcore_http::{Admission, Bytes, Code, Status};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Authentication, BuildContext, Cx, Endpoint, Event, Logger, Metadata, PipelineInput, ServerAuth, StartError, Stream,
+    Authentication, BuildContext, Cx, Endpoint, Event, Logger, Metadata, MonotonicTime, PipelineInput, ServerAuth,
+    StartError, Stream,
 };
 
 use super::bodies::{BodyCharge, ConnectionId, IncomingBodies, ServerProtocol};
@@ -24,6 +25,7 @@ use super::requests::{
 use super::status::{no_room_status, outcome_status, too_many_checks_status};
 use crate::acceptor::LoadSkewPolicy;
 use crate::config::GrpcServerConfig;
+use crate::request_metrics::RpcMetrics;
 use crate::tls::{TlsAcceptor, TlsServerConfig};
 use crate::{AcceptErrorReporter, Acceptor, ListenError, bind};
 
@@ -57,6 +59,8 @@ struct GrpcPermit {
     check: Option<SenderCheck>,
     /// What the authenticator knows of the sender.
     sender: Vec<(String, String)>,
+    /// Where calls are measured.
+    started: Option<MonotonicTime>,
 }
 
 /// The gRPC server of a receiver.
@@ -74,6 +78,7 @@ pub(super) struct GrpcServer<P: IngestProtocol> {
     load_skew: Option<LoadSkewPolicy>,
     acceptor: Option<Acceptor<GrpcConnection>>,
     incoming_bodies: IncomingBodies,
+    metrics: RpcMetrics,
 }
 
 /// Admits or refuses calls by their path, and bodies by the state of the limiter.
@@ -83,6 +88,7 @@ struct CallAdmission<'a, 'd, 'w> {
     connection: ConnectionId,
     methods: &'a [GrpcMethod],
     auth: Option<&'a dyn ServerAuth>,
+    metrics: &'a RpcMetrics,
     checks: &'a mut SenderChecks,
     cx: &'a mut Cx<'w>,
 }
@@ -102,6 +108,35 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     }
 
     fn admit_head(&mut self, call: &CallHead) -> Result<GrpcPermit, Status> {
+        let started = self.metrics.begin(self.cx);
+        match self.admit(call) {
+            Ok(permit) => Ok(GrpcPermit { started, ..permit }),
+            Err(status) => Err(self.refused(started, call.method, status)),
+        }
+    }
+
+    fn admit_message(&mut self, permit: &mut GrpcPermit, call: &CallHead, _: u32) -> Result<(), Status> {
+        let refusal = called_method(self.methods, call).and_then(|method| self.input.refusal(method.signal));
+        match refusal.and_then(outcome_status) {
+            None => Ok(()),
+            Some(status) => Err(self.refused(permit.started, call.method, status)),
+        }
+    }
+
+    fn grow(&mut self, permit: &mut GrpcPermit, to: u64) -> Result<(), Status> {
+        permit.charge.grow(to, self.cx.now()).map_err(no_room_status)
+    }
+}
+
+impl CallAdmission<'_, '_, '_> {
+    /// Counts a call that is refused.
+    fn refused(&self, started: Option<MonotonicTime>, method: u32, status: Status) -> Status {
+        let path = self.methods.get(method as usize).map_or("", |method| &*method.path);
+        self.metrics.end(self.cx, started, path, status.code);
+        status
+    }
+
+    fn admit(&mut self, call: &CallHead) -> Result<GrpcPermit, Status> {
         let (mut pending, mut sender) = (None, Vec::new());
         if let Some(auth) = self.auth {
             let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
@@ -117,16 +152,7 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
         let charge = charge.map_err(no_room_status)?;
         let request = (self.connection, charge.number());
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, request));
-        Ok(GrpcPermit { charge, check: check.transpose().map_err(too_many_checks_status)?, sender })
-    }
-
-    fn admit_message(&mut self, _: &mut GrpcPermit, call: &CallHead, _: u32) -> Result<(), Status> {
-        let refusal = called_method(self.methods, call).and_then(|method| self.input.refusal(method.signal));
-        refusal.and_then(outcome_status).map_or(Ok(()), Err)
-    }
-
-    fn grow(&mut self, permit: &mut GrpcPermit, to: u64) -> Result<(), Status> {
-        permit.charge.grow(to, self.cx.now()).map_err(no_room_status)
+        Ok(GrpcPermit { charge, check: check.transpose().map_err(too_many_checks_status)?, sender, started: None })
     }
 }
 
@@ -158,6 +184,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
             load_skew: LoadSkewPolicy::new(&config.load_skew, &context.log, context.telemetry),
             acceptor: None,
             incoming_bodies,
+            metrics: RpcMetrics::of_server(context.telemetry),
         })
     }
 
@@ -186,10 +213,11 @@ impl<P: IngestProtocol> GrpcServer<P> {
         let Some(mut acceptor) = self.acceptor.take() else { return };
         let (config, tls_acceptor) = (&self.config, &mut self.tls_acceptor);
         let make_connection = |cx: &mut Cx<'_>, stream: Box<dyn Stream>| {
-            let stream = match tls_acceptor {
+            let mut stream = match tls_acceptor {
                 None => stream,
                 Some(tls) => Box::new(tls.accept(cx, stream)?),
             };
+            stream.set_protocol("gRPC");
             Some(GrpcServerConn::new(stream, config.clone(), cx.now().0, cx.random()))
         };
         for slot in acceptor.handle_event(cx, local, event, make_connection) {
@@ -207,6 +235,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
                 connection,
                 methods: &self.service.methods,
                 auth: self.auth.as_deref(),
+                metrics: &self.metrics,
                 checks: &mut requests.checks,
                 cx,
             };
@@ -235,7 +264,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
         client: Option<&Arc<Metadata>>,
     ) -> Option<(ReceivedRequest<P>, Option<SenderCheck>)> {
         let route = called_method(&self.service.methods, &call.head)?.route;
-        let GrpcPermit { charge, check, sender } = call.permit;
+        let GrpcPermit { charge, check, sender, started } = call.permit;
         let headers = (!call.head.metadata.is_empty()).then(|| call_metadata(&call.head, client));
         let metadata = with_sender(client, headers, sender);
         let charge_number = charge.number();
@@ -249,7 +278,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
             held: charge.complete(),
             server: ServerProtocol::Grpc,
         });
-        let target = ResponseTarget { connection, request: RequestKey::Grpc(call.id) };
+        let target = ResponseTarget { connection, request: RequestKey::Grpc(call.id, call.head.method, started) };
         let workspace = self.config.workspace.clone();
         Some((ReceivedRequest { charge_number, target, metadata, content, workspace }, check))
     }
@@ -274,7 +303,22 @@ impl<P: IngestProtocol> GrpcServer<P> {
         open_connection.is_some_and(|(_, serial)| serial == connection.serial)
     }
 
-    pub(super) fn send_result(&mut self, connection: ConnectionId, call: CallId, result: RequestResult) {
+    pub(super) fn send_result(
+        &mut self,
+        cx: &Cx<'_>,
+        connection: ConnectionId,
+        (call, method, started): (CallId, u32, Option<MonotonicTime>),
+        result: RequestResult,
+    ) {
+        if started.is_some()
+            && let Some(method) = self.service.methods.get(method as usize)
+        {
+            let code = match &result {
+                RequestResult::Refused(status) => status.code,
+                RequestResult::Accepted | RequestResult::RefusedHead(_) => Code::Ok,
+            };
+            self.metrics.end(cx, started, &method.path, code);
+        }
         // The connection may be closed, and another one may use its slot.
         let conn = self.acceptor.as_mut().and_then(|a| a.get_for_response(connection.slot, connection.serial));
         match (conn, result) {

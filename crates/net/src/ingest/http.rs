@@ -16,12 +16,13 @@ use super::bodies::{BodyCharge, ConnectionId, IncomingBodies, ServerProtocol};
 use super::body::RequestBody;
 use super::protocol::IngestProtocol;
 use super::requests::{
-    PendingRequests, ReceivedRequest, RequestContent, RequestKey, RequestResult, ResponseFormat, ResponseTarget,
-    SenderCheck, SenderChecks, with_sender,
+    HttpRequestState, PendingRequests, ReceivedRequest, RequestContent, RequestKey, RequestResult, ResponseFormat,
+    ResponseTarget, SenderCheck, SenderChecks, with_sender,
 };
 use super::status::{no_room_status, outcome_status, too_large, too_many_checks_status};
 use crate::config::{CorsConfig, HttpServerConfig};
 use crate::page_server::auth_field;
+use crate::request_metrics::{HttpServerMetrics, HttpServerRequest};
 use crate::{HttpListener, ListenError, authenticate, not_found, redirect_to_clean_path};
 
 /// A path and method that a receiver serves.
@@ -47,6 +48,7 @@ pub(super) struct HttpPermit<F> {
     check: Option<SenderCheck>,
     /// What the authenticator knows of the sender.
     sender: Vec<(String, String)>,
+    noted: HttpServerRequest,
 }
 
 /// The HTTP server of a receiver.
@@ -77,6 +79,7 @@ struct HeadRules<P: IngestProtocol> {
     cors: Option<CorsConfig>,
     auth: Option<Rc<dyn ServerAuth>>,
     auth_params: Vec<String>,
+    metrics: HttpServerMetrics,
 }
 
 struct RequestAdmission<'a, 'd, 'w, P: IngestProtocol> {
@@ -92,21 +95,40 @@ impl<P: IngestProtocol> Admission<RequestHead> for RequestAdmission<'_, '_, '_, 
     type Permit = HttpPermit<P::Format>;
 
     fn admit_head(&mut self, head: &RequestHead) -> Result<Self::Permit, Response> {
+        let mut noted = self.rules.metrics.begin(self.cx, head);
+        let refused = |this: &Self, noted: &HttpServerRequest, response: Response| {
+            this.rules.metrics.end(this.cx, noted, &response);
+            response
+        };
         if let Some(preflight) = self.rules.cors.as_ref().and_then(|cors| cors.preflight_response(head)) {
-            return Err(self.rules.add_headers(preflight, None));
+            return Err(refused(self, &noted, self.rules.add_headers(preflight, None)));
+        }
+        if let Some(noted) = &mut noted
+            && let Some(route) = self.rules.routes.iter().find(|route| route.path.as_bytes() == &*head.decoded_path())
+        {
+            noted.set_route(&route.path);
         }
         let format = self.rules.response_format(head);
-        self.admit(head, &format).map_err(|refused| self.rules.add_headers(refused, format.cors.as_ref()))
+        match self.admit(head, &format) {
+            Ok(permit) => Ok(HttpPermit { noted, ..permit }),
+            Err(response) => Err(refused(self, &noted, self.rules.add_headers(response, format.cors.as_ref()))),
+        }
     }
 
     fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Response> {
         let now = self.cx.now();
-        permit.charge.grow(to, now).map_err(|no_room| self.rules.refusal_response(permit, &no_room_status(no_room)))
+        permit
+            .charge
+            .grow(to, now)
+            .map_err(|no_room| self.rules.refusal_response(self.cx, permit, &no_room_status(no_room)))
     }
 
     fn too_large(&mut self, head: &RequestHead, _: Option<u64>, _: u64) -> Response {
         let format = self.rules.response_format(head);
-        self.rules.add_headers(self.rules.error_response(None, &format, &too_large()), format.cors.as_ref())
+        let response =
+            self.rules.add_headers(self.rules.error_response(None, &format, &too_large()), format.cors.as_ref());
+        self.rules.metrics.end(self.cx, &self.rules.metrics.begin(self.cx, head), &response);
+        response
     }
 }
 
@@ -141,7 +163,7 @@ impl<P: IngestProtocol> RequestAdmission<'_, '_, '_, P> {
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, (self.connection, charge.number())));
         let check = check.transpose().map_err(|e| error_response(too_many_checks_status(e)))?;
         let admitted = admitted.map(|(route, coding)| (route.route, coding));
-        Ok(HttpPermit { admitted, format: format.clone(), charge, check, sender })
+        Ok(HttpPermit { admitted, format: format.clone(), charge, check, sender, noted: None })
     }
 }
 
@@ -165,6 +187,7 @@ impl<P: IngestProtocol> HeadRules<P> {
             cors: server.cors(),
             auth: server.authenticator(context.capabilities)?,
             auth_params: server.auth_params(),
+            metrics: HttpServerMetrics::new(context.telemetry, server.tls.get().is_some()),
         })
     }
 
@@ -227,9 +250,12 @@ impl<P: IngestProtocol> HeadRules<P> {
     }
 
     /// The complete response to an admitted request that is refused.
-    fn refusal_response(&self, permit: &HttpPermit<P::Format>, status: &Status) -> Response {
+    fn refusal_response(&self, cx: &Cx<'_>, permit: &HttpPermit<P::Format>, status: &Status) -> Response {
         let route = permit.admitted.as_ref().ok().map(|(route, _)| *route);
-        self.add_headers(self.error_response(route, &permit.format, status), permit.format.cors.as_ref())
+        let response =
+            self.add_headers(self.error_response(route, &permit.format, status), permit.format.cors.as_ref());
+        self.metrics.end(cx, &permit.noted, &response);
+        response
     }
 
     fn add_headers(&self, mut response: Response, cors: Option<&Rc<[(String, String)]>>) -> Response {
@@ -337,8 +363,9 @@ impl<P: IngestProtocol> HttpServer<P> {
             self.refuse_unadmitted(cx, connection);
         }
         if let Some(conn) = self.listener.get_for_response(connection.slot, connection.serial) {
-            let response = |permit: &HttpPermit<P::Format>| self.rules.refusal_response(permit, status);
-            conn.refuse_incomplete(cx.now().0, |permit| matches(permit.charge.number()), response);
+            let now = cx.now().0;
+            let response = |permit: &HttpPermit<P::Format>| self.rules.refusal_response(cx, permit, status);
+            conn.refuse_incomplete(now, |permit| matches(permit.charge.number()), response);
         }
     }
 
@@ -349,18 +376,22 @@ impl<P: IngestProtocol> HttpServer<P> {
 
     pub(super) fn send_result(
         &mut self,
+        cx: &Cx<'_>,
         connection: ConnectionId,
-        (id, route, format): (RequestId, Option<u32>, &ResponseFormat<P::Format>),
+        (id, request): (RequestId, HttpRequestState<P::Format>),
         result: RequestResult,
     ) {
+        let HttpRequestState { route, format, noted } = request;
         // The connection may be closed, and another one may use its slot.
         let Some(conn) = self.listener.get_for_response(connection.slot, connection.serial) else { return };
         let response = match result {
             RequestResult::Accepted => self.rules.protocol.respond(route, &format.body, Ok(())),
-            RequestResult::Refused(status) => self.rules.error_response(route, format, &status),
+            RequestResult::Refused(status) => self.rules.error_response(route, &format, &status),
             RequestResult::RefusedHead(response) => response,
         };
-        conn.respond(id, self.rules.add_headers(response, format.cors.as_ref()));
+        let response = self.rules.add_headers(response, format.cors.as_ref());
+        self.rules.metrics.end(cx, &noted, &response);
+        conn.respond(id, response);
     }
 
     pub(super) fn flush(&mut self, cx: &mut Cx<'_>) {
@@ -391,7 +422,10 @@ fn received_request<P: IngestProtocol>(
     rules: &HeadRules<P>,
     workspace: &otelcore_http::Workspace,
 ) -> (ReceivedRequest<P>, Option<SenderCheck>) {
-    let HttpPermit { admitted, format, charge, check, sender } = request.permit;
+    let HttpPermit { admitted, format, charge, check, sender, mut noted } = request.permit;
+    if let Some(noted) = &mut noted {
+        noted.body = request.body.len();
+    }
     let metadata = with_sender(client, headers, sender);
     let charge_number = charge.number();
     let route = admitted.as_ref().ok().map(|(route, _)| *route);
@@ -408,7 +442,8 @@ fn received_request<P: IngestProtocol>(
         }),
         Err(refused) => RequestContent::Refused(refused),
     };
-    let target = ResponseTarget { connection, request: RequestKey::Http { id: request.id, route, format } };
+    let target =
+        ResponseTarget { connection, request: RequestKey::Http(request.id, HttpRequestState { route, format, noted }) };
     (ReceivedRequest { charge_number, target, metadata, content, workspace: workspace.clone() }, check)
 }
 

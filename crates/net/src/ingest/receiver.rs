@@ -189,12 +189,14 @@ impl<P: IngestProtocol> Ingest<P> {
     }
 
     /// Passes the results of requests to their connections.
-    fn send_results(&mut self) {
+    fn send_results(&mut self, cx: &Cx<'_>) {
         while let Some((target, result)) = self.requests.poll_result() {
             match (target.request, &mut self.grpc, &mut self.http) {
-                (RequestKey::Grpc(call), Some(server), _) => server.send_result(target.connection, call, result),
-                (RequestKey::Http { id, route, format }, _, Some(server)) => {
-                    server.send_result(target.connection, (id, route, &format), result);
+                (RequestKey::Grpc(call, method, started), Some(server), _) => {
+                    server.send_result(cx, target.connection, (call, method, started), result);
+                }
+                (RequestKey::Http(id, request), _, Some(server)) => {
+                    server.send_result(cx, target.connection, (id, request), result);
                 }
                 _ => {}
             }
@@ -238,18 +240,18 @@ impl<P: IngestProtocol> Receiver for Ingest<P> {
         if self.requests.checks.has_results() {
             cx.request_ready(CHECKED_KEY);
         }
-        self.send_results();
+        self.send_results(cx);
         self.refuse_selected(cx);
     }
 
-    fn settled(&mut self, _: &mut Cx<'_>, request: u64, outcome: Outcome) {
+    fn settled(&mut self, cx: &mut Cx<'_>, request: u64, outcome: Outcome) {
         let metrics = &self.metrics;
         self.requests.settle(request, outcome, |payload, outcome| {
             if let Some(metrics) = metrics.get(&payload.server) {
                 metrics.record_outcome(payload.signal, payload.items, outcome);
             }
         });
-        self.send_results();
+        self.send_results(cx);
     }
 
     fn flush(&mut self, cx: &mut Cx<'_>) {

@@ -8,7 +8,7 @@ use otelcore_http::grpc::CallId;
 use otelcore_http::h1::{RequestId, Response};
 use otelcore_http::{Code, Status, Workspace};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Cx, Held, JobResult, Logger, Metadata, Outcome, Payload, PipelineInput};
+use otelcore_pipeline::{Cx, Held, JobResult, Logger, Metadata, MonotonicTime, Outcome, Payload, PipelineInput};
 use slab::Slab;
 
 use super::bodies::{ConnectionId, ServerProtocol};
@@ -16,6 +16,7 @@ use super::body::{DecodeResult, RequestBody};
 use super::protocol::{DecodedBody, IngestProtocol};
 use super::status::outcome_status;
 use crate::clock_check::SenderClock;
+use crate::request_metrics::HttpServerRequest;
 use crate::{CheckResult, CredentialChecks, PendingCheck};
 
 /// The checks of senders. A request is identified by its connection and the number of its charge.
@@ -51,8 +52,17 @@ pub(super) struct ResponseTarget<F> {
 /// A request of a connection, and what its response depends on.
 #[derive(Clone, Debug)]
 pub(super) enum RequestKey<F> {
-    Grpc(CallId),
-    Http { id: RequestId, route: Option<u32>, format: ResponseFormat<F> },
+    /// With the method and when the call began, where that is measured.
+    Grpc(CallId, u32, Option<MonotonicTime>),
+    Http(RequestId, HttpRequestState<F>),
+}
+
+/// What the response to an HTTP request depends on.
+#[derive(Clone, Debug)]
+pub(super) struct HttpRequestState<F> {
+    pub(super) route: Option<u32>,
+    pub(super) format: ResponseFormat<F>,
+    pub(super) noted: HttpServerRequest,
 }
 
 /// The format of the response to an HTTP request.

@@ -1,9 +1,10 @@
 //! An exporter over gRPC: one message, one unary call.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use http::uri::PathAndQuery;
-use otelcore_http::Status;
+use otelcore_http::{Code, Status};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     AttemptId, BuildContext, CallResult, ClientAuth, Cx, Delivery, Encode, Event, Exporter, Labels, Logger,
@@ -12,6 +13,7 @@ use otelcore_pipeline::{
 
 use super::call_result;
 use crate::config::GrpcClientConfig;
+use crate::request_metrics::RpcMetrics;
 use crate::{BodyParts, GrpcChannel, SharedTls, UnaryRequest};
 
 /// What an exporter over gRPC defines: its messages (see [`Encode`]), its methods, and what responses mean.
@@ -47,6 +49,9 @@ pub struct GrpcSender<P: GrpcProtocol> {
     delivery: Delivery<P>,
     used_metadata: UsedMetadata,
     log: Logger,
+    metrics: RpcMetrics,
+    /// When the calls in flight began, by their token, where that is measured.
+    started: BTreeMap<u64, MonotonicTime>,
 }
 
 /// Makes the exporters of several peers that have the same settings but for their endpoints, at any time.
@@ -112,6 +117,8 @@ impl<P: GrpcProtocol> GrpcSenders<P> {
             delivery: Delivery::new(self.protocol.clone(), &self.exporter, &self.telemetry, self.log.clone()),
             protocol: self.protocol.clone(),
             log: self.log.clone(),
+            metrics: RpcMetrics::of_client(&self.telemetry),
+            started: BTreeMap::new(),
         })
     }
 }
@@ -125,6 +132,12 @@ impl<P: GrpcProtocol> GrpcSender<P> {
         GrpcSenders::new(protocol, client, context)?.sender(&client.endpoint)
     }
 
+    fn count_call(&self, cx: &Cx<'_>, started: Option<MonotonicTime>, signal: Signal, code: Code) {
+        if started.is_some() {
+            self.metrics.end(cx, started, self.protocol.method(signal).path(), code);
+        }
+    }
+
     fn result_of_status(&self, status: &Status) -> CallResult {
         call_result::result_of_grpc_status(status, self.protocol.is_retryable(status), P::ERROR_PREFIX)
     }
@@ -134,11 +147,15 @@ impl<P: GrpcProtocol> GrpcSender<P> {
         loop {
             if let Some(call) = self.delivery.poll_call(cx.now()) {
                 let path = self.protocol.method(call.signal);
+                self.started.extend(self.metrics.begin(cx).map(|now| (call.token, now)));
                 let request =
                     UnaryRequest { path, message: call.content, deadline: call.deadline, metadata: call.metadata };
                 self.channel.start_call(cx, call.token, request);
             } else if let Some((token, result)) = self.channel.poll_result() {
+                let started = self.started.remove(&token);
                 let Some((signal, items)) = self.delivery.call_info(token) else { continue };
+                let code = result.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
+                self.count_call(cx, started, signal, code);
                 let result = match result {
                     Err(status) => self.result_of_status(&status),
                     Ok(response) => self.protocol.read_response(signal, items, &response, &self.log),
@@ -175,6 +192,7 @@ impl<P: GrpcProtocol> Exporter for GrpcSender<P> {
         if let Some(status) = self.channel.unavailable_status()
             && let CallResult::Retry { after, why } = self.result_of_status(&status)
         {
+            self.count_call(cx, self.metrics.begin(cx), payload.signal, status.code);
             // Nothing is encoded for a peer that can't be reached.
             return outcomes.push(attempt, Outcome::Retry { after, why });
         }

@@ -17,6 +17,7 @@ use smallvec::smallvec;
 use super::call_result;
 use crate::clock_check::DestinationClock;
 use crate::config::{CompressionConfig, HttpClientConfig};
+use crate::request_metrics::HttpClientMetrics;
 use crate::{BodyParts, HeaderField, HttpClient, HttpRequest, HttpRequestError, HttpResponse, Url};
 
 /// What an exporter over HTTP defines: its URLs, its bodies, and what responses mean.
@@ -126,14 +127,23 @@ pub struct SentItems<'a> {
     pub log: &'a Logger,
 }
 
+/// A request in flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct InFlight {
+    units: u32,
+    /// When it began and the length of its body, where that is measured.
+    measured: Option<(MonotonicTime, usize)>,
+}
+
 /// The exporter of an [`HttpProtocol`].
 pub struct HttpSender<P: HttpProtocol> {
     protocol: P,
     client: HttpClient,
     content_encoding: Option<&'static str>,
     delivery: Delivery<BodyEncoder<P>>,
-    /// The units of the requests in flight, by their token.
-    in_flight: BTreeMap<u64, u32>,
+    /// The requests in flight, by their token.
+    in_flight: BTreeMap<u64, InFlight>,
+    metrics: HttpClientMetrics,
     used_metadata: UsedMetadata,
     log: Logger,
     clock: DestinationClock,
@@ -163,6 +173,7 @@ impl<P: HttpProtocol> HttpSender<P> {
             content_encoding,
             used_metadata,
             in_flight: BTreeMap::new(),
+            metrics: HttpClientMetrics::new(context.telemetry),
             delivery: Delivery::new(encoder, &context.id.to_string(), context.telemetry, log.clone()),
             log,
             clock: DestinationClock::new(),
@@ -185,11 +196,17 @@ impl<P: HttpProtocol> HttpSender<P> {
                 let EncodedBody { parts, headers, units, .. } = call.content;
                 request.headers.extend(headers);
                 (request.body, request.deadline, request.metadata) = (parts, call.deadline, call.metadata);
-                self.in_flight.insert(call.token, units);
+                let measured =
+                    self.metrics.begin(cx).map(|now| (now, request.body.iter().map(|part| part.len()).sum()));
+                self.in_flight.insert(call.token, InFlight { units, measured });
                 self.client.start_request(cx, call.token, request);
             } else if let Some((token, result)) = self.client.poll_result() {
-                let units = self.in_flight.remove(&token).unwrap_or(0);
+                let InFlight { units, measured } = self.in_flight.remove(&token).unwrap_or_default();
                 let Some((signal, items)) = self.delivery.call_info(token) else { continue };
+                if let (Some((started, bytes)), Some(url)) = (measured, self.protocol.url(signal)) {
+                    let status = result.as_ref().ok().map(|response| response.status);
+                    self.metrics.end(cx, started, &url, status, status.map_or(0, |_| bytes));
+                }
                 let result = self.result_of(cx, signal, (items, units), result);
                 self.delivery.handle_result(cx, token, result, outcomes);
             } else {

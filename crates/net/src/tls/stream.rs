@@ -81,7 +81,8 @@ impl std::fmt::Debug for TlsStream {
 }
 
 impl TlsStream {
-    pub(super) fn new(io: Box<dyn Stream>, mut tls: Connection) -> Self {
+    pub(super) fn new(mut io: Box<dyn Stream>, mut tls: Connection) -> Self {
+        io.set_encrypted();
         tls.set_buffer_limit(Some(BUFFER_LIMIT));
         Self {
             io,
@@ -255,6 +256,14 @@ impl Stream for TlsStream {
 
     fn event_key(&self) -> Option<u64> {
         self.io.event_key()
+    }
+
+    fn set_protocol(&mut self, protocol: &'static str) {
+        self.io.set_protocol(protocol);
+    }
+
+    fn set_encrypted(&mut self) {
+        self.io.set_encrypted();
     }
 
     fn shutdown_write(&mut self) {

@@ -56,7 +56,13 @@ pub(super) fn print_config(invocation: &Invocation, registry: &Registry, termina
     };
     loaded.report_warnings(terminal);
     if let Some(root) = loaded.root.as_ref().filter(|_| annotate) {
-        let text = otelcore_config::to_annotated_yaml(plan.effective(), root, redact);
+        let text = otelcore_config::to_annotated_yaml(
+            plan.effective(),
+            &otelcore_config::ValueOrigins::of(root),
+            redact,
+            usize::MAX,
+        )
+        .unwrap_or_default();
         let _ = terminal.out.write_all(text.as_bytes());
         return 0;
     }

@@ -126,6 +126,7 @@ impl View {
         self.put_components(state, width, &mut lines);
         lines.push(String::new());
         self.put_edges(width, &mut lines);
+        put_connections(state, width, &mut lines);
         for line in &mut lines {
             if line.chars().count() > width {
                 *line = fit(line, width, false);
@@ -255,6 +256,39 @@ impl View {
     }
 }
 
+/// Listeners and destinations with the number of their connections, and the oldest peer. Nothing where the page does not show them.
+fn put_connections(state: &Value, width: usize, lines: &mut Vec<String>) {
+    let groups = list(state.get("connections").unwrap_or(&Value::Null), "groups");
+    if groups.is_empty() {
+        return;
+    }
+    let (component, place) = if width >= 140 { (40, 44) } else { (20, 34) };
+    let peer = width.saturating_sub(component + place + 8 + 3);
+    let mut put = |cells: [&str; 4]| {
+        let [name, at, count, oldest] = cells;
+        let (name, at) = (fit(name, component, false), fit(at, place, false));
+        let line = format!("{name} {at} {} {}", fit(count, 8, true), fit(oldest, peer, false));
+        lines.push(line.trim_end().to_owned());
+    };
+    put(["", "", "", ""]);
+    put(["CONNECTIONS OF", "WHERE", "NUMBER", "OLDEST"]);
+    for group in groups {
+        let name = format!("{} {}", text(group, "kind"), text(group, "id"));
+        let name = if name.trim().is_empty() { "own telemetry" } else { &name };
+        let verb = if text(group, "role") == "listener" { "listens at" } else { "connects to" };
+        let count = number(group, "count").map_or_else(String::new, short);
+        let oldest = list(group, "oldest").first().map_or_else(String::new, |open| {
+            let age = duration(number(open, "age_ms").unwrap_or(0.0));
+            [text(open, "peer"), text(open, "protocol"), age]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(", ")
+        });
+        put([name, &format!("{verb} {}", text(group, "address")), &count, &oldest]);
+    }
+}
+
 fn queue_text(queue: &Value) -> String {
     let of = |key: &str| number(queue, key).map_or_else(|| "?".to_owned(), short);
     format!("{} {} of {}", text(queue, "signal"), of("size"), of("capacity"))
@@ -291,6 +325,11 @@ mod tests {
             ],
             "passed": [{"items": items, "bytes": items * 100}, {"items": items, "bytes": items * 100}],
             "memory": {"resident_bytes": 5 << 20, "total_bytes": null, "held_bytes": 10, "kept_bytes": 0, "limit_bytes": 1 << 30},
+            "connections": {"groups": [
+                {"kind": "receiver", "id": "otlp", "role": "listener", "network": "tcp", "address": "127.0.0.1:4317", "count": 1200,
+                 "oldest": [{"peer": "10.0.0.1:999", "protocol": "gRPC", "encrypted": false, "age_ms": 62_000, "received_bytes": 1, "sent_bytes": 2}]},
+                {"kind": "", "id": "", "role": "destination", "network": "tcp", "address": "10.0.0.2:443", "count": 0, "oldest": []},
+            ], "omitted": 0},
         })
     }
 
@@ -323,6 +362,9 @@ mod tests {
                     "traces 7 of 1.0k",
                     "connection refused",
                     "(1.2k times)",
+                    "listens at 127.0.0.1:4317",
+                    "10.0.0.1:999",
+                    "own telemetry",
                 ] {
                     assert!(text.contains(part), "{width} {part}\n{text}");
                 }
