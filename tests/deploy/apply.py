@@ -163,6 +163,8 @@ def pods_run(docs, where):
     """The first complaint of pod security, or of anything else, about a pod of these documents."""
     for pod in manifests.pods(docs, where):
         spec = copy.deepcopy(pod.spec)
+        claimed = [{"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-0"}} for claim in pod.claims]
+        spec["volumes"] = [*spec.get("volumes", []), *claimed]
         body = {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "made", "namespace": pod.namespace, "labels": pod.labels, "annotations": pod.annotations},

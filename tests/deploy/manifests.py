@@ -21,6 +21,8 @@ class Pod:
     annotations: dict
     spec: dict
     made_by_operator: bool = False
+    # The names of the volumes that a StatefulSet gives to each of its pods.
+    claims: tuple = ()
 
     def containers(self):
         """Every container that runs as long as the pod: sidecars are init containers that restart always."""
@@ -116,6 +118,7 @@ def pods(docs, where):
         if doc["kind"] in ("Deployment", "DaemonSet", "StatefulSet"):
             template = doc["spec"]["template"]
             meta = template["metadata"]
-            yield Pod(at, namespace, meta.get("labels", {}), meta.get("annotations", {}), template["spec"])
+            claims = tuple(claim["metadata"]["name"] for claim in doc["spec"].get("volumeClaimTemplates", []))
+            yield Pod(at, namespace, meta.get("labels", {}), meta.get("annotations", {}), template["spec"], claims=claims)
         elif doc["kind"] == "OpenTelemetryCollector":
             yield Pod(at, namespace, operators_labels(doc), doc["spec"].get("podAnnotations", {}), of_collector(doc), True)

@@ -201,7 +201,8 @@ exporters:
   nop:
   load_balancing: {{resolver: {{k8s: {{service: gateway.shop}}}}, protocol: {{otlp: {{tls: {{insecure: true}}}}}}}}
 service:
-  telemetry: {{metrics: {{level: none}}}}
+  # Each resource has a line of the same message.
+  telemetry: {{metrics: {{level: none}}, logs: {{sampling: {{enabled: false}}}}}}
   pipelines:
     traces: {{receivers: [otlp], processors: [k8s_attributes], exporters: [file]}}
     traces/2: {{receivers: [otlp], exporters: [load_balancing]}}

@@ -187,7 +187,7 @@ impl Cluster {
         let mut command = Command::new(otelcore());
         command.arg(format!("--config={}", path.display()));
         command.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", self.port.to_string());
-        command.envs(variables.iter().copied());
+        command.env_remove("KUBECONFIG").envs(variables.iter().copied());
         Process::start(&mut command, &self.dir.join(format!("{name}.log")))
     }
 }
