@@ -209,7 +209,7 @@ impl Broker {
     /// The version of a request that this broker has.
     fn version(&self, api: ApiKey) -> i16 {
         let needed = self.cluster.borrow().coordinator.as_ref().and_then(|_| kafka_coordinator::version(api));
-        needed.unwrap_or(api.implemented().min)
+        needed.unwrap_or_else(|| api.implemented().min)
     }
 
     fn metadata(&self, r: &mut Reader<'_>, mut w: Writer) -> Answer {

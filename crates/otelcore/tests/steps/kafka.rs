@@ -16,6 +16,9 @@ use crate::{RunResult, STEPS_LIMIT, check_sizes, collector, counter, peers};
 
 const TOPIC: &str = "topic";
 
+/// Fills a cluster with so many of something.
+type Fill<'a> = &'a dyn Fn(&mut Cluster, usize);
+
 /// A configuration whose receiver reads one broker, and whose exporter sends to a backend.
 fn yaml(receiver: &str, signal: &str) -> String {
     format!(
@@ -138,7 +141,7 @@ fn kafka_metrics_receiver_scrape_is_bounded() {
         {kafka.topic.log_retention_period: {enabled: true}}}";
     let yaml = yaml(receiver, "metrics");
     let logs = |count| -> Vec<Log> { (0..count).map(|_| Log::default()).collect() };
-    let fills: [(&str, &dyn Fn(&mut Cluster, usize)); 3] = [
+    let fills: [(&str, Fill<'_>); 3] = [
         ("partitions", &|cluster, count| {
             cluster.topics.insert(TOPIC.to_owned(), logs(count));
             cluster.listed_groups.push("group".to_owned());
