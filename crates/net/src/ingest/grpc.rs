@@ -59,8 +59,9 @@ struct GrpcPermit {
     check: Option<SenderCheck>,
     /// What the authenticator knows of the sender.
     sender: Vec<(String, String)>,
-    /// Where calls are measured.
+    /// Where calls are measured: when it began, and its method.
     started: Option<MonotonicTime>,
+    method: u32,
 }
 
 /// The gRPC server of a receiver.
@@ -110,7 +111,7 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     fn admit_head(&mut self, call: &CallHead) -> Result<GrpcPermit, Status> {
         let started = self.metrics.begin(self.cx);
         match self.admit(call) {
-            Ok(permit) => Ok(GrpcPermit { started, ..permit }),
+            Ok(permit) => Ok(GrpcPermit { started, method: call.method, ..permit }),
             Err(status) => Err(self.refused(started, call.method, status)),
         }
     }
@@ -124,7 +125,8 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     }
 
     fn grow(&mut self, permit: &mut GrpcPermit, to: u64) -> Result<(), Status> {
-        permit.charge.grow(to, self.cx.now()).map_err(no_room_status)
+        let grown = permit.charge.grow(to, self.cx.now()).map_err(no_room_status);
+        grown.map_err(|status| self.refused(permit.started, permit.method, status))
     }
 }
 
@@ -152,7 +154,13 @@ impl CallAdmission<'_, '_, '_> {
         let charge = charge.map_err(no_room_status)?;
         let request = (self.connection, charge.number());
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, request));
-        Ok(GrpcPermit { charge, check: check.transpose().map_err(too_many_checks_status)?, sender, started: None })
+        Ok(GrpcPermit {
+            charge,
+            check: check.transpose().map_err(too_many_checks_status)?,
+            sender,
+            started: None,
+            method: 0,
+        })
     }
 }
 
@@ -264,7 +272,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
         client: Option<&Arc<Metadata>>,
     ) -> Option<(ReceivedRequest<P>, Option<SenderCheck>)> {
         let route = called_method(&self.service.methods, &call.head)?.route;
-        let GrpcPermit { charge, check, sender, started } = call.permit;
+        let GrpcPermit { charge, check, sender, started, .. } = call.permit;
         let headers = (!call.head.metadata.is_empty()).then(|| call_metadata(&call.head, client));
         let metadata = with_sender(client, headers, sender);
         let charge_number = charge.number();
@@ -293,7 +301,15 @@ impl<P: IngestProtocol> GrpcServer<P> {
     ) {
         let conn = self.acceptor.as_mut().and_then(|a| a.get_for_response(connection.slot, connection.serial));
         if let Some(conn) = conn {
-            conn.refuse_incomplete(cx.now().0, |permit| matches(permit.charge.number()), status);
+            let now = cx.now().0;
+            let refuses = |permit: &GrpcPermit| {
+                let is_refused = matches(permit.charge.number());
+                if is_refused && let Some(method) = self.service.methods.get(permit.method as usize) {
+                    self.metrics.end(cx, permit.started, &method.path, status.code);
+                }
+                is_refused
+            };
+            conn.refuse_incomplete(now, refuses, status);
         }
     }
 
