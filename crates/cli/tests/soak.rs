@@ -144,7 +144,7 @@ fn logs(number: u64) -> Vec<u8> {
 fn metrics(number: u64) -> Vec<u8> {
     let time_unix_nano = now_nanos();
     let point = |item: usize| {
-        let part = if item % 2 == 0 { 0 } else { time_unix_nano / 10_000_000_000 };
+        let part = if item.is_multiple_of(2) { 0 } else { time_unix_nano / 10_000_000_000 };
         NumberDataPoint {
             attributes: vec![attribute("label", format!("{part}-{item}"))],
             time_unix_nano,
@@ -209,7 +209,7 @@ fn start_client(client: u64, address: String, sent: Arc<Sent>, is_over: Arc<Atom
                 _ => ("metrics", metrics(number)),
             };
             // Of four clients one makes a connection for each request, and the others for each hundredth.
-            let keep = client > 0 && number % 100 > 0;
+            let keep = client > 0 && !number.is_multiple_of(100);
             match send(&mut connection, &address, signal, &body, keep) {
                 Some(200) if number % 3 < 2 => drop(sent.acknowledged.lock().unwrap().insert(number)),
                 Some(200) => {}
@@ -321,7 +321,7 @@ fn collector_under_load_and_faults_for_a_long_time_stays_flat_and_loses_nothing(
         let (kib, count) = usage_of(&process);
         memory.push(kib);
         descriptors.push(count);
-        if second % 5 == 0 {
+        if second.is_multiple_of(5) {
             assert_eq!(http_get(&prometheus, "/metrics").0, 200);
             let (status, text) = http_get(&page, "/metrics");
             assert_eq!(status, 200);
