@@ -22,6 +22,7 @@ mod resolver;
 mod signals;
 mod sim;
 mod sockets;
+mod stream_facts;
 mod timers;
 mod trial_start;
 mod udp;

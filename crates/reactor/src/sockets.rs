@@ -21,9 +21,9 @@ use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream, error_with_te
 use slab::Slab;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::connections::{StreamEnd, StreamFacts};
 use crate::forks::TrackedFd;
 use crate::os::error_text;
+use crate::stream_facts::{BoundAddress, StreamEnd, StreamFacts};
 
 /// What a token belongs to.
 #[derive(Debug)]
@@ -78,14 +78,6 @@ struct Handover {
     owners: BTreeSet<u32>,
     /// An address could not be bound because one of the owners has its port.
     has_conflict: bool,
-}
-
-/// What a socket is bound to.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum BoundAddress {
-    Tcp(SocketAddr),
-    Udp(SocketAddr),
-    Unix(PathBuf),
 }
 
 /// Tokens below this one belong to the loop: its waker and its signals.

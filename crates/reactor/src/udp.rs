@@ -14,7 +14,8 @@ use otelcore_pipeline::{DatagramDrops, DatagramSocket, Key};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::forks::TrackedFd;
-use crate::sockets::{BoundAddress, EventSources, Registered, go_error, resolve_host, wanted_addresses};
+use crate::sockets::{EventSources, Registered, go_error, resolve_host, wanted_addresses};
+use crate::stream_facts::BoundAddress;
 
 /// Binds a socket, to every address of the machine where `host` is empty.
 pub(crate) fn bind(sources: &Rc<EventSources>, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {

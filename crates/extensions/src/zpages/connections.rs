@@ -7,7 +7,7 @@ use std::time::Duration;
 use otelcore_pipeline::{CollectorView, ConnectionGroup, ConnectionLimits, Cx, OpenConnection};
 
 use super::html::Html;
-use super::json::Json;
+use super::json_writer::Json;
 use super::text::bytes;
 
 /// What is shown at most; further ones are counted.

@@ -1,94 +1,13 @@
 //! The data interface: what the live page and other programs read, as JSON. docs/live-page.md describes it.
 //!
-//! Owns the form. `<`, `>` and `&` are escaped in every string, so that the same text may be a part of HTML.
+//! Owns the form.
 
-use std::fmt::Write;
-
-use otelcore_pdata::text::{put_json_string_with, put_rfc3339};
+use otelcore_pdata::text::put_rfc3339;
 use otelcore_pipeline::{CollectorDescription, ComponentStatus, RecentLogRecord};
 
 use super::graph::{ComponentGraph, NodeKind};
+use super::json_writer::Json;
 use super::state::{NodeState, Snapshot};
-
-/// A text of JSON that is being written.
-#[derive(Debug, Default)]
-pub(super) struct Json {
-    out: Vec<u8>,
-    /// An element or member has been written since the last bracket was opened.
-    needs_comma: bool,
-}
-
-impl Json {
-    pub(super) fn begin(&mut self, bracket: u8) -> &mut Self {
-        self.comma();
-        self.out.push(bracket);
-        self.needs_comma = false;
-        self
-    }
-
-    pub(super) fn end(&mut self, bracket: u8) -> &mut Self {
-        self.out.push(bracket);
-        self.needs_comma = true;
-        self
-    }
-
-    fn comma(&mut self) {
-        if std::mem::replace(&mut self.needs_comma, true) {
-            self.out.push(b',');
-        }
-    }
-
-    pub(super) fn key(&mut self, key: &str) -> &mut Self {
-        self.string(key);
-        self.out.push(b':');
-        self.needs_comma = false;
-        self
-    }
-
-    pub(super) fn string(&mut self, text: &str) -> &mut Self {
-        self.comma();
-        put_json_string_with(&mut self.out, text.as_bytes(), |c| match c {
-            '<' => Some("\\u003c"),
-            '>' => Some("\\u003e"),
-            '&' => Some("\\u0026"),
-            '\u{2028}' => Some("\\u2028"),
-            '\u{2029}' => Some("\\u2029"),
-            _ => None,
-        });
-        self
-    }
-
-    fn strings<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) -> &mut Self {
-        self.begin(b'[');
-        for text in texts {
-            self.string(text);
-        }
-        self.end(b']')
-    }
-
-    /// A number, `null`, `true` or `false`.
-    pub(super) fn value(&mut self, value: impl std::fmt::Display) -> &mut Self {
-        self.comma();
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = write!(text, "{value}");
-        self.out.extend_from_slice(text.as_bytes());
-        self
-    }
-
-    pub(super) fn optional(&mut self, value: Option<impl std::fmt::Display>) -> &mut Self {
-        match value {
-            Some(value) => self.value(value),
-            None => self.value("null"),
-        }
-    }
-
-    /// What was written.
-    #[cfg(test)]
-    pub(super) fn text(&self) -> String {
-        String::from_utf8(self.out.clone()).unwrap()
-    }
-}
 
 /// `/api/v1/graph`: what does not change until the next reload.
 pub(super) fn graph_json(generation: u64, description: &CollectorDescription, graph: &ComponentGraph) -> Vec<u8> {
@@ -121,7 +40,7 @@ pub(super) fn graph_json(generation: u64, description: &CollectorDescription, gr
         json.string(&id.to_string());
     }
     json.end(b']').end(b'}');
-    json.out
+    json.finish()
 }
 
 /// `/api/v1/state`, and the data of each event.
@@ -161,7 +80,7 @@ pub(super) fn state_json(snapshot: &Snapshot) -> Vec<u8> {
         connections.put(&mut json);
     }
     json.key("next_log").value(snapshot.next_log).end(b'}');
-    json.out
+    json.finish()
 }
 
 fn put_node(json: &mut Json, node: &NodeState) {
@@ -204,7 +123,7 @@ pub(super) fn log_json(records: &[RecentLogRecord], from: u64) -> Vec<u8> {
         json.key("text").string(&record.text).end(b'}');
     }
     json.end(b']').end(b'}');
-    json.out
+    json.finish()
 }
 
 /// A point in time for people, to the second.

@@ -12,6 +12,7 @@ mod grouping;
 mod host_check;
 mod html;
 mod json;
+mod json_writer;
 mod layout;
 mod live_page;
 mod picture;
