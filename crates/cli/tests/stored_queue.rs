@@ -87,28 +87,16 @@ fn acknowledged_spans_arrive_though_the_collector_is_killed_again_and_again() {
     stop.store(true, Ordering::SeqCst);
     clients.into_iter().for_each(|client| client.join().unwrap());
     let results = results.lock().unwrap();
-    loop {
-        let arrived = backend.span_names();
-        let delivered: BTreeSet<String> = arrived.iter().cloned().collect();
-        let missing = results.acknowledged.difference(&delivered).count();
-        let unknown: Vec<_> = delivered.difference(&results.sent).collect();
-        assert!(unknown.is_empty(), "{unknown:?}");
-        if missing == 0 {
-            eprintln!(
-                "{} acknowledged, none lost, {} delivered again",
-                results.acknowledged.len(),
-                arrived.len() - delivered.len()
-            );
-            break;
-        }
-        let all = results.acknowledged.len();
-        assert!(
-            Instant::now() < end + Duration::from_secs(60),
-            "{missing} of {all} are missing:\n{}",
-            collector.log_text()
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_for_all(&backend, &results.acknowledged, &collector);
+    let arrived = backend.span_names();
+    let delivered: BTreeSet<String> = arrived.iter().cloned().collect();
+    let unknown: Vec<_> = delivered.difference(&results.sent).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    eprintln!(
+        "{} acknowledged, none lost, {} delivered again",
+        results.acknowledged.len(),
+        arrived.len() - delivered.len()
+    );
     assert!(results.acknowledged.len() > 20, "{}", results.acknowledged.len());
     collector.signal("TERM");
     assert_eq!(collector.wait_for_exit(Duration::from_secs(30)), 0);

@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sink::OtlpHttpBackend;
 use stored::*;
 use support::*;
 
@@ -89,19 +88,6 @@ fn large_request(number: usize) -> (String, Vec<u8>) {
     let name = format!("span-{number}-{}", "x".repeat(20_000));
     let body = span_request(&name);
     (name, body)
-}
-
-fn wait_for_all(backend: &OtlpHttpBackend, acknowledged: &BTreeSet<String>, process: &Process) {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let delivered: BTreeSet<String> = backend.span_names().into_iter().collect();
-        let missing = acknowledged.difference(&delivered).count();
-        if missing == 0 {
-            return;
-        }
-        assert!(Instant::now() < end, "{missing} of {} are missing:\n{}", acknowledged.len(), process.log_text());
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// Waits until a request is acknowledged, and adds it.

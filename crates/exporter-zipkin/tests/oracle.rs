@@ -67,18 +67,14 @@ const TIMES: [u64; 9] = [
     1_700_000_000_123_456_000,
 ];
 
-fn choose<'a>(c: &mut Choices<'_>, options: &[&'a str]) -> &'a str {
-    options[c.below(options.len())]
-}
-
 fn attribute(c: &mut Choices<'_>) -> KeyValue {
     let keys: Vec<_> = KEYS.split_whitespace().collect();
     let value = match c.below(4) {
         0 => c.option(generate::value).filter(is_finite),
         1 => Some(AnyValue { value: Some(Value::IntValue([0, 1, 80, 443, 65_536, -1][c.below(6)])) }),
-        _ => Some(AnyValue { value: Some(Value::StringValue(choose(c, &WORDS).to_owned())) }),
+        _ => Some(AnyValue { value: Some(Value::StringValue(c.choose(&WORDS).to_owned())) }),
     };
-    KeyValue { key: choose(c, &keys).to_owned(), value, key_strindex: 0 }
+    KeyValue { key: c.choose(&keys).to_owned(), value, key_strindex: 0 }
 }
 
 /// Attributes with keys that are all different.
@@ -99,18 +95,6 @@ fn is_finite(value: &AnyValue) -> bool {
     }
 }
 
-fn id(c: &mut Choices<'_>, len: usize) -> Vec<u8> {
-    let mut id = vec![0; len];
-    match c.below(8) {
-        0 => return Vec::new(),
-        1 => {}
-        2 => id[0] = 1,
-        3 => id[len - 1] = 1,
-        _ => id = (1..=len as u8).collect(),
-    }
-    id
-}
-
 fn time(c: &mut Choices<'_>) -> u64 {
     if c.bool() { TIMES[c.below(TIMES.len())] } else { 1_700_000_000_000_000_000 + u64::from(c.byte()) }
 }
@@ -118,39 +102,39 @@ fn time(c: &mut Choices<'_>) -> u64 {
 fn span(c: &mut Choices<'_>) -> Span {
     let event = |c: &mut Choices<'_>| Event {
         time_unix_nano: time(c),
-        name: choose(c, &WORDS).to_owned(),
+        name: c.choose(&WORDS).to_owned(),
         attributes: attributes(c),
         dropped_attributes_count: [0, 0, 7][c.below(3)],
     };
     let link = |c: &mut Choices<'_>| Link {
-        trace_id: id(c, 16),
-        span_id: id(c, 8),
-        trace_state: choose(c, &["", "k=v"]).to_owned(),
+        trace_id: c.common_id(16, 8),
+        span_id: c.common_id(8, 8),
+        trace_state: c.choose(&["", "k=v"]).to_owned(),
         attributes: attributes(c),
         dropped_attributes_count: [0, 3][c.below(2)],
         flags: 0,
     };
     Span {
-        trace_id: id(c, 16),
-        span_id: id(c, 8),
-        trace_state: choose(c, &["", "", "k=v"]).to_owned(),
-        parent_span_id: id(c, 8),
-        name: choose(c, &WORDS).to_owned(),
+        trace_id: c.common_id(16, 8),
+        span_id: c.common_id(8, 8),
+        trace_state: c.choose(&["", "", "k=v"]).to_owned(),
+        parent_span_id: c.common_id(8, 8),
+        name: c.choose(&WORDS).to_owned(),
         kind: c.below(8) as i32 - 1,
         start_time_unix_nano: time(c),
         end_time_unix_nano: time(c),
         attributes: attributes(c),
         events: (0..c.below(3)).map(|_| event(c)).collect(),
         links: (0..c.below(3)).map(|_| link(c)).collect(),
-        status: c.option(|c| Status { message: choose(c, &WORDS).to_owned(), code: c.below(4) as i32 }),
+        status: c.option(|c| Status { message: c.choose(&WORDS).to_owned(), code: c.below(4) as i32 }),
         ..Span::default()
     }
 }
 
 fn scope_spans(c: &mut Choices<'_>) -> ScopeSpans {
     let scope = |c: &mut Choices<'_>| InstrumentationScope {
-        name: choose(c, &WORDS).to_owned(),
-        version: choose(c, &WORDS).to_owned(),
+        name: c.choose(&WORDS).to_owned(),
+        version: c.choose(&WORDS).to_owned(),
         attributes: attributes(c),
         dropped_attributes_count: 0,
     };

@@ -1,13 +1,14 @@
 //! A collector with a queue on disk, and its backend.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sink::OtlpHttpBackend;
 use crate::support::*;
@@ -48,4 +49,18 @@ pub fn send(address: &str, body: &[u8]) -> Option<u16> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+}
+
+/// Waits until all that was acknowledged has arrived, for a minute at most.
+pub fn wait_for_all(backend: &OtlpHttpBackend, acknowledged: &BTreeSet<String>, process: &Process) {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let delivered: BTreeSet<String> = backend.span_names().into_iter().collect();
+        let missing = acknowledged.difference(&delivered).count();
+        if missing == 0 {
+            return;
+        }
+        assert!(Instant::now() < end, "{missing} of {} are missing:\n{}", acknowledged.len(), process.log_text());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

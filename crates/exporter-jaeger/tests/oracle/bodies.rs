@@ -40,31 +40,14 @@ const KEYS: [&str; 16] = [
 const WORDS: [&str; 8] =
     ["", "child_of", "follows_from", "GET", "200", "svc", PLACEHOLDER, "\u{2028}<&>\"\\\u{7f}\u{8}\n"];
 
-fn choose<'a>(c: &mut Choices<'_>, options: &[&'a str]) -> &'a str {
-    options[c.below(options.len())]
-}
-
 fn attribute(c: &mut Choices<'_>) -> KeyValue {
-    let key = choose(c, &KEYS).to_owned();
+    let key = c.choose(&KEYS).to_owned();
     let value = match c.below(3) {
-        0 => Some(AnyValue { value: Some(Value::StringValue(choose(c, &WORDS).to_owned())) }),
+        0 => Some(AnyValue { value: Some(Value::StringValue(c.choose(&WORDS).to_owned())) }),
         1 => c.option(generate::value),
         _ => Some(generate::value(c)),
     };
     KeyValue { key, value, key_strindex: 0 }
-}
-
-/// Ids from a small set, so that equal ones occur: empty, zeros, and others that differ in one half.
-fn id(c: &mut Choices<'_>, len: usize) -> Vec<u8> {
-    let mut id = vec![0; len];
-    match c.below(5) {
-        0 => return Vec::new(),
-        1 => {}
-        2 => id[0] = 1,
-        3 => id[len - 1] = 1,
-        _ => id = (1..=len as u8).collect(),
-    }
-    id
 }
 
 fn time(c: &mut Choices<'_>) -> u64 {
@@ -83,12 +66,12 @@ fn time(c: &mut Choices<'_>) -> u64 {
 
 fn span(c: &mut Choices<'_>) -> Span {
     Span {
-        trace_id: id(c, 16),
-        span_id: id(c, 8),
-        trace_state: choose(c, &["", "", "k=v", PLACEHOLDER]).to_owned(),
-        parent_span_id: id(c, 8),
+        trace_id: c.common_id(16, 5),
+        span_id: c.common_id(8, 5),
+        trace_state: c.choose(&["", "", "k=v", PLACEHOLDER]).to_owned(),
+        parent_span_id: c.common_id(8, 5),
         flags: [0, 1, 0x100, 0x301, u32::MAX][c.below(5)],
-        name: choose(c, &WORDS).to_owned(),
+        name: c.choose(&WORDS).to_owned(),
         kind: c.below(8) as i32 - 1,
         start_time_unix_nano: time(c),
         end_time_unix_nano: time(c),
@@ -96,14 +79,14 @@ fn span(c: &mut Choices<'_>) -> Span {
         dropped_attributes_count: c.u32(),
         events: c.vec(|c| Event {
             time_unix_nano: time(c),
-            name: choose(c, &WORDS).to_owned(),
+            name: c.choose(&WORDS).to_owned(),
             attributes: c.vec(attribute),
             dropped_attributes_count: c.u32(),
         }),
         dropped_events_count: c.u32(),
         links: c.vec(|c| Link {
-            trace_id: id(c, 16),
-            span_id: id(c, 8),
+            trace_id: c.common_id(16, 5),
+            span_id: c.common_id(8, 5),
             trace_state: c.text(),
             attributes: c.vec(|c| {
                 let mut attribute = attribute(c);
@@ -116,14 +99,14 @@ fn span(c: &mut Choices<'_>) -> Span {
             flags: c.u32(),
         }),
         dropped_links_count: c.u32(),
-        status: c.option(|c| Status { message: choose(c, &WORDS).to_owned(), code: c.below(5) as i32 - 1 }),
+        status: c.option(|c| Status { message: c.choose(&WORDS).to_owned(), code: c.below(5) as i32 - 1 }),
     }
 }
 
 fn resource_spans(c: &mut Choices<'_>) -> ResourceSpans {
     let scope = |c: &mut Choices<'_>| InstrumentationScope {
-        name: choose(c, &WORDS).to_owned(),
-        version: choose(c, &WORDS).to_owned(),
+        name: c.choose(&WORDS).to_owned(),
+        version: c.choose(&WORDS).to_owned(),
         attributes: c.vec(attribute),
         dropped_attributes_count: c.u32(),
     };

@@ -23,10 +23,6 @@ use crate::generate::{self, Choices};
 const PLACEHOLDER: &str = "not-utf8";
 const NOT_UTF8: &[u8; 8] = b"a\xff\xc3(\xe2\x82\xed\xa0";
 
-fn choose<'a>(c: &mut Choices<'_>, from: &[&'a str]) -> &'a str {
-    from[c.below(from.len())]
-}
-
 /// Those from `"__"` on are not used where they could look like another name that is escaped.
 const BEFORE: [&str; 12] = ["", "", "http.", "1", "世界", "total.", "a b-", ":", "seconds.", "__", "_", "ratio_"];
 const AFTER: [&str; 14] = [
@@ -77,11 +73,11 @@ fn attributes(c: &mut Choices<'_>, keys: &[&str]) -> Vec<KeyValue> {
     let mut all = Vec::new();
     for _ in 0..c.below(4) {
         let common = if c.below(3) > 0 { keys.len().min(9) } else { keys.len() };
-        let key = choose(c, &keys[..common]);
+        let key = c.choose(&keys[..common]);
         let value = match c.below(4) {
             0 => generate::value(c),
-            1 => AnyValue { value: Some(Value::StringValue(choose(c, &WORDS).to_owned())) },
-            _ => AnyValue { value: Some(Value::StringValue(choose(c, &WORDS[..6]).to_owned())) },
+            1 => AnyValue { value: Some(Value::StringValue(c.choose(&WORDS).to_owned())) },
+            _ => AnyValue { value: Some(Value::StringValue(c.choose(&WORDS[..6]).to_owned())) },
         };
         if seen.insert(key) {
             all.push(KeyValue { key: key.to_owned(), value: Some(value), key_strindex: 0 });
@@ -105,10 +101,10 @@ fn resource(c: &mut Choices<'_>, number: usize, is_distinct: bool) -> Resource {
     let keys = if c.below(8) == 0 { &all[8..] } else { &all[..8] };
     let mut attributes = attributes(c, keys);
     if c.below(4) > 0 {
-        attributes.push(text("service.name", choose(c, &["svc", "shop", ""])));
+        attributes.push(text("service.name", c.choose(&["svc", "shop", ""])));
     }
     if c.bool() {
-        attributes.push(text("service.namespace", choose(c, &["ns", ""])));
+        attributes.push(text("service.namespace", c.choose(&["ns", ""])));
     }
     if c.below(4) > 0 {
         attributes.insert(0, text("service.instance.id", &format!("i{number}")));
@@ -119,12 +115,12 @@ fn resource(c: &mut Choices<'_>, number: usize, is_distinct: bool) -> Resource {
 fn scope(c: &mut Choices<'_>, number: usize, is_distinct: bool) -> (InstrumentationScope, String) {
     const KEYS: [&str; 11] = ["a", "a.b", "name", "version", "schema_url", "b", "c", "d", "e", "é", "schema.url"];
     let scope = InstrumentationScope {
-        name: format!("{}{number}", choose(c, &["", "lib", "größe"])),
-        version: choose(c, &["", "1.2"]).to_owned(),
+        name: format!("{}{number}", c.choose(&["", "lib", "größe"])),
+        version: c.choose(&["", "1.2"]).to_owned(),
         attributes: attributes(c, if is_distinct { &KEYS[..10] } else { &KEYS }),
         dropped_attributes_count: 0,
     };
-    (scope, choose(c, &["", "https://example.com/schema"]).to_owned())
+    (scope, c.choose(&["", "https://example.com/schema"]).to_owned())
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -157,7 +153,7 @@ fn plan_metric(c: &mut Choices<'_>, number: usize, series: &mut usize, is_distin
     let kind = [Gauge, Sum, Sum, Histogram, Histogram, Exponential, Exponential, Summary][c.below(8)];
     let (before, after) = if is_distinct { (&BEFORE[..9], &AFTER[..8]) } else { (&BEFORE[..], &AFTER[..]) };
     // The number in the middle keeps the names distinct after any translation of the rest.
-    let name = format!("{}m{number}z{}", choose(c, before), choose(c, after));
+    let name = format!("{}m{number}z{}", c.choose(before), c.choose(after));
     let count = 1 + c.below(3);
     let bounds = match c.below(6) {
         0 => vec![],
@@ -176,8 +172,8 @@ fn plan_metric(c: &mut Choices<'_>, number: usize, series: &mut usize, is_distin
     MetricPlan {
         metric: Metric {
             name,
-            description: choose(c, &HELP).to_owned(),
-            unit: choose(c, &UNITS).to_owned(),
+            description: c.choose(&HELP).to_owned(),
+            unit: c.choose(&UNITS).to_owned(),
             metadata: vec![],
             data: None,
         },
@@ -395,7 +391,7 @@ fn request(c: &mut Choices<'_>) -> (&'static str, String, bool) {
     let number = c.below(CONFIGURATIONS.len());
     let escaping = c.below(6);
     let escaping_parameter = ["", "", "underscores", "dots", "values", "allow-utf-8"][escaping];
-    let mut accept = choose(c, &FORMATS).to_owned();
+    let mut accept = c.choose(&FORMATS).to_owned();
     if !escaping_parameter.is_empty() && !accept.is_empty() {
         accept = format!(
             "{};escaping={escaping_parameter}",
@@ -434,7 +430,7 @@ pub fn input_with_equal_names(seed: u64) -> Vec<u8> {
             for scope in &mut resource.scope_metrics {
                 for metric in &mut scope.metrics {
                     if c.below(3) > 0 {
-                        metric.name = choose(&mut c, &NAMES).to_owned();
+                        metric.name = c.choose(&NAMES).to_owned();
                     }
                     add_attributes(metric, |i| text(KEYS[(seed as usize + i) % KEYS.len()], "v"));
                 }

@@ -28,10 +28,9 @@ impl Connections {
     /// Asks the world.
     pub(super) fn read(cx: &mut Cx<'_>, view: &CollectorView) -> Self {
         let found = cx.connections(LIMITS);
-        let mut owners = view.statuses().owners();
-        // Groups of one component follow each other.
+        let owners = view.statuses().owners();
         let groups = found.groups.into_iter().map(|group| {
-            let (kind, id) = owners.get_mut(&group.owner).map_or(("", String::new()), |found| found.clone());
+            let (kind, id) = owners.get(&group.owner).cloned().unwrap_or_default();
             (kind, id, group)
         });
         Self { groups: groups.collect(), omitted: found.omitted }

@@ -5,10 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use otelcore_http::status::percent_decode;
-
 use super::graph::{ComponentGraph, Edge, Node, NodeKind};
 use super::layout;
+use super::text::query_value;
 
 /// The most components that are drawn one by one without groups, and with opened groups.
 const MAX_NODES: usize = 36;
@@ -40,7 +39,7 @@ impl View {
     pub(super) fn parse(query: &str, pipelines: usize) -> Self {
         let mut view = Self::default();
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            let value = percent_decode(value.replace('+', " ").as_bytes());
+            let value = query_value(value);
             match name {
                 "q" => view.text = value.trim().chars().take(MAX_TEXT).collect(),
                 "pipeline" => view.pipeline = value.parse().ok().filter(|index| *index < pipelines),

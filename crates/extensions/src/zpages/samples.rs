@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use otelcore_http::Bytes;
 use otelcore_http::h1::RequestHead;
-use otelcore_http::status::percent_decode;
 use otelcore_net::{Page, PageStep};
 use otelcore_ottl::FixedEnvironment;
 use otelcore_pdata::Signal;
@@ -19,6 +18,7 @@ use otelcore_pipeline::{Cx, EdgePlace, JobResult, MAX_TAPS, MonotonicTime, TapHa
 
 use super::graph::ComponentGraph;
 use super::sample_job::{Sample, SampleFilter, SampleForm, sample};
+use super::text::query_value;
 
 /// The local keys of looks begin here, [`KEYS_OF_LOOK`] for each.
 const FIRST_KEY: u64 = 1 << 56;
@@ -55,7 +55,7 @@ impl SampleRequest {
             Self { edge: String::new(), condition: String::new(), limit: DEFAULT_LIMIT, form: SampleForm::Text };
         for pair in head.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode(value.replace('+', " ").as_bytes());
+            let value = query_value(value);
             match name {
                 "edge" => request.edge = value,
                 "where" if value.len() > MAX_CONDITION => {

@@ -1,6 +1,8 @@
-//! Numbers as people read them.
+//! Numbers and texts as people read them, and values in queries.
 //!
 //! Owns their form, which the script of the live page has too.
+
+use otelcore_http::status::percent_decode;
 
 /// A number of bytes.
 pub(super) fn bytes(value: u64) -> String {
@@ -33,6 +35,11 @@ pub(super) fn query_pair(name: &str, value: &str) -> String {
     pair
 }
 
+/// The value of a pair in a query.
+pub(super) fn query_value(raw: &str) -> String {
+    percent_decode(raw.replace('+', " ").as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,8 +50,9 @@ mod tests {
     }
 
     #[test]
-    fn value_of_a_query_is_encoded() {
+    fn value_of_a_query_is_encoded_and_read() {
         assert_eq!(query_pair("q", "a b&c=ü-1"), "q=a%20b%26c%3D%C3%BC-1");
+        assert_eq!(["a%20b%26c%3D%C3%BC-1", "a+b"].map(query_value), ["a b&c=ü-1", "a b"]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 /// Choices read from random bytes; zeros, the smallest ones, when no bytes are left.
 pub struct Choices<'a>(pub &'a [u8]);
 
+#[allow(dead_code, reason = "each test file uses a part of it")]
 impl Choices<'_> {
     pub fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
@@ -84,6 +85,25 @@ impl Choices<'_> {
 
     pub fn id(&mut self, len: usize) -> Vec<u8> {
         if self.bool() { (0..len).map(|_| self.byte()).collect() } else { Vec::new() }
+    }
+
+    /// An id of a small set, so that equal ones occur: one of `ways` times empty, zeros, different in the first or in the last byte
+    /// each, and otherwise always the same.
+    pub fn common_id(&mut self, len: usize, ways: usize) -> Vec<u8> {
+        let mut id = vec![0; len];
+        match self.below(ways) {
+            0 => return Vec::new(),
+            1 => {}
+            2 => id[0] = 1,
+            3 => id[len - 1] = 1,
+            _ => id = (1..=len as u8).collect(),
+        }
+        id
+    }
+
+    /// One of the texts.
+    pub fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
+        options[self.below(options.len())]
     }
 
     /// Usually few elements.
